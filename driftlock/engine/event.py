@@ -1,0 +1,74 @@
+"""What flows through the engine: streams, and batches of their records in columns."""
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Signal(StrEnum):
+    """The OpenTelemetry signal that a stream carries; part of the stream's key."""
+
+    LOGS = "logs"
+    METRICS = "metrics"
+    TRACES = "traces"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StreamKey:
+    """Identity of a stream inside its tenant: events with one key share one past.
+
+    Instance attributes (pod, host) are evidence and never part of it. An explicit stream id
+    (`driftlock.stream_id`, REST `stream_id`) is a key whose `service` is that id and whose other parts are empty.
+    """
+
+    signal: Signal
+    service: str
+    namespace: str = ""
+    environment: str = ""
+
+    @property
+    def text(self) -> str:
+        """Canonical form, e.g. `logs:shop/checkout@prod`; seeds are derived from it.
+
+        >>> StreamKey(Signal.LOGS, "checkout", "shop", "prod").text
+        'logs:shop/checkout@prod'
+        """
+        namespace = f"{self.namespace}/" if self.namespace else ""
+        environment = f"@{self.environment}" if self.environment else ""
+        return f"{self.signal}:{namespace}{self.service}{environment}"
+
+
+@dataclass(slots=True)
+class RecordBatch:
+    """Records of one stream from one request, in their order, as columns.
+
+    `text` holds the canonical UTF-8 of all records one after another, `lengths[i]` its bytes of record i,
+    `times_ns[i]` its event time (0 = none). The optional columns are empty or have one entry a record:
+    `instance_index` and `series_index` are 1-based into `instances` and `series` (0 = none), `trace_ids` holds 16 and
+    `span_ids` 8 bytes a record, `values` the number of a metric point (NaN where the point is not one number).
+    `historical` marks a replay of the past, to which wall-clock records do not apply.
+    """
+
+    text: bytes = b""
+    lengths: "array[int]" = field(default_factory=lambda: array("I"))
+    times_ns: "array[int]" = field(default_factory=lambda: array("Q"))
+    historical: bool = False
+    instances: tuple[str, ...] = ()
+    instance_index: "array[int]" = field(default_factory=lambda: array("I"))
+    trace_ids: bytes = b""
+    span_ids: bytes = b""
+    series: tuple[str, ...] = ()
+    series_index: "array[int]" = field(default_factory=lambda: array("I"))
+    values: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return len(self.lengths)
+
+    def lines(self) -> Iterator[bytes]:
+        """The canonical bytes of each record."""
+        start = 0
+        for length in self.lengths:
+            yield self.text[start : start + length]
+            start += length

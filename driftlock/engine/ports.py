@@ -1,0 +1,169 @@
+"""The seams of the engine: one-method protocols and the values that cross them.
+
+    collector, api ── Submission ──> Intake ──> Receipt          (OK means durable)
+    dispatch <── JournalRow ── JournalReader                     (the applier reads what was committed)
+    dispatch <── Checkpoint ── StateStore                        (where each fold stands)
+    dispatch ── Step ──> StepCommitter                           (findings, positions and states, all or nothing)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol
+from uuid import UUID
+
+from driftlock.engine.event import RecordBatch, Signal, StreamKey
+from driftlock.engine.verdict import Finding, Incident
+
+
+@dataclass(frozen=True, slots=True)
+class StreamBatch:
+    """Records of one request that belong to one stream."""
+
+    key: StreamKey
+    batch: RecordBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One request's worth of records, to be journaled in one transaction or not at all.
+
+    `request_hash` (16 bytes) identifies a byte-identical resend; None switches deduplication off for this request.
+    `received_ns` is the server's receive time: it serves deduplication and metering, never detection.
+    """
+
+    tenant_id: UUID
+    signal: Signal
+    received_ns: int
+    batches: tuple[StreamBatch, ...]
+    request_hash: bytes | None = None
+
+    @property
+    def records(self) -> int:
+        """Records in all batches."""
+        return sum(len(part.batch) for part in self.batches)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof that a submission is committed: `records` journaled by it (0 when `duplicate`), up to position `seq`.
+
+    `overflowed` counts records that went to the `_overflow` stream because the tenant's stream cap is reached.
+    `stream_ids` are the streams of the submission's batches, in their order.
+    """
+
+    seq: int
+    records: int
+    duplicate: bool = False
+    overflowed: int = 0
+    stream_ids: tuple[UUID, ...] = ()
+
+
+class Intake(Protocol):
+    """Where receivers hand over records."""
+
+    async def submit(self, submission: Submission) -> Receipt:
+        """Return once the submission is durable; raise `Unavailable` (retryable) when it can not be made so now."""
+        ...
+
+
+class RowKind(IntEnum):
+    """What a journal row holds."""
+
+    RECORDS = 0
+    CLOCK = 1
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """One committed row: records of one stream (`body` is an encoded RecordBatch), or a control record (no stream)."""
+
+    seq: int
+    kind: RowKind
+    received_ns: int
+    body: bytes
+    tenant_id: UUID | None = None
+    stream_id: UUID | None = None
+    stream_key: StreamKey | None = None
+
+
+class JournalReader(Protocol):
+    """Committed rows, in order."""
+
+    async def read(self, after_seq: int, bytes_max: int) -> Sequence[JournalRow]:
+        """Rows with seq > after_seq, gapless and ascending, at least one if there is any, about `bytes_max` bodies' bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """State of a fold after the row `seq` (0 = before everything); `state` is b"" for a fold that has not begun."""
+
+    seq: int
+    state: bytes
+
+
+class StateStore(Protocol):
+    """The newest readable checkpoints of stream folds, and of tenant folds; missing ids have none."""
+
+    async def load_streams(self, stream_ids: Sequence[UUID]) -> Mapping[UUID, Checkpoint]:
+        """Checkpoints by stream id."""
+        ...
+
+    async def load_tenants(self, tenant_ids: Sequence[UUID]) -> Mapping[UUID, Checkpoint]:
+        """Checkpoints by tenant id."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """What lists show of a stream after a step: events folded, event-time bounds (ns), calibration in words."""
+
+    tenant_id: UUID
+    stream_id: UUID
+    events: int
+    windows: int
+    first_event_ns: int
+    last_event_ns: int
+    calibration: str
+    events_until_ready: int
+
+
+@dataclass(frozen=True, slots=True)
+class FindingRow:
+    """A finding with the ids it is stored under; (stream_id, finding.window) is its key."""
+
+    tenant_id: UUID
+    stream_id: UUID
+    finding_id: UUID
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentRow:
+    """The latest form of an incident, and the findings that joined it in this step."""
+
+    tenant_id: UUID
+    incident: Incident
+    joined: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Everything the applier did from `from_seq` (exclusive) to `to_seq` (inclusive); committed all or nothing."""
+
+    from_seq: int
+    to_seq: int
+    findings: tuple[FindingRow, ...] = ()
+    incidents: tuple[IncidentRow, ...] = ()
+    streams: tuple[StreamStatus, ...] = ()
+    stream_checkpoints: Mapping[tuple[UUID, UUID], Checkpoint] = field(default_factory=dict)  # (tenant, stream)
+    tenant_checkpoints: Mapping[UUID, Checkpoint] = field(default_factory=dict)
+
+
+class StepCommitter(Protocol):
+    """Commits a step by compare-and-set on the applied position."""
+
+    async def commit(self, step: Step) -> None:
+        """Raise `driftlock.errors.Conflict` when another owner moved the position, `Unavailable` when it can be retried."""
+        ...

@@ -1,0 +1,101 @@
+"""What the engine says: findings about one stream, incidents of a tenant."""
+
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from uuid import UUID
+
+
+class Calibration(StrEnum):
+    """How far a stream's p-values may be trusted."""
+
+    CALIBRATING = "calibrating"  # the baseline is still filling: no window has been evaluated
+    PROVISIONAL = "provisional"  # windows are evaluated, but too few for the stated false-alarm rate
+    OK = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class NovelLine:
+    """A line of a flagged window with the bytes that the baseline does not explain.
+
+    `event` is the line's index in its stream, `text` its bytes as text, `spans` the novel byte ranges (start, end) of
+    `text` encoded as UTF-8, `cost_bytes` what the line costs given the baseline (higher = more novel), `nearest` the
+    baseline line that resembles it most ("" = none), `count` how many lines of the window have the same masked form.
+    """
+
+    event: int
+    time_ns: int
+    text: str
+    spans: tuple[tuple[int, int], ...]
+    cost_bytes: int
+    nearest: str = ""
+    count: int = 1
+    instance: str = ""
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One flagged window, with all that is needed to understand it and to compute it again.
+
+    Directions: `ncd` (calibrated distance, 0..1) and `confidence` (share of the stream's own past windows that were less
+    surprising) grow with strangeness, `p_value` (never 0) shrinks. `ratio` is C(W given B)/C(W) with its normal value,
+    `ncd_classical` the textbook distance. `compression_ratio` is raw/compressed bytes, `entropy` bits per byte, each beside
+    the stream's own normal. Times are event times in ns; events are indices in the stream, `last_event` inclusive.
+    """
+
+    stream: str
+    window: int
+    first_event: int
+    last_event: int
+    start_ns: int
+    end_ns: int
+    ncd: float
+    ncd_threshold: float
+    ncd_classical: float
+    p_value: float
+    p_value_threshold: float
+    confidence: float
+    ratio: float
+    ratio_normal: float
+    compression_ratio: float
+    compression_ratio_normal: float
+    entropy: float
+    entropy_normal: float
+    profile: str
+    calibration: Calibration
+    codec: str
+    codec_level: int
+    codec_version: str
+    seed: int
+    late_events: int
+    explanation: str
+    lines: tuple[NovelLine, ...]
+    window_lines: tuple[str, ...]
+    baseline_lines: tuple[str, ...]
+
+    def canonical(self) -> bytes:
+        """The finding as sorted JSON without ids and receive times: equal bytes for equal verdicts."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+class IncidentState(StrEnum):
+    """Life of an incident."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Findings that belong together: consecutive flagged windows. Times are event times in ns."""
+
+    incident_id: UUID
+    stream_ids: tuple[UUID, ...]
+    state: IncidentState
+    start_ns: int
+    end_ns: int
+    findings: int
+    ncd_max: float
+    p_value_min: float
+    title: str
