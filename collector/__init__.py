@@ -1,0 +1,1 @@
+"""Receivers: bytes on the wire -> submissions for the engine. No SQL."""

@@ -1,0 +1,1 @@
+"""OTLP: one pure decoder, one status map, one thin server a transport."""

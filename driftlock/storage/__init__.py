@@ -1,0 +1,1 @@
+"""All SQL: embedded PostgreSQL, migrations, the journal, one module a table."""

@@ -1,0 +1,1 @@
+"""Persisted schemas, compiled from `proto/driftlock/v1` at build time."""

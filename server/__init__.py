@@ -1,0 +1,1 @@
+"""Composition root: the only reader of the environment and the only importer of everything."""
