@@ -1,9 +1,9 @@
 """The seams of the engine: one-method protocols and the values that cross them.
 
-    collector, api ── Submission ──> Intake ──> Receipt          (OK means durable)
-    dispatch <── JournalRow ── JournalReader                     (the applier reads what was committed)
-    dispatch <── Checkpoint ── StateStore                        (where each fold stands)
-    dispatch ── Step ──> StepCommitter                           (findings, positions and states, all or nothing)
+collector, api ── Submission ──> Intake ──> Receipt          (OK means durable)
+dispatch <── JournalRow ── JournalReader                     (the applier reads what was committed)
+dispatch <── Checkpoint ── StateStore                        (where each fold stands)
+dispatch ── Step ──> StepCommitter                           (findings, positions and states, all or nothing)
 """
 
 from collections.abc import Mapping, Sequence

@@ -3,7 +3,16 @@
 import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from hashlib import blake2b
 from uuid import UUID
+
+
+def content_id(content: bytes) -> UUID:
+    """An id that is a function of `content`: UUID version 8 (RFC 9562) over BLAKE2b, so replays agree on it."""
+    digest = bytearray(blake2b(content, digest_size=16).digest())
+    digest[6] = digest[6] & 0x0F | 0x80
+    digest[8] = digest[8] & 0x3F | 0x80
+    return UUID(bytes=bytes(digest))
 
 
 class Calibration(StrEnum):
@@ -42,6 +51,7 @@ class Finding:
     surprising) grow with strangeness, `p_value` (never 0) shrinks. `ratio` is C(W given B)/C(W) with its normal value,
     `ncd_classical` the textbook distance. `compression_ratio` is raw/compressed bytes, `entropy` bits per byte, each beside
     the stream's own normal. Times are event times in ns; events are indices in the stream, `last_event` inclusive.
+    `receive_timed`: some events carried no time and were placed at their receive time, so the times are not canonical.
     """
 
     stream: str
@@ -69,14 +79,36 @@ class Finding:
     codec_version: str
     seed: int
     late_events: int
+    receive_timed: bool
     explanation: str
     lines: tuple[NovelLine, ...]
     window_lines: tuple[str, ...]
     baseline_lines: tuple[str, ...]
 
+    def to_json(self) -> bytes:
+        """The whole finding as sorted JSON; `from_json` reads it back."""
+        return _json(asdict(self))
+
+    @classmethod
+    def from_json(cls, body: bytes) -> "Finding":
+        """The finding that `to_json` wrote."""
+        fields = json.loads(body)
+        lines = tuple(NovelLine(**line | {"spans": tuple(map(tuple, line["spans"]))}) for line in fields["lines"])
+        texts = {name: tuple(fields[name]) for name in ("window_lines", "baseline_lines")}
+        return cls(**fields | texts | {"lines": lines, "calibration": Calibration(fields["calibration"])})
+
     def canonical(self) -> bytes:
-        """The finding as sorted JSON without ids and receive times: equal bytes for equal verdicts."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+        """The finding without receive times: equal bytes for equal verdicts, however the events came in."""
+        fields = asdict(self)
+        if self.receive_timed:
+            del fields["start_ns"], fields["end_ns"]
+            for line in fields["lines"]:
+                del line["time_ns"]
+        return _json(fields)
+
+
+def _json(fields: dict[str, object]) -> bytes:
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 class IncidentState(StrEnum):

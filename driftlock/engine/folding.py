@@ -1,0 +1,130 @@
+"""One worker's share of the applier: loads stream folds, feeds them journal rows, writes their checkpoints. Synchronous."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from cbad_cy.codec import Codec
+from driftlock.engine.correlate import Flag
+from driftlock.engine.detector import Detector, finding_id
+from driftlock.engine.event import StreamKey
+from driftlock.engine.limits import Limits
+from driftlock.engine.ports import Checkpoint, FindingRow, JournalRow, StreamStatus
+from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES
+from driftlock.engine.records import decode
+from driftlock.engine.state import restore_stream, stream_state
+from driftlock.engine.verdict import Finding
+from driftlock.errors import Internal
+
+DEFAULT_CODEC = "zstd"
+
+
+@dataclass(slots=True)
+class Resident:
+    """A stream fold in memory: `seq` is the last row it took, `dirty_bytes` the journal bytes since its checkpoint."""
+
+    tenant_id: UUID
+    stream_id: UUID
+    detector: Detector
+    seq: int
+    saved_ns: int
+    dirty_bytes: int = 0
+
+    def status(self) -> StreamStatus:
+        """What lists show of this stream."""
+        detector = self.detector
+        return StreamStatus(
+            tenant_id=self.tenant_id,
+            stream_id=self.stream_id,
+            events=detector.events,
+            windows=detector.windows,
+            first_event_ns=detector.clock.first_event_ns,
+            last_event_ns=detector.clock.watermark_ns,
+            calibration=str(detector.calibration),
+            events_until_ready=detector.events_until_ready,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """What one stream fold emitted for one journal row: findings to keep, and the derived record of the tenant fold."""
+
+    stream_id: UUID
+    watermark_ns: int
+    windows: int
+    received_ns: int
+    findings: tuple[FindingRow, ...]
+    flags: tuple[Flag, ...]
+
+
+class Folder:
+    """Folds rows with its own compression contexts, so one thread at a time may use it."""
+
+    def __init__(self, seed: int, limits: Limits, on_fault: Callable[[str], None]) -> None:
+        self._seed = seed
+        self._limits = limits
+        self._on_fault = on_fault
+        self._codec = Codec(DEFAULT_CODEC)
+
+    def load(self, row: JournalRow, checkpoint: Checkpoint | None, now_ns: int) -> Resident:
+        """The fold of the row's stream as of its checkpoint. A checkpoint that can not be read starts a new era."""
+        if row.tenant_id is None or row.stream_id is None or row.stream_key is None:
+            raise Internal(f"journal row {row.seq} holds records but names no stream")
+        seq = 0
+        detector = None
+        if checkpoint is not None:
+            seq = checkpoint.seq
+            detector = self._restore(checkpoint, row.stream_key)
+        if detector is None:
+            detector = Detector(row.stream_key, PROFILES[DEFAULT_PROFILE], self._seed, self._limits)
+        return Resident(row.tenant_id, row.stream_id, detector, seq, saved_ns=now_ns)
+
+    def _restore(self, checkpoint: Checkpoint, key: StreamKey) -> Detector | None:
+        try:
+            return restore_stream(checkpoint.state, key, self._seed, self._limits, self._codec)
+        except Internal as error:
+            self._on_fault(f"state of stream {key.text} is lost, it calibrates anew: {error}")
+            return None
+
+    def fold(self, resident: Resident, rows: Sequence[JournalRow]) -> dict[int, Emitted]:
+        """Feed rows of one stream in order; what each emitted, by its position. Rows already taken emit nothing."""
+        emitted = {}
+        for row in rows:
+            if row.seq <= resident.seq:
+                continue
+            resident.seq = row.seq
+            resident.dirty_bytes += len(row.body)
+            try:
+                batch = decode(row.body)
+            except Internal as error:
+                self._on_fault(f"journal row {row.seq} of stream {resident.detector.key.text} is skipped: {error}")
+                continue
+            findings = resident.detector.fold(batch, row.received_ns, self._codec)
+            emitted[row.seq] = self._emitted(resident, row, findings)
+        return emitted
+
+    def _emitted(self, resident: Resident, row: JournalRow, findings: Sequence[Finding]) -> Emitted:
+        detector, stream_id = resident.detector, resident.stream_id
+        rows = tuple(FindingRow(resident.tenant_id, stream_id, finding_id(stream_id, it.window), it) for it in findings)
+        flags = tuple(
+            Flag(
+                stream_id=stream_id,
+                stream=detector.key.text,
+                seq=row.seq,
+                window=kept.finding.window,
+                start_ns=kept.finding.start_ns,
+                end_ns=kept.finding.end_ns,
+                ncd=kept.finding.ncd,
+                p_value=kept.finding.p_value,
+                finding_id=kept.finding_id,
+                title=kept.finding.explanation,
+            )
+            for kept in rows
+        )
+        return Emitted(stream_id, detector.clock.watermark_ns, detector.windows, row.received_ns, rows, flags)
+
+    def save(self, resident: Resident, now_ns: int) -> Checkpoint:
+        """Its checkpoint; the resident counts as clean from here on."""
+        resident.dirty_bytes = 0
+        resident.saved_ns = now_ns
+        return Checkpoint(resident.seq, stream_state(resident.detector, self._codec))

@@ -1,0 +1,39 @@
+"""Limits of the detector, in one place. Each bounds memory or work of one stream, whatever its events look like."""
+
+from dataclasses import dataclass
+
+SECOND_NS = 1_000_000_000
+MINUTE_NS = 60 * SECOND_NS
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the folds' state and of the time they accept.
+
+    Texts: an event is cut at `event_bytes_max`, and to its fair share of `window_bytes_max` when the window is full (so a
+    window never holds more than twice that); `baseline_bytes_max` bounds the prepared dictionary, and half of it the lines
+    accepted since it was prepared. Together they keep a stream's state below 128 KiB.
+    Time: `lateness_ns` is how far behind the stream's watermark a record's own time is believed, `future_ns` how far ahead
+    of its receive time; records outside are scored at the watermark and counted as late.
+    Calibration: the reference holds `reference_windows_max` window statistics, compared in blocks of `block_windows`, and
+    never the newest `lag_windows`, which overlap the window under test; `normal_windows_max` unflagged windows say what
+    is usual; under `calibrated_events_min` events a verdict is provisional.
+    """
+
+    event_bytes_max: int = 4096
+    window_bytes_max: int = 28 * 1024
+    baseline_bytes_max: int = 44 * 1024
+    reference_windows_max: int = 1000
+    block_windows: int = 5
+    lag_windows: int = 5
+    normal_windows_max: int = 200
+    calibrated_events_min: int = 5000
+    lateness_ns: int = 5 * MINUTE_NS
+    future_ns: int = 10 * MINUTE_NS
+    finding_lines_max: int = 10
+    line_spans_max: int = 64
+    incident_gap_windows: int = 5
+    incident_idle_ns: int = 15 * MINUTE_NS
+    bucket_ns: int = MINUTE_NS
+    bucket_grace_ns: int = 5 * SECOND_NS
+    pending_flags_max: int = 10_000

@@ -1,0 +1,90 @@
+"""Journal bodies: record batches and control records to and from bytes (schema `driftlock.v1`, zstd frames).
+
+Columns are packed protobuf fields, so a batch of a thousand records is encoded and decoded in a handful of C calls.
+The bytes are read back by later versions: fields are only ever added, and a body of a newer schema is refused.
+"""
+
+import sys
+from array import array
+
+import zstandard
+
+from driftlock.engine.event import RecordBatch
+from driftlock.errors import Internal
+from driftlock.v1 import records_pb2
+
+SCHEMA = 1
+BODY_LEVEL = 1
+BODY_BYTES_MAX = 256 * 1024 * 1024
+
+if sys.byteorder != "little":  # pragma: no cover
+    raise ImportError("driftlock needs a little-endian machine: packed columns are read in place")
+
+
+def encode(batch: RecordBatch) -> bytes:
+    """One journal body. Equal batches give equal bytes for one version of zstandard."""
+    message = records_pb2.RecordBatch(
+        schema=SCHEMA,
+        text=batch.text,
+        length=batch.lengths,
+        time_unix_nano=batch.times_ns,
+        historical=batch.historical,
+        instance=batch.instances,
+        instance_index=batch.instance_index,
+        trace_id=batch.trace_ids,
+        span_id=batch.span_ids,
+        series=batch.series,
+        series_index=batch.series_index,
+        value=batch.values,
+    )
+    return zstandard.ZstdCompressor(level=BODY_LEVEL).compress(message.SerializeToString(deterministic=True))
+
+
+def decode(body: bytes) -> RecordBatch:
+    """The batch of one journal body; raises `Internal` when the body is damaged or of a newer schema."""
+    message = records_pb2.RecordBatch()
+    _parse(message, body)
+    lengths = array("I", message.length)
+    if sum(lengths) != len(message.text) or len(message.time_unix_nano) != len(lengths):
+        raise Internal("journal body is damaged: its columns disagree; restore the database from a backup")
+    return RecordBatch(
+        text=message.text,
+        lengths=lengths,
+        times_ns=array("Q", message.time_unix_nano),
+        historical=message.historical,
+        instances=tuple(message.instance),
+        instance_index=array("I", message.instance_index),
+        trace_ids=message.trace_id,
+        span_ids=message.span_id,
+        series=tuple(message.series),
+        series_index=array("I", message.series_index),
+        values=array("d", message.value),
+    )
+
+
+def encode_clock(now_ns: int) -> bytes:
+    """A control record that says what the wall clock was, in ns since 1970."""
+    message = records_pb2.Control(schema=SCHEMA, clock=records_pb2.Clock(now_unix_nano=now_ns))
+    return zstandard.ZstdCompressor(level=BODY_LEVEL).compress(message.SerializeToString(deterministic=True))
+
+
+def decode_clock(body: bytes) -> int:
+    """The wall clock of a clock record, in ns since 1970."""
+    message = records_pb2.Control()
+    _parse(message, body)
+    if message.WhichOneof("fact") != "clock":
+        raise Internal("journal body is not a clock record; restore the database from a backup")
+    return message.clock.now_unix_nano
+
+
+def _parse(message: records_pb2.RecordBatch | records_pb2.Control, body: bytes) -> None:
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(body) as reader:
+            raw = reader.read(BODY_BYTES_MAX + 1)
+        if len(raw) > BODY_BYTES_MAX:
+            raise ValueError("too large")
+        message.ParseFromString(raw)
+    except Exception as error:  # zstandard and protobuf raise unrelated types for damaged bytes
+        raise Internal("journal body is damaged: it can not be parsed; restore the database from a backup") from error
+    if message.schema != SCHEMA:
+        raise Internal(f"journal body has schema {message.schema}, this version reads {SCHEMA}: upgrade driftlock")

@@ -1,0 +1,133 @@
+"""Shipped fakes of the engine's seams: a journal in memory that keeps the promises of the real one, and breaks on demand."""
+
+from collections.abc import Callable, Mapping, Sequence
+from uuid import UUID
+
+from driftlock.engine.event import StreamKey
+from driftlock.engine.ports import (
+    Checkpoint,
+    FindingRow,
+    IncidentRow,
+    JournalRow,
+    Receipt,
+    RowKind,
+    Step,
+    StreamStatus,
+    Submission,
+)
+from driftlock.engine.records import encode, encode_clock
+from driftlock.engine.verdict import content_id
+from driftlock.errors import Conflict, DriftlockError
+
+
+def memory_stream_id(tenant_id: UUID, key: StreamKey) -> UUID:
+    """The id that `MemoryJournal` gives a stream: a function of tenant and key, so that runs can be compared."""
+    return content_id(tenant_id.bytes + key.text.encode())
+
+
+class MemoryJournal:
+    """Intake, JournalReader, StateStore, StepCommitter and ClockJournal over lists.
+
+    What is appended or committed survives the `Dispatcher` that used it, as a database would: build a new one on the same
+    `MemoryJournal` to simulate a restart. `fail_next(error, times)` makes the next calls raise before they have an effect.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[JournalRow] = []
+        self.submissions: list[Submission] = []
+        self.findings: dict[tuple[UUID, int], FindingRow] = {}
+        self.incidents: dict[UUID, IncidentRow] = {}
+        self.statuses: dict[UUID, StreamStatus] = {}
+        self.stream_checkpoints: dict[UUID, Checkpoint] = {}
+        self.tenant_checkpoints: dict[UUID, Checkpoint] = {}
+        self.applied_seq = 0
+        self.on_commit: Callable[[], None] = lambda: None
+        self._seen: dict[tuple[UUID, bytes], Receipt] = {}
+        self._failures: list[DriftlockError] = []
+
+    def fail_next(self, error: DriftlockError, times: int = 1) -> None:
+        """Let the next `times` calls of any method raise `error`."""
+        self._failures.extend([error] * times)
+
+    def _maybe_fail(self) -> None:
+        if self._failures:
+            raise self._failures.pop(0)
+
+    async def submit(self, submission: Submission) -> Receipt:
+        """Append one row a stream; a request hash that was seen answers as a duplicate."""
+        self._maybe_fail()
+        identity = (submission.tenant_id, submission.request_hash or b"")
+        if submission.request_hash is not None and identity in self._seen:
+            known = self._seen[identity]
+            return Receipt(known.seq, 0, duplicate=True, stream_ids=known.stream_ids)
+        stream_ids = []
+        for part in submission.batches:
+            stream_ids.append(memory_stream_id(submission.tenant_id, part.key))
+            self.rows.append(
+                JournalRow(
+                    seq=len(self.rows) + 1,
+                    kind=RowKind.RECORDS,
+                    received_ns=submission.received_ns,
+                    body=encode(part.batch),
+                    tenant_id=submission.tenant_id,
+                    stream_id=stream_ids[-1],
+                    stream_key=part.key,
+                )
+            )
+        self.submissions.append(submission)
+        receipt = Receipt(len(self.rows), submission.records, stream_ids=tuple(stream_ids))
+        if submission.request_hash is not None:
+            self._seen[identity] = receipt
+        self.on_commit()
+        return receipt
+
+    async def append_clock(self, now_ns: int) -> int:
+        """Append a clock record."""
+        self._maybe_fail()
+        self.rows.append(JournalRow(len(self.rows) + 1, RowKind.CLOCK, now_ns, encode_clock(now_ns)))
+        self.on_commit()
+        return len(self.rows)
+
+    async def read(self, after_seq: int, bytes_max: int) -> Sequence[JournalRow]:
+        """Rows after a position, at least one if there is any."""
+        self._maybe_fail()
+        taken, room = [], bytes_max
+        for row in self.rows[after_seq:]:
+            room -= len(row.body)
+            if taken and room < 0:
+                break
+            taken.append(row)
+        return taken
+
+    async def load_streams(self, stream_ids: Sequence[UUID]) -> Mapping[UUID, Checkpoint]:
+        """Checkpoints of streams."""
+        self._maybe_fail()
+        return {known: self.stream_checkpoints[known] for known in stream_ids if known in self.stream_checkpoints}
+
+    async def load_tenants(self, tenant_ids: Sequence[UUID]) -> Mapping[UUID, Checkpoint]:
+        """Checkpoints of tenants."""
+        self._maybe_fail()
+        return {known: self.tenant_checkpoints[known] for known in tenant_ids if known in self.tenant_checkpoints}
+
+    async def commit(self, step: Step) -> None:
+        """Apply a step by compare-and-set on the applied position; findings that are there already stay as they are."""
+        self._maybe_fail()
+        if step.from_seq != self.applied_seq:
+            raise Conflict(f"the journal is applied up to {self.applied_seq}, not {step.from_seq}")
+        for row in step.findings:
+            self.findings.setdefault((row.stream_id, row.finding.window), row)
+        self.incidents.update((row.incident.incident_id, row) for row in step.incidents)
+        self.statuses.update((status.stream_id, status) for status in step.streams)
+        self.stream_checkpoints.update((stream_id, saved) for (_, stream_id), saved in step.stream_checkpoints.items())
+        self.tenant_checkpoints.update(step.tenant_checkpoints)
+        self.applied_seq = step.to_seq
+
+    def recovery_seq(self) -> int:
+        """The position from which rows have to be folded again: the oldest checkpoint that has newer rows."""
+        oldest = self.applied_seq
+        for row in self.rows[: self.applied_seq]:
+            if row.stream_id is not None:
+                checkpoint = self.stream_checkpoints.get(row.stream_id)
+                if checkpoint is None or checkpoint.seq < row.seq:
+                    oldest = min(oldest, row.seq - 1)
+        return oldest

@@ -1,0 +1,75 @@
+"""What an event may keep, and which times are believed."""
+
+from array import array
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from driftlock.engine.event import RecordBatch
+from driftlock.engine.limits import Limits
+from driftlock.engine.window import EventClock, cut_lengths
+from tests.engine.streams import SECOND_NS
+
+LIMITS = Limits()
+NOW = 1_700_000_000 * SECOND_NS
+
+
+def times(*values: int) -> RecordBatch:
+    return RecordBatch(b"x" * len(values), array("I", [1] * len(values)), array("Q", values))
+
+
+def test_short_events_are_never_cut() -> None:
+    assert cut_lengths([500] * 1000, [500] * 50, 50, LIMITS) is None
+
+
+def test_a_lone_long_event_may_use_what_is_left() -> None:
+    assert cut_lengths([4000], [100] * 50, 50, LIMITS) == [4000]
+    assert cut_lengths([10**6], [100] * 50, 50, LIMITS) == [LIMITS.event_bytes_max]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 9000), max_size=200), st.integers(1, 199))
+def test_cutting_does_not_depend_on_batches_and_bounds_the_window(lengths: list[int], at: int) -> None:
+    size = 50
+    whole = cut_lengths(lengths, [], size, LIMITS) or lengths
+    first = cut_lengths(lengths[:at], [], size, LIMITS) or lengths[:at]
+    second = cut_lengths(lengths[at:], first[-size:], size, LIMITS) or lengths[at:]
+    assert [*first, *second] == list(whole)
+    assert all(sum(whole[begin : begin + size]) <= 2 * LIMITS.window_bytes_max for begin in range(len(lengths)))
+
+
+def test_times_in_order_are_taken_as_they_are() -> None:
+    clock = EventClock(LIMITS)
+    assert clock.place(times(NOW, NOW + 1), NOW) == ([NOW, NOW + 1], None)
+    assert (clock.watermark_ns, clock.first_event_ns, clock.late_events) == (NOW + 1, NOW, 0)
+
+
+def test_slightly_out_of_order_is_believed() -> None:
+    clock = EventClock(LIMITS)
+    clock.place(times(NOW), NOW)
+    placed, late = clock.place(times(NOW - LIMITS.lateness_ns), NOW)
+    assert placed == [NOW - LIMITS.lateness_ns]
+    assert not any(late or ())
+    assert clock.watermark_ns == NOW
+
+
+def test_far_behind_and_far_ahead_are_placed_at_the_watermark() -> None:
+    clock = EventClock(LIMITS)
+    clock.place(times(NOW), NOW)
+    placed, late = clock.place(times(NOW - LIMITS.lateness_ns - 1, NOW + LIMITS.future_ns + 1, 2**64 - 1), NOW)
+    assert placed == [NOW] * 3
+    assert late == [True] * 3
+    assert clock.late_events == 3
+
+
+def test_a_log_of_2008_keeps_its_dates() -> None:
+    clock = EventClock(LIMITS)
+    old = 1_226_262_930 * SECOND_NS
+    assert clock.place(times(old, old + 5), NOW)[0] == [old, old + 5]
+
+
+def test_no_time_means_receive_time() -> None:
+    clock = EventClock(LIMITS)
+    assert clock.place(times(0, 0), NOW)[0] == [NOW, NOW]
+    assert clock.receive_timed
+    assert clock.late_events == 0
