@@ -91,7 +91,8 @@ class MemoryJournal:
     async def read(self, after_seq: int, bytes_max: int) -> Sequence[JournalRow]:
         """Rows after a position, at least one if there is any."""
         self._maybe_fail()
-        taken, room = [], bytes_max
+        taken: list[JournalRow] = []
+        room = bytes_max
         for row in self.rows[after_seq:]:
             room -= len(row.body)
             if taken and room < 0:

@@ -14,25 +14,6 @@ FAR_NS = 4_000_000_000 * SECOND_NS
 
 WORDS = ["order", "user", "cart", "payment", "session", "cache", "token", "item", "price", "stock"]
 WORDS += ["queue", "worker", "shard", "lease", "page", "index", "retry", "quota"]
-    "order",
-    "user",
-    "cart",
-    "payment",
-    "session",
-    "cache",
-    "token",
-    "item",
-    "price",
-    "stock",
-    "queue",
-    "worker",
-    "shard",
-    "lease",
-    "page",
-    "index",
-    "retry",
-    "quota",
-]
 VERBS = ["accepted", "loaded", "stored", "expired", "refreshed", "created", "removed", "checked", "updated", "moved"]
 
 
