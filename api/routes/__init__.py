@@ -1,1 +1,13 @@
-"""One module a resource."""
+"""The endpoints, one module a resource."""
+
+from api.endpoint import Endpoint
+from api.routes import anomalies, detect, incidents, profiles, streams, system
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *system.ENDPOINTS,
+    *detect.ENDPOINTS,
+    *anomalies.ENDPOINTS,
+    *incidents.ENDPOINTS,
+    *streams.ENDPOINTS,
+    *profiles.ENDPOINTS,
+)

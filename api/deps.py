@@ -1,0 +1,82 @@
+"""What the API is given: everything that it does not do itself, and its limits."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, fields
+
+from structlog.typing import FilteringBoundLogger
+
+from api.ports import AnomalyRepository, Authenticator, IncidentRepository, StreamRepository
+from api.strict_json import JsonLimits
+from driftlock.engine.canonical import CanonicalLimits
+from driftlock.engine.ports import Intake
+from driftlock.engine.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class ApiLimits:
+    """Limits of requests; bodies are counted as they arrive."""
+
+    request_bytes_max: int = 5 * 1024 * 1024
+    body_ms_max: int = 10_000
+    bodies_in_flight_max: int = 32
+    events_max: int = 10_000
+    stream_id_bytes_max: int = 256
+    idempotency_key_chars_max: int = 255
+    detect_wait_ms_max: int = 10_000
+    detect_anomalies_max: int = 100
+    page_items_default: int = 50
+    page_items_max: int = 200
+    incident_anomalies_max: int = 50
+    readiness_ms_max: int = 1_000
+
+    def __post_init__(self) -> None:
+        """Refuse limits that limit nothing."""
+        for limit in fields(self):
+            if getattr(self, limit.name) < 1:
+                raise ValueError(f"{limit.name} must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorInfo:
+    """The detector as clients see it: its profile and the codec whose version the numbers depend on."""
+
+    profile: Profile
+    codec: str
+    codec_level: int
+    codec_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionInfo:
+    """Versions of the code and of the database's schema."""
+
+    version: str
+    schema_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApiDeps:
+    """Everything that the endpoints call.
+
+    `scored(seq)` returns once the journal is applied up to position `seq`. A readiness check raises what is wrong; the text of
+    a `DriftlockError` is shown. `metrics` renders the Prometheus text format. `now_ns` is the wall clock, `randomness(n)` n
+    unpredictable bytes. `cursor_key` signs cursors: at least 32 bytes, shared by the processes behind one address.
+    """
+
+    intake: Intake
+    streams: StreamRepository
+    anomalies: AnomalyRepository
+    incidents: IncidentRepository
+    access: Authenticator
+    scored: Callable[[int], Awaitable[None]]
+    readiness: Mapping[str, Callable[[], Awaitable[None]]]
+    metrics: Callable[[], bytes]
+    detector: DetectorInfo
+    version: VersionInfo
+    now_ns: Callable[[], int]
+    randomness: Callable[[int], bytes]
+    cursor_key: bytes = field(repr=False)
+    log: FilteringBoundLogger
+    limits: ApiLimits = field(default_factory=ApiLimits)
+    json_limits: JsonLimits = field(default_factory=JsonLimits)
+    record_limits: CanonicalLimits = field(default_factory=CanonicalLimits)

@@ -1,0 +1,86 @@
+"""What the API needs from the other rooms: small protocols, so that every endpoint can be run against shipped fakes.
+
+The rows are those of `driftlock.storage`, which implements the repositories.
+Lists are keyset pages: `after` is the position of the last item of the page before (None = from the start), and an item's
+position is what the list sorts by. Repositories see one tenant at a time; another tenant's id is simply not found.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from driftlock.accounts.keys import Principal
+from driftlock.storage.anomalies import AnomalyRow
+from driftlock.storage.incidents import IncidentRow
+from driftlock.storage.streams import StreamRow
+
+__all__ = [
+    "AnomalyFilter",
+    "AnomalyRepository",
+    "AnomalyRow",
+    "Authenticator",
+    "IncidentRepository",
+    "IncidentRow",
+    "StreamRepository",
+    "StreamRow",
+]
+
+
+class Authenticator(Protocol):
+    """Finds out who is asking (`driftlock.accounts.access.Access`)."""
+
+    async def principal(self, presented: Sequence[str], *, peer: str, host: str, origin: str, now: datetime) -> Principal:
+        """The principal of the credentials that were presented; raise `Unauthenticated` with one text for every reason."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyFilter:
+    """Which anomalies to list; None = all. `since` and `until` bound `detected_at`, the former inclusive."""
+
+    stream_id: UUID | None = None
+    incident_id: UUID | None = None
+    ncd_min: float | None = None
+    p_value_max: float | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class StreamRepository(Protocol):
+    """Streams by (slug, id)."""
+
+    async def list(self, tenant_id: UUID, *, limit: int, after: tuple[str, UUID] | None) -> Sequence[StreamRow]:
+        """One page, ascending."""
+        ...
+
+    async def get(self, tenant_id: UUID, stream: UUID | str) -> StreamRow | None:
+        """A stream by its id or its slug."""
+        ...
+
+
+class AnomalyRepository(Protocol):
+    """Anomalies by (detected_at, id)."""
+
+    async def list(
+        self, tenant_id: UUID, filters: AnomalyFilter, *, limit: int, after: tuple[datetime, UUID] | None
+    ) -> Sequence[AnomalyRow]:
+        """One page, descending."""
+        ...
+
+    async def get(self, tenant_id: UUID, anomaly_id: UUID) -> AnomalyRow | None:
+        """One anomaly."""
+        ...
+
+
+class IncidentRepository(Protocol):
+    """Incidents by (start of the incident, id)."""
+
+    async def list(self, tenant_id: UUID, *, limit: int, after: tuple[int, UUID] | None) -> Sequence[IncidentRow]:
+        """One page, descending."""
+        ...
+
+    async def get(self, tenant_id: UUID, incident_id: UUID) -> IncidentRow | None:
+        """One incident."""
+        ...

@@ -1,0 +1,171 @@
+"""`POST /v1/detect`: events in, verdicts about them out.
+
+The events take the way of all others: they are journaled first, and the answer waits until the detector has come past them.
+When that takes too long the events are safe all the same, and the answer says where their anomalies will appear.
+"""
+
+import asyncio
+import hashlib
+from uuid import UUID
+
+from starlette.requests import Request
+
+from api import models, views
+from api.deps import ApiDeps
+from api.endpoint import Call, Endpoint, Reply, off_loop
+from api.events import decode
+from api.ports import AnomalyFilter, AnomalyRow, StreamRow
+from api.problems import BadMembers, ProblemMember
+from driftlock.accounts.keys import Principal, Scope
+from driftlock.engine.canonical import Cuts, label
+from driftlock.engine.event import Signal, StreamKey
+from driftlock.engine.ports import Receipt, StreamBatch, Submission
+from driftlock.errors import Internal, PayloadTooLarge, PermissionDenied
+from driftlock.storage.slugs import slug
+
+PATH = "/v1/detect"
+DEFAULT_STREAM = "default"
+IDEMPOTENCY_KEY_HEADER = "Idempotency-Key"
+_EVENT_BYTES_GUESS = 128  # decides only whether a thread is worth it
+
+
+async def detect(call: Call) -> Reply:
+    """Journal the events, wait until they are scored, and tell what was found in them."""
+    deps, tenant_id = call.deps, call.principal.tenant_id
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    request = call.body(models.DetectRequest)
+    key = StreamKey(Signal.LOGS, _stream_name(request, call.principal, deps.limits.stream_id_bytes_max))
+    request_hash = _request_hash(call.request, tenant_id, deps.limits.idempotency_key_chars_max)
+    count = len(request.events)
+    if count > deps.limits.events_max:
+        raise PayloadTooLarge(
+            f"the request holds {count} events, at most {deps.limits.events_max} are accepted (events_max); send it in parts",
+            pointer="/events",
+        )
+    decoded = await off_loop(
+        count * _EVENT_BYTES_GUESS,
+        lambda: decode(request.events, historical=request.historical, limits=deps.record_limits),
+    )
+    before = await deps.streams.get(tenant_id, slug(key))
+    receipt = await deps.intake.submit(
+        Submission(tenant_id, Signal.LOGS, deps.now_ns(), (StreamBatch(key, decoded.batch),), request_hash)
+    )
+    scored = await _scored_in_time(deps, receipt.seq)
+    stream = await _stream_of(deps, tenant_id, receipt)
+    found = await _found(deps, tenant_id, _first_event(before, stream, receipt), stream, receipt) if scored else []
+    body = _response(call, stream, receipt, found, decoded.cuts, scored, round((clock() - started) * 1000))
+    return Reply(body) if scored else Reply(body, 202, {"Location": f"/v1/anomalies?stream={stream.stream_id}"})
+
+
+def _stream_name(request: models.DetectRequest, principal: Principal, bytes_max: int) -> str:
+    """The stream's name, in the one normal form that all doors use; a bound key has no choice."""
+    bound = None if principal.stream is None else label(principal.stream)
+    if "stream_id" not in request.model_fields_set:
+        return bound or DEFAULT_STREAM
+    name = label(request.stream_id)
+    if bound is not None and name != bound:
+        raise PermissionDenied("this API key is bound to another stream", pointer="/stream_id")
+    if not name or len(request.stream_id.encode("utf-8", "surrogatepass")) > bytes_max:
+        detail = f"must hold a printable character and at most {bytes_max} bytes (stream_id_bytes_max)"
+        raise BadMembers([ProblemMember(detail=detail, pointer="/stream_id")])
+    return name
+
+
+def _request_hash(request: Request, tenant_id: UUID, chars_max: int) -> bytes | None:
+    """What identifies a retry: BLAKE2b-128 of tenant, route and Idempotency-Key; None without that header."""
+    values = request.headers.getlist(IDEMPOTENCY_KEY_HEADER)
+    if not values:
+        return None
+    if len(values) > 1 or not values[0] or len(values[0]) > chars_max or not values[0].isascii() or not values[0].isprintable():
+        detail = f"must be given once, with 1 to {chars_max} printable ASCII characters (idempotency_key_chars_max)"
+        raise BadMembers([ProblemMember(detail=detail, parameter=IDEMPOTENCY_KEY_HEADER)])
+    material = b"\0".join((tenant_id.bytes, PATH.encode(), values[0].encode()))
+    return hashlib.blake2b(material, digest_size=16).digest()
+
+
+async def _scored_in_time(deps: ApiDeps, seq: int) -> bool:
+    try:
+        async with asyncio.timeout(deps.limits.detect_wait_ms_max / 1000):
+            await deps.scored(seq)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _stream_of(deps: ApiDeps, tenant_id: UUID, receipt: Receipt) -> StreamRow:
+    stream = await deps.streams.get(tenant_id, receipt.stream_ids[0])
+    if stream is None:
+        raise Internal("a stream that was written to can not be read")
+    return stream
+
+
+def _first_event(before: StreamRow | None, after: StreamRow, receipt: Receipt) -> int:
+    """Index in the stream of this request's first event, or a little less when other requests write to the stream as well.
+
+    Their events can only lie between those that were there before and the end, so no anomaly of this request is missed.
+    """
+    first_event = after.events - receipt.records
+    if before is not None and before.stream_id == after.stream_id:
+        first_event = min(first_event, before.events + before.pending)
+    return first_event
+
+
+async def _found(deps: ApiDeps, tenant_id: UUID, first_event: int, stream: StreamRow, receipt: Receipt) -> list[AnomalyRow]:
+    """Anomalies whose window ends at `first_event` or later, in their order; none for a duplicate."""
+    if receipt.duplicate:
+        return []
+    rows = await deps.anomalies.list(
+        tenant_id, AnomalyFilter(stream_id=stream.stream_id), limit=deps.limits.detect_anomalies_max, after=None
+    )
+    return sorted((row for row in rows if row.finding.last_event >= first_event), key=lambda row: row.finding.window)
+
+
+def _response(
+    call: Call,
+    stream: StreamRow,
+    receipt: Receipt,
+    found: list[AnomalyRow],
+    cuts: Cuts,
+    scored: bool,
+    duration_ms: int,
+) -> models.DetectResponse:
+    detector = call.deps.detector
+    return models.DetectResponse(
+        request_id=call.request_id,
+        stream=models.StreamRef(id=stream.stream_id, slug=stream.slug),
+        status=models.DetectStatus(views.stream_status(stream)) if scored else models.DetectStatus.PENDING,
+        calibration=views.calibration_progress(stream),
+        processed=receipt.records,
+        duplicate=receipt.duplicate,
+        anomalies=tuple(views.anomaly_summary(row) for row in found),
+        anomalies_truncated=len(found) >= call.deps.limits.detect_anomalies_max,
+        pending=stream.pending,
+        cuts=models.Cuts(truncated=cuts.truncated, attributes_dropped=cuts.attributes_dropped, replaced=cuts.replaced),
+        metrics=models.DetectMetrics(
+            baseline=detector.profile.baseline_size,
+            window=detector.profile.window_size,
+            hop=detector.profile.hop_size,
+            duration_ms=duration_ms,
+            codec=detector.codec,
+        ),
+    )
+
+
+ENDPOINTS = (
+    Endpoint(
+        "POST",
+        PATH,
+        "detect",
+        "detect",
+        "Score events and tell what is new in them",
+        detect,
+        {200: models.DetectResponse, 202: models.DetectResponse},
+        scope=Scope.INGEST,
+        request=models.DetectRequest,
+        header_parameters={
+            IDEMPOTENCY_KEY_HEADER: "At most 255 characters. A second request with the same key is not counted again; it is "
+            "answered with `duplicate: true`."
+        },
+    ),
+)

@@ -1,0 +1,81 @@
+"""Streams: what shares one past, and how far its detector is."""
+
+from uuid import UUID
+
+from api import models, views
+from api.cursors import Position
+from api.deps import ApiDeps
+from api.endpoint import Call, Endpoint, Reply
+from api.paging import PageQuery, Pager
+from api.ports import StreamRow
+from driftlock.accounts.keys import Scope
+from driftlock.errors import NotFound
+
+UUID_CHARS = 36
+SLUG_CHARS_MAX = 256
+
+
+async def list_streams(call: Call) -> Reply:
+    """One page of streams."""
+    repository, tenant_id = call.deps.streams, call.principal.tenant_id
+    rows, next_cursor = await Pager(call, call.query(PageQuery), "streams").page(
+        lambda limit, after: repository.list(tenant_id, limit=limit, after=after), _position, _key
+    )
+    return Reply(models.StreamPage(streams=tuple(views.stream(row) for row in rows), next_cursor=next_cursor))
+
+
+async def get_stream(call: Call) -> Reply:
+    """One stream."""
+    return Reply(views.stream(await find_stream(call.deps, call.principal.tenant_id, call.path("stream"))))
+
+
+async def find_stream(deps: ApiDeps, tenant_id: UUID, text: str) -> StreamRow:
+    """The stream that an id or a slug names; raise `NotFound`, also for another tenant's."""
+    sayable = len(text) <= SLUG_CHARS_MAX and text.isprintable()  # no slug has a NUL, which the database refuses to compare
+    row = await deps.streams.get(tenant_id, parse_uuid(text) or text) if sayable else None
+    if row is None:
+        raise NotFound("there is no stream with this id or slug; GET /v1/streams lists yours")
+    return row
+
+
+def parse_uuid(text: str) -> UUID | None:
+    """A UUID in its usual form of 36 characters; None for anything else."""
+    try:
+        return UUID(text) if len(text) == UUID_CHARS else None
+    except ValueError:
+        return None
+
+
+def _position(row: StreamRow) -> Position:
+    return row.slug, str(row.stream_id)
+
+
+def _key(position: Position) -> tuple[str, UUID]:
+    slug, stream_id = position
+    return str(slug), UUID(str(stream_id))
+
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        "/v1/streams",
+        "listStreams",
+        "streams",
+        "Streams by slug",
+        list_streams,
+        {200: models.StreamPage},
+        scope=Scope.READ,
+        query=PageQuery,
+    ),
+    Endpoint(
+        "GET",
+        "/v1/streams/{stream}",
+        "getStream",
+        "streams",
+        "One stream with its calibration",
+        get_stream,
+        {200: models.Stream},
+        scope=Scope.READ,
+        path_parameters={"stream": "Id or slug of the stream."},
+    ),
+)

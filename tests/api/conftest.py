@@ -1,0 +1,90 @@
+import dataclasses
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from structlog.testing import CapturingLogger
+
+from api.app import ApiDeps, DetectorInfo, VersionInfo, create_app
+from driftlock.accounts.keys import ALL_SCOPES, Scope
+from driftlock.engine.profile import PROFILES
+from tests.api.fakes import (
+    NOW_NS,
+    OTHER_TENANT,
+    TENANT,
+    FakeAnomalies,
+    FakeDirectory,
+    FakeHouse,
+    FakeIncidents,
+    FakeStreams,
+    Randomness,
+    RecordingAccess,
+    key,
+)
+
+
+@dataclass
+class Service:
+    """The application over fakes, and a client of it that has a good key."""
+
+    house: FakeHouse
+    directory: FakeDirectory
+    access: RecordingAccess
+    anomalies: FakeAnomalies
+    deps: ApiDeps
+    client: httpx.AsyncClient
+
+
+def make_deps(house: FakeHouse, access: RecordingAccess) -> ApiDeps:
+    return ApiDeps(
+        intake=house,
+        streams=FakeStreams(house),
+        anomalies=FakeAnomalies(house),
+        incidents=FakeIncidents(house),
+        access=access,
+        scored=house.scored,
+        readiness={},
+        metrics=lambda: b"driftlock_build_info 1.0\n",
+        detector=DetectorInfo(PROFILES["balanced"], "zstd", 3, "1.5.4"),
+        version=VersionInfo("0.1.0", 1),
+        now_ns=lambda: NOW_NS,
+        randomness=Randomness(),
+        cursor_key=bytes(range(32)),
+        log=CapturingLogger(),
+    )
+
+
+def client_of(deps: ApiDeps, name: str | None = "good") -> httpx.AsyncClient:
+    headers = {} if name is None else {"X-Api-Key": key(name)}
+    transport = httpx.ASGITransport(app=create_app(deps), raise_app_exceptions=False, client=("127.0.0.1", 40000))
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080", headers=headers)
+
+
+@pytest.fixture
+def directory() -> FakeDirectory:
+    keys = FakeDirectory()
+    keys.add("good", TENANT, ALL_SCOPES)
+    keys.add("reader", TENANT, {Scope.READ})
+    keys.add("writer", TENANT, {Scope.INGEST})
+    keys.add("other", OTHER_TENANT, ALL_SCOPES)
+    return keys
+
+
+@pytest.fixture
+async def service(directory: FakeDirectory) -> AsyncIterator[Service]:
+    house = FakeHouse()
+    access = RecordingAccess(directory)
+    deps = make_deps(house, access)
+    async with client_of(deps) as client:
+        yield Service(house, directory, access, deps.anomalies, deps, client)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def with_deps(service: Service) -> Callable[..., httpx.AsyncClient]:
+    """A client of the same rooms with other limits or parts: `with_deps(limits=...)`, `with_deps(name=None)`."""
+
+    def make(*, name: str | None = "good", **changes: object) -> httpx.AsyncClient:
+        return client_of(dataclasses.replace(service.deps, **changes), name)  # type: ignore[arg-type]
+
+    return make

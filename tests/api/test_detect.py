@@ -1,0 +1,286 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from api.deps import ApiLimits
+from api.models import DetectResponse
+from api.ports import StreamRow
+from driftlock.engine.event import Signal, StreamKey
+from driftlock.engine.verdict import Calibration, Finding
+from driftlock.errors import Unavailable
+from tests.api.conftest import Service
+from tests.api.fakes import NOW_NS, TENANT, key, make_finding
+
+WithDeps = Callable[..., httpx.AsyncClient]
+RESPONSE_FIELDS = set(DetectResponse.model_fields)
+
+
+async def post(client: httpx.AsyncClient, body: object, **headers: str) -> httpx.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()} | {"Content-Type": "application/json"}
+    return await client.post("/v1/detect", content=json.dumps(body), headers=named)
+
+
+def problem_pointers(response: httpx.Response) -> list[str]:
+    assert response.headers["Content-Type"] == "application/problem+json"
+    return [member.get("pointer", member.get("parameter")) for member in response.json()["errors"]]
+
+
+async def test_events_are_journaled_scored_and_answered(service: Service) -> None:
+    service.house.detect = lambda stream, _: [make_finding(window=1, last_event=stream.events - 1)]
+    response = await post(service.client, {"stream_id": "checkout", "events": ["a", "b"]}, X_Request_ID="me-1")
+    assert response.status_code == 200
+    body = DetectResponse.model_validate_json(response.content)
+    assert (body.request_id, body.stream.slug, body.status, body.processed) == ("me-1", "checkout", "calibrating", 2)
+    assert (body.calibration.events, body.calibration.needed, body.calibration.percent) == (2, 448, 0)
+    assert (body.pending, body.duplicate, body.anomalies_truncated) == (0, False, False)
+    assert [found.window for found in body.anomalies] == [1]
+    assert (body.metrics.baseline, body.metrics.window, body.metrics.hop, body.metrics.codec) == (400, 50, 10, "zstd")
+    submission = service.house.submissions[0]
+    assert (submission.tenant_id, submission.received_ns, submission.request_hash) == (TENANT, NOW_NS, None)
+    assert submission.batches[0].key == StreamKey(Signal.LOGS, "checkout")
+    assert list(submission.batches[0].batch.lines()) == [b"a", b"b"]
+    assert service.house.waited == [1]
+
+
+async def test_the_default_stream_is_called_default(service: Service) -> None:
+    response = await post(service.client, {"events": ["a"]})
+    assert response.json()["stream"]["slug"] == "default"
+
+
+async def test_only_anomalies_of_the_new_events_are_answered(service: Service) -> None:
+    def detect(stream: StreamRow, count: int) -> list[Finding]:
+        return [make_finding(window=stream.events, last_event=stream.events - 1)]
+
+    service.house.detect = detect
+    first = await post(service.client, {"events": ["a", "b"]})
+    second = await post(service.client, {"events": ["c", "d", "e"]})
+    assert [found["window"] for found in first.json()["anomalies"]] == [2]
+    assert [found["window"] for found in second.json()["anomalies"]] == [5]
+
+
+async def test_anomalies_come_in_their_order_and_up_to_a_limit(service: Service, with_deps: WithDeps) -> None:
+    def detect(stream: StreamRow, count: int) -> list[Finding]:
+        return [make_finding(window=number, last_event=number) for number in range(count)]
+
+    service.house.detect = detect
+    async with with_deps(limits=ApiLimits(detect_anomalies_max=4)) as client:
+        body = (await post(client, {"events": ["x"] * 10})).json()
+    assert [found["window"] for found in body["anomalies"]] == [6, 7, 8, 9]
+    assert body["anomalies_truncated"] is True
+
+
+@pytest.mark.parametrize(
+    ("calibration", "status"),
+    [(Calibration.CALIBRATING, "calibrating"), (Calibration.PROVISIONAL, "provisional"), (Calibration.OK, "ready")],
+)
+async def test_the_status_is_that_of_the_stream(service: Service, calibration: Calibration, status: str) -> None:
+    await post(service.client, {"events": ["a"]})
+    rows = service.house.stream_rows[TENANT]
+    stream_id = next(iter(rows))
+    rows[stream_id] = replace(rows[stream_id], calibration=calibration)
+    assert (await post(service.client, {"events": ["b"]})).json()["status"] == status
+
+
+async def test_what_is_not_scored_in_time_is_accepted_and_told_where_to_look(service: Service, with_deps: WithDeps) -> None:
+    service.house.gate = asyncio.Event()
+    async with with_deps(limits=ApiLimits(detect_wait_ms_max=20)) as client:
+        response = await post(client, {"events": ["a", "b"]})
+    body = DetectResponse.model_validate_json(response.content)
+    assert response.status_code == 202
+    assert (body.status, body.pending, body.processed, body.anomalies) == ("pending", 2, 2, ())
+    assert response.headers["Location"] == f"/v1/anomalies?stream={body.stream.id}"
+    service.house.gate.set()
+    assert (await service.client.get(response.headers["Location"])).status_code == 200
+
+
+async def test_a_repeated_idempotency_key_is_a_duplicate(service: Service) -> None:
+    first = await post(service.client, {"events": ["a"]}, Idempotency_Key="k-1")
+    again = await post(service.client, {"events": ["a"]}, Idempotency_Key="k-1")
+    other_key = await post(service.client, {"events": ["a"]}, Idempotency_Key="k-2")
+    other_tenant = await post(service.client, {"events": ["a"]}, Idempotency_Key="k-1", X_Api_Key=key("other"))
+    assert [(r.json()["duplicate"], r.json()["processed"]) for r in (first, again, other_key, other_tenant)] == [
+        (False, 1),
+        (True, 0),
+        (False, 1),
+        (False, 1),
+    ]
+    assert len(service.house.submissions[0].request_hash or b"") == 16
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "k\tk", "schlüssel"])
+async def test_a_bad_idempotency_key_is_refused(service: Service, key: str) -> None:
+    response = await service.client.post("/v1/detect", json={"events": ["a"]}, headers=[(b"Idempotency-Key", key.encode())])
+    assert response.status_code == 400
+    assert problem_pointers(response) == ["Idempotency-Key"]
+
+
+async def test_two_idempotency_keys_are_refused(service: Service) -> None:
+    headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    response = await service.client.post("/v1/detect", json={"events": ["a"]}, headers=headers)
+    assert response.status_code == 400
+
+
+async def test_the_longest_idempotency_key_is_accepted(service: Service) -> None:
+    assert (await post(service.client, {"events": ["a"]}, Idempotency_Key="x" * 255)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "pointers"),
+    [
+        ({}, ["/events"]),
+        ({"events": []}, ["/events"]),
+        ({"events": "a"}, ["/events"]),
+        ({"events": None}, ["/events"]),
+        ({"events": {"0": "a"}}, ["/events"]),
+        ({"events": ["a"], "flush": True}, ["/flush"]),
+        ({"events": ["a"], "tenant_id": "x", "a/b": 1}, ["/tenant_id", "/a~1b"]),
+        ({"events": ["a"], "historical": "yes"}, ["/historical"]),
+        ({"events": ["a"], "historical": 1}, ["/historical"]),
+        ({"events": ["a"], "stream_id": 7}, ["/stream_id"]),
+        ({"events": ["a"], "stream_id": None}, ["/stream_id"]),
+        ({"events": ["a"], "stream_id": ""}, ["/stream_id"]),
+        ({"events": ["a"], "stream_id": "\u202e\r\n"}, ["/stream_id"]),
+        ({"events": ["a"], "stream_id": "x" * 257}, ["/stream_id"]),
+        ({"events": ["a", 1]}, ["/events/1"]),
+        ({"events": [None]}, ["/events/0"]),
+        ({"events": [["a"]]}, ["/events/0"]),
+        ({"events": [{"text": 1}]}, ["/events/0/text"]),
+        ({"events": [{"time": "yesterday"}]}, ["/events/0/time"]),
+        ({"events": [{"time": True}]}, ["/events/0/time"]),
+        ({"events": [{"time": []}]}, ["/events/0/time"]),
+        ({"events": [{"time": -1}]}, ["/events/0/time"]),
+        ({"events": ["a", {"time": 1_800_000_000_000}]}, ["/events/1/time"]),
+        ([], [""]),
+        ("x", [""]),
+        (None, [""]),
+    ],
+)
+async def test_a_wrong_body_is_refused_where_it_is_wrong(service: Service, body: object, pointers: list[str]) -> None:
+    response = await post(service.client, body)
+    assert response.status_code == 400
+    assert response.json()["code"] == "invalid_argument"
+    assert problem_pointers(response) == pointers
+    assert service.house.submissions == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"events":["a"],"events":["b"]}', b'{"events":[NaN]}', b"\xff", b"", b'{"events":' + b"[" * 40 + b"]" * 40 + b"}"],
+)
+async def test_json_is_read_strictly(service: Service, body: bytes) -> None:
+    response = await service.client.post("/v1/detect", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 400
+    assert service.house.submissions == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Content-Type": "text/plain"},
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": "application/json; charset=latin-1"},
+        {"Content-Type": "application/json", "Content-Encoding": "gzip"},
+    ],
+)
+async def test_other_encodings_are_refused(service: Service, headers: dict[str, str]) -> None:
+    response = await service.client.post("/v1/detect", content=b'{"events":["a"]}', headers=headers)
+    assert response.status_code == 415
+    assert response.json()["code"] == "unsupported_encoding"
+
+
+async def test_json_may_name_its_charset(service: Service) -> None:
+    headers = {"Content-Type": 'application/json; charset="UTF-8"'}
+    assert (await service.client.post("/v1/detect", content=b'{"events":["a"]}', headers=headers)).status_code == 200
+
+
+async def test_too_many_events_are_refused(service: Service, with_deps: WithDeps) -> None:
+    async with with_deps(limits=ApiLimits(events_max=3)) as client:
+        assert (await post(client, {"events": ["a"] * 3})).status_code == 200
+        response = await post(client, {"events": ["a"] * 4})
+    assert response.status_code == 413
+    assert "events_max" in response.json()["detail"]
+    assert problem_pointers(response) == ["/events"]
+
+
+async def test_ten_thousand_events_in_a_large_body_are_accepted(service: Service) -> None:
+    events = [{"time": 1_800_000_000 + index, "text": f"line {index}", "user": "ann"} for index in range(10_000)]
+    response = await post(service.client, {"events": events})
+    assert response.json()["processed"] == 10_000
+    assert (await post(service.client, {"events": ["a"] * 10_001})).status_code == 413
+
+
+async def test_a_body_over_the_limit_is_refused(service: Service, with_deps: WithDeps) -> None:
+    async with with_deps(limits=ApiLimits(request_bytes_max=100)) as client:
+        response = await post(client, {"events": ["a" * 100]})
+    assert response.status_code == 413
+    assert response.json()["code"] == "payload_too_large"
+
+
+async def test_bodies_in_flight_are_limited(service: Service, with_deps: WithDeps) -> None:
+    go_on = asyncio.Event()
+
+    async def slow_body() -> AsyncIterator[bytes]:
+        yield b'{"events":'
+        await go_on.wait()
+        yield b'["a"]}'
+
+    json_headers = {"Content-Type": "application/json"}
+    async with with_deps(limits=ApiLimits(bodies_in_flight_max=1)) as client:
+        slow = asyncio.create_task(client.post("/v1/detect", content=slow_body(), headers=json_headers))
+        await asyncio.sleep(0.02)
+        refused = await post(client, {"events": ["a"]})
+        go_on.set()
+        assert (await slow).status_code == 200
+        assert (await post(client, {"events": ["a"]})).status_code == 200
+    assert refused.status_code == 503
+    assert refused.headers["Retry-After"] == "1"
+    assert "bodies_in_flight_max" in refused.json()["detail"]
+
+
+async def test_a_full_journal_is_a_retryable_problem(service: Service) -> None:
+    service.house.failure = Unavailable("the journal is full; retry", retry_after_ms=1500)
+    response = await post(service.client, {"events": ["a"]})
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
+    assert response.json()["code"] == "unavailable"
+
+
+async def test_look_alike_stream_names_are_one_stream(service: Service) -> None:
+    for name in ("cafe\u0301", "caf\u00e9", " caf\u00e9\u200b "):
+        await post(service.client, {"stream_id": name, "events": ["a"]})
+    assert {submission.batches[0].key.service for submission in service.house.submissions} == {"caf\u00e9"}
+
+
+async def test_what_was_cut_is_told(service: Service) -> None:
+    body = (
+        await post(service.client, {"events": ["x" * 300_000, "\ud800", {"text": "a"} | {f"k{i}": i for i in range(130)}]})
+    ).json()
+    assert body["cuts"] == {"truncated": 1, "attributes_dropped": 2, "replaced": 1}
+
+
+async def test_anomalies_are_not_missed_when_others_write_to_the_stream_meanwhile(service: Service) -> None:
+    """The detector is held until a second request has been journaled, so both are scored before the first is answered."""
+
+    def detect(stream: StreamRow, count: int) -> list[Finding]:
+        return [make_finding(window=number, last_event=stream.events - count + number) for number in range(count)]
+
+    await post(service.client, {"events": ["old"]})
+    service.house.detect = detect
+    service.house.gate = asyncio.Event()
+    first = asyncio.create_task(post(service.client, {"events": ["a", "b"]}))
+    await until(lambda: len(service.house.submissions) == 2)
+    second = asyncio.create_task(post(service.client, {"events": ["c", "d"]}))
+    await until(lambda: len(service.house.submissions) == 3)
+    service.house.gate.set()
+    assert [found["last_event"] for found in (await first).json()["anomalies"]] == [1, 2, 3, 4]
+    assert [found["last_event"] for found in (await second).json()["anomalies"]] == [3, 4]
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not true():  # noqa: ASYNC110 (what is waited for happens in the application)
+            await asyncio.sleep(0.005)

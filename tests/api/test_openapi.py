@@ -1,0 +1,135 @@
+import json
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from api.app import create_app
+from api.endpoint import Call, Endpoint, Query, Reply, Runner
+from api.middleware import Problems, RequestId
+from api.models import Liveness, Version
+from api.openapi import document
+from api.problems import KINDS
+from api.routes import ENDPOINTS
+from tests.api.conftest import Service
+
+TABLE = document(ENDPOINTS, "0.1.0")
+
+
+def references(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name == "$ref":
+                yield inner
+            else:
+                yield from references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
+
+
+async def test_every_served_route_is_described_and_every_described_one_is_served(service: Service) -> None:
+    served = {
+        (route.path, method.lower())
+        for route in create_app(service.deps).routes
+        if isinstance(route, Route)
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    body = (await service.client.get("/v1/openapi.json")).json()
+    assert body["openapi"] == "3.1.0"
+    assert {(path, method) for path, methods in body["paths"].items() for method in methods} == served
+
+
+def test_every_reference_resolves() -> None:
+    found = set(references(TABLE))
+    assert found
+    for reference in found:
+        node: object = TABLE
+        for part in reference.removeprefix("#/").split("/"):
+            assert isinstance(node, dict)
+            node = node[part]
+        assert node
+
+
+def test_operation_ids_are_unique_and_everything_has_words() -> None:
+    operations = [operation for methods in TABLE["paths"].values() for operation in methods.values()]
+    ids = [operation["operationId"] for operation in operations]
+    assert len(set(ids)) == len(ids)
+    for operation in operations:
+        assert operation["summary"]
+        assert all(parameter["description"] for parameter in operation["parameters"])
+        assert all(response["description"] for response in operation["responses"].values())
+
+
+def test_scopes_are_security_requirements() -> None:
+    for endpoint in ENDPOINTS:
+        operation = TABLE["paths"][endpoint.path][endpoint.method.lower()]
+        assert bool(operation["security"]) == (endpoint.scope is not None)
+        assert ("401" in operation["responses"]) == (endpoint.scope is not None)
+
+
+def test_every_path_parameter_is_described() -> None:
+    for endpoint in ENDPOINTS:
+        names = {part[1:-1] for part in endpoint.path.split("/") if part.startswith("{")}
+        assert names == set(endpoint.path_parameters)
+
+
+def test_problems_have_statuses_of_the_table() -> None:
+    statuses = {str(kind.status) for kind in KINDS.values()}
+    for methods in TABLE["paths"].values():
+        for operation in methods.values():
+            for status, response in operation["responses"].items():
+                if "application/problem+json" in response["content"]:
+                    assert status in statuses
+
+
+def test_the_query_of_a_list_is_described() -> None:
+    parameters = {item["name"]: item for item in TABLE["paths"]["/v1/anomalies"]["get"]["parameters"]}
+    assert set(parameters) == {"limit", "cursor", "stream", "incident", "min_ncd", "max_p_value", "since", "until"}
+    assert all(item["in"] == "query" and not item["required"] for item in parameters.values())
+
+
+def test_a_request_that_the_schema_describes_has_its_fields() -> None:
+    schema = TABLE["components"]["schemas"]["DetectRequest"]
+    assert set(schema["properties"]) == {"stream_id", "events", "historical"}
+    assert schema["required"] == ["events"]
+    assert schema["additionalProperties"] is False
+
+
+def test_the_document_is_plain_json() -> None:
+    assert json.loads(json.dumps(TABLE, allow_nan=False)) == TABLE
+
+
+@pytest.mark.parametrize("reply", [Reply(Version.model_construct()), Reply(Liveness(status="ok"), status=201), Reply(b"text")])
+async def test_a_reply_that_is_not_declared_is_our_error(service: Service, reply: Reply) -> None:
+    async def handler(call: Call) -> Reply:
+        return reply
+
+    endpoint = Endpoint("GET", "/x", "x", "x", "x", handler, {200: Liveness})
+
+    app = Starlette(
+        routes=[Route("/x", Runner(service.deps).route(endpoint))],
+        middleware=[
+            Middleware(RequestId, randomness=service.deps.randomness),
+            Middleware(Problems, log=service.deps.log),
+        ],
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://test") as client:
+        assert (await client.get("/x")).status_code == 500
+
+
+def test_models_of_queries_forbid_what_they_do_not_name() -> None:
+    for endpoint in ENDPOINTS:
+        assert issubclass(endpoint.query, Query)
+        assert endpoint.query.model_config["extra"] == "forbid"
+
+
+def test_bodies_forbid_what_they_do_not_name() -> None:
+    models: list[type[BaseModel]] = [
+        body for endpoint in ENDPOINTS for body in endpoint.responses.values() if not isinstance(body, str)
+    ]
+    assert all(model.model_config.get("extra") == "forbid" for model in models)
