@@ -98,10 +98,9 @@ def log_text(
     'a= b=[1,z]'
     """
     before = cuts.truncated
-    if isinstance(body, str):
-        text = cut_utf8(body, limits.body_bytes_max, cuts)
-    else:
-        text = cut_utf8(_body_text(body, limits, cuts), limits.body_bytes_max, cuts)
+    text = body if isinstance(body, str) else _body_text(body, limits, cuts)
+    if 4 * len(text) > limits.body_bytes_max:
+        text = cut_utf8(text, limits.body_bytes_max, cuts)
     if not severity and not event_name and not attributes and cuts.truncated == before:
         return text
     parts = [cut_utf8(part, limits.key_bytes_max, cuts) for part in (severity, event_name) if part]
@@ -228,12 +227,14 @@ def _attribute_texts(
 ) -> list[str]:
     """Sorted `key=value` texts; with `truncated_before`, `_truncated=true` is added if anything was cut since."""
     pairs: list[Pair] = []
+    # Lengths in characters that can not be over a limit in bytes: nearly all attributes pass without a call.
+    key_chars, value_chars = limits.key_bytes_max // 4, limits.value_bytes_max // 4
     for position, (key, value) in enumerate(attributes.items()):
         if len(pairs) >= limits.attributes_max:
             cuts.attributes_dropped += len(attributes) - position
             break
-        if isinstance(value, str):
-            pairs.append((cut_utf8(key, limits.key_bytes_max, cuts), cut_utf8(value, limits.value_bytes_max, cuts)))
+        if isinstance(value, str) and len(value) <= value_chars and len(key) <= key_chars:
+            pairs.append((key, value))
         else:
             _flatten(key, value, 1, pairs, limits, cuts)
     if len(pairs) > limits.attributes_max:
@@ -266,7 +267,7 @@ def _flatten(key: str, value: Value, depth: int, pairs: list[Pair], limits: Cano
         for name, inner in value.items():
             _flatten(f"{prefix}.{name}", inner, depth + 1, pairs, limits, cuts)
         return
-    text = _inline(value, depth, limits, limits.value_bytes_max)
+    text = value if isinstance(value, str) else _inline(value, depth, limits, limits.value_bytes_max)
     pairs.append((cut_utf8(key, limits.key_bytes_max, cuts), cut_utf8(text, limits.value_bytes_max, cuts)))
 
 

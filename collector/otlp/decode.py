@@ -1,0 +1,235 @@
+"""An OTLP request's bytes to columns, stream by stream. Pure: no clock, no I/O, no tenant.
+
+Records keep their order within a stream, whatever resources and scopes they came in. One bad record is rejected alone;
+only bytes that are not protobuf, or more of something than its limit, refuse the request.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from google.protobuf.message import Message
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    ExponentialHistogramDataPoint,
+    HistogramDataPoint,
+    NumberDataPoint,
+    SummaryDataPoint,
+)
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from collector.otlp.columns import StreamColumns
+from collector.otlp.limits import OtlpLimits
+from collector.otlp.records import BadRecord, Reason, data_point, log_record, span
+from collector.otlp.sanitize import TooManyElements
+from collector.otlp.values import parse, plain_attributes
+from collector.otlp.wire import LEN, ResourceSpan, Tally, next_field, resources, split
+from collector.otlp.wire import Span as Place
+from collector.redact import NoRedaction, Redactor
+from collector.routing import Router
+from driftlock.engine.canonical import Cuts, TooDeep, utf8
+from driftlock.engine.event import Signal
+from driftlock.engine.ports import StreamBatch
+from driftlock.errors import DriftlockError, PayloadTooLarge
+
+_NAMES = {Signal.LOGS: "log records", Signal.METRICS: "data points", Signal.TRACES: "spans"}
+_POINT_KINDS: Mapping[int, type[Message]] = {
+    5: NumberDataPoint,
+    7: NumberDataPoint,
+    9: HistogramDataPoint,
+    10: ExponentialHistogramDataPoint,
+    11: SummaryDataPoint,
+}
+_METRIC_NAME = 1
+_DATA_POINTS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a request says. `rejected` counts records by reason, `message` (English, bounded) tells the sender why.
+
+    `timed` is true when every accepted record carries a time: only then can equal bytes be taken for a resend.
+    """
+
+    batches: tuple[StreamBatch, ...] = ()
+    accepted: int = 0
+    rejected: Mapping[Reason, int] = field(default_factory=dict)
+    message: str = ""
+    cuts: Cuts = field(default_factory=Cuts)
+    timed: bool = True
+
+
+def decode(request: bytes, signal: Signal, limits: OtlpLimits, router: Router, redactor: Redactor) -> Decoded:
+    """Decode an Export request of `signal`, already decompressed.
+
+    Raises `PayloadTooLarge` over `request_bytes_max`, `InvalidArgument` over a limit that is counted on the wire, and
+    `Malformed` for bytes that are not protobuf.
+    """
+    if len(request) > limits.request_bytes_max:
+        raise PayloadTooLarge(f"the request is larger than {limits.request_bytes_max} bytes; send smaller batches")
+    if signal is Signal.METRICS:
+        spans = resources(request, limits, Tally("metrics", limits.containers_max))
+        return _Decoding(request, limits, router, redactor).metrics(spans)
+    spans = resources(request, limits, Tally(_NAMES[signal], limits.records_max))
+    return _Decoding(request, limits, router, redactor).records(signal, spans)
+
+
+class _Decoding:
+    """One request under way."""
+
+    def __init__(self, request: bytes, limits: OtlpLimits, router: Router, redactor: Redactor) -> None:
+        self._request = request
+        self._limits = limits
+        self._router = router
+        self._redact: Callable[[str], str] | None = None if isinstance(redactor, NoRedaction) else redactor.redact
+        self._cuts = Cuts()
+        self._streams: dict[tuple[object, bool], StreamColumns] = {}
+        self._rejected: Counter[Reason] = Counter()
+        self._messages: dict[Reason, str] = {}
+        self._timed = True
+
+    def records(self, signal: Signal, groups: list[ResourceSpan]) -> Decoded:
+        """Log records or spans."""
+        for group in groups:
+            if group.records and (target := self._target(signal, group.resource, len(group.records))):
+                columns, instance = target
+                if signal is Signal.LOGS:
+                    self._logs(columns, group.records)
+                else:
+                    self._spans(columns, group.records)
+                columns.mark_instance(instance)
+        return self._decoded(signal)
+
+    def _logs(self, columns: StreamColumns, places: list[Place]) -> None:
+        request, limits, cuts, redact = self._request, self._limits, self._cuts, self._redact
+        for start, end in places:
+            try:
+                record = parse(LogRecord, request[start:end], limits, cuts)
+                text, time_ns, trace_id, span_id = log_record(record, limits, cuts)
+            except (TooDeep, TooManyElements) as error:
+                self._reject(error, 1)
+                continue
+            if redact is not None:
+                text = redact(text)
+            if not time_ns:
+                self._timed = False
+            columns.add(utf8(text, cuts), time_ns, trace_id, span_id)
+
+    def _spans(self, columns: StreamColumns, places: list[Place]) -> None:
+        for start, end in places:
+            try:
+                record = parse(Span, self._request[start:end], self._limits, self._cuts)
+                text, time_ns, trace_id, span_id = span(record, self._limits, self._cuts)
+            except (TooDeep, TooManyElements, BadRecord) as error:
+                self._reject(error, 1)
+                continue
+            if not time_ns:
+                self._timed = False
+            columns.add(utf8(self._redacted(text), self._cuts), time_ns, trace_id, span_id)
+
+    def metrics(self, groups: list[ResourceSpan]) -> Decoded:
+        """Data points: counted first over the whole request, then decoded metric by metric."""
+        tally = Tally(_NAMES[Signal.METRICS], self._limits.records_max)
+        plan: list[tuple[ResourceSpan, list[_Metric]]] = []
+        for group in groups:
+            plan.append((group, [_metric(self._request, place, self._limits, tally) for place in group.records]))
+        for group, metrics in plan:
+            count = sum(len(metric.points) for metric in metrics)
+            if count and (target := self._target(Signal.METRICS, group.resource, count)):
+                columns, instance = target
+                for metric in metrics:
+                    self._points(columns, metric)
+                columns.mark_instance(instance)
+        return self._decoded(Signal.METRICS)
+
+    def _points(self, columns: StreamColumns, metric: "_Metric") -> None:
+        name = metric.name.decode(errors="replace")
+        if "�" in name and name.encode() != metric.name:
+            self._cuts.replaced += 1
+        for start, end in metric.points:
+            try:
+                record = parse(metric.kind, self._request[start:end], self._limits, self._cuts)
+                point = data_point(record, name, self._limits, self._cuts)
+            except (TooDeep, TooManyElements, BadRecord) as error:
+                self._reject(error, 1)
+                continue
+            if not point.time_ns:
+                self._timed = False
+            series = self._redacted(point.series)
+            text = series if point.text is point.series else self._redacted(point.text)
+            columns.add_point(utf8(text, self._cuts), point.time_ns, series, point.value)
+
+    def _target(self, signal: Signal, resource: bytes, records: int) -> tuple[StreamColumns, str] | None:
+        """Columns for the records of a resource and the name of the instance; None when all of them were rejected."""
+        try:
+            message = parse(Resource, resource, self._limits, self._cuts)
+            route = self._router.route(signal, plain_attributes(message.attributes, self._limits.text.depth_max))
+        except (TooDeep, TooManyElements) as error:
+            self._reject(error, records)
+            return None
+        key = (route.key, route.historical)
+        columns = self._streams.get(key)
+        if columns is None:
+            if len(self._streams) >= self._limits.streams_max:
+                text = f"a request has at most {self._limits.streams_max} streams; send smaller batches"
+                self._reject(BadRecord(Reason.TOO_MANY_STREAMS, text), records)
+                return None
+            columns = self._streams[key] = StreamColumns(route, self._limits.instances_max)
+        return columns, self._redacted(route.instance) if route.instance else ""
+
+    def _redacted(self, text: str) -> str:
+        return text if self._redact is None else self._redact(text)
+
+    def _reject(self, error: DriftlockError, records: int) -> None:
+        reason = _reason(error)
+        self._rejected[reason] += records
+        self._messages.setdefault(reason, error.message)
+
+    def _decoded(self, signal: Signal) -> Decoded:
+        batches = tuple(columns.batch() for columns in self._streams.values() if len(columns))
+        message = ""
+        if self._rejected:
+            reasons = "; ".join(f"{count} {reason}: {self._messages[reason]}" for reason, count in self._rejected.items())
+            message = f"{self._rejected.total()} {_NAMES[signal]} rejected: {reasons}"
+        accepted = sum(len(part.batch) for part in batches)
+        return Decoded(batches, accepted, dict(self._rejected), message, self._cuts, self._timed)
+
+
+def _reason(error: DriftlockError) -> Reason:
+    if isinstance(error, BadRecord):
+        return error.reason
+    return Reason.TOO_DEEP if isinstance(error, TooDeep) else Reason.TOO_MANY_ELEMENTS
+
+
+@dataclass(frozen=True, slots=True)
+class _Metric:
+    """A metric on the wire: its name, the kind of its points and where they lie."""
+
+    name: bytes
+    kind: type[Message]
+    points: list[Place]
+
+
+def _metric(request: bytes, place: Place, limits: OtlpLimits, tally: Tally) -> _Metric:
+    """Find a metric's points without parsing them; of several kinds of data, which the protocol forbids, the last counts."""
+    name = b""
+    number = 0
+    points: list[Place] = []
+    for field_number, wire_type, start, end in _fields(request, *place):
+        if wire_type != LEN:
+            continue
+        if field_number == _METRIC_NAME:
+            name = request[start:end]
+        elif field_number in _POINT_KINDS:
+            if field_number != number:
+                number, points = field_number, []
+            split(request, (start, end), _DATA_POINTS, points, tally)
+    return _Metric(name[: limits.text.value_bytes_max + 4], _POINT_KINDS.get(number, NumberDataPoint), points)
+
+
+def _fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    while position < end:
+        found = next_field(data, position, end)
+        position = found[3]
+        yield found

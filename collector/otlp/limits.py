@@ -1,0 +1,54 @@
+"""Limits of one OTLP request. Each is checked before the memory or the time that it bounds is spent."""
+
+from dataclasses import dataclass, field
+
+from driftlock.engine.canonical import CanonicalLimits
+
+MIB = 1024 * 1024
+REQUEST_BYTES_CEILING = 64 * MIB  # what the OTLP specification recommends as a maximum
+
+
+@dataclass(frozen=True, slots=True)
+class OtlpLimits:
+    """Limits of a request and of its records.
+
+    `request_bytes_max`: after decompression. `records_max`: log records, spans or data points. `containers_max`:
+    resources, scopes and metrics. `streams_max`, `instances_max`: distinct ones in a request, and in a stream of it.
+    `record_bytes_trusted_max`: a record up to this size is parsed at once; in a longer one the wire is first checked
+    for `record_elements_max` (fields and array elements, which cost far more memory than their bytes).
+    `buckets_max`: of a histogram point, and quantiles of a summary point. `message_bytes_max`: an error message.
+    `inline_bytes_max`: a request up to this size is decoded on the event loop, a longer one in a worker thread.
+    `text`: limits of one record's text.
+    """
+
+    request_bytes_max: int = 16 * MIB
+    records_max: int = 100_000
+    containers_max: int = 100_000
+    streams_max: int = 4096
+    instances_max: int = 1024
+    record_bytes_trusted_max: int = 64 * 1024
+    record_elements_max: int = 100_000
+    buckets_max: int = 10_000
+    message_bytes_max: int = 1024
+    inline_bytes_max: int = 64 * 1024
+    text: CanonicalLimits = field(default_factory=CanonicalLimits)
+
+    def __post_init__(self) -> None:
+        """Refuse limits that limit nothing, or more than the protocol's recommendation."""
+        for name in (
+            "request_bytes_max",
+            "records_max",
+            "containers_max",
+            "streams_max",
+            "instances_max",
+            "record_bytes_trusted_max",
+            "record_elements_max",
+            "buckets_max",
+            "message_bytes_max",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if self.inline_bytes_max < 0:
+            raise ValueError("inline_bytes_max must not be negative")
+        if self.request_bytes_max > REQUEST_BYTES_CEILING:
+            raise ValueError(f"request_bytes_max must be at most {REQUEST_BYTES_CEILING} (64 MiB)")

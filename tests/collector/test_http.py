@@ -1,0 +1,233 @@
+"""OTLP/HTTP as a client sees it."""
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+
+from collector.admission import AdmissionLimits
+from collector.otlp.http import HttpLimits, create_app
+from collector.otlp.limits import OtlpLimits
+from driftlock.engine.event import Signal
+from driftlock.errors import DriftlockError, QuotaExhausted, RateLimited, Unavailable
+from tests.collector.fakes import KEY, Bench, bench
+from tests.collector.otlp_requests import log, logs, message, nested, raw_logs, timed
+
+HELLO = logs(log("hello")).SerializeToString()
+HEADERS = {"content-type": "application/x-protobuf", "x-api-key": KEY}
+SMALL = OtlpLimits(request_bytes_max=64 * 1024)
+
+
+class Client:
+    def __init__(self, client: httpx.AsyncClient, parts: Bench) -> None:
+        self.client, self.parts = client, parts
+
+    async def post(self, body: Any = HELLO, path: str = "/v1/logs", **headers: str) -> httpx.Response:
+        changed = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.client.post(path, content=body, headers=HEADERS | changed)
+
+
+@asynccontextmanager
+async def connected(*arguments: Any, http: HttpLimits | None = None, **parts: Any) -> AsyncIterator[Client]:
+    async with bench(*arguments, **parts) as made:
+        transport = httpx.ASGITransport(create_app(made.exporter, http or HttpLimits()), client=("127.0.0.1", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost:4318") as client:
+            yield Client(client, made)
+
+
+def status_of(response: httpx.Response) -> Status:
+    assert response.headers["content-type"] == "application/x-protobuf"
+    return Status.FromString(response.content)
+
+
+async def test_records_arrive() -> None:
+    async with connected() as client:
+        response = await client.post()
+        assert (response.status_code, response.content) == (200, b"")
+        assert response.headers["content-type"] == "application/x-protobuf"
+        assert client.parts.intake.lines() == ["hello"]
+        (seen,) = client.parts.authenticator.seen
+        assert (seen.peer, seen.host, seen.presented) == ("127.0.0.1", "localhost:4318", (KEY,))
+
+
+@pytest.mark.parametrize("signal", list(Signal))
+async def test_empty_requests_are_ok(signal: Signal) -> None:
+    async with connected() as client:
+        response = await client.post(b"", f"/v1/{signal}")
+        assert (response.status_code, response.content) == (200, b"")
+
+
+async def test_partial_success() -> None:
+    async with connected() as client:
+        response = await client.post(raw_logs(timed(message(5, nested(60))), timed(b"")))
+        assert response.status_code == 200
+        assert ExportLogsServiceResponse.FromString(response.content).partial_success.rejected_log_records == 1
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip"])
+async def test_gzip_with_several_members(coding: str) -> None:
+    body = gzip.compress(HELLO) + gzip.compress(logs(log("again")).SerializeToString())
+    async with connected() as client:
+        assert (await client.post(body, content_encoding=coding)).status_code == 200
+        assert client.parts.intake.lines() == ["hello", "again"]
+
+
+@pytest.mark.parametrize("body", [gzip.compress(HELLO)[:-3], HELLO, gzip.compress(HELLO) + b"x"])
+async def test_damaged_gzip_is_final(body: bytes) -> None:
+    async with connected() as client:
+        response = await client.post(body, content_encoding="gzip")
+        assert (response.status_code, status_of(response).code) == (400, 3)
+        assert client.parts.intake.submissions == []
+        assert client.parts.admission.bytes == 0
+
+
+async def test_gzip_of_gzip_is_not_undone_twice() -> None:
+    async with connected() as client:
+        assert (await client.post(gzip.compress(gzip.compress(HELLO)), content_encoding="gzip")).status_code == 400
+
+
+@pytest.mark.parametrize("coding", ["gzip, gzip", "zstd", "br"])
+async def test_other_codings_are_415(coding: str) -> None:
+    async with connected() as client:
+        response = await client.post(content_encoding=coding)
+        assert response.status_code == 415
+        assert "gzip" in status_of(response).message
+
+
+async def test_json_is_415_with_a_status_in_json() -> None:
+    async with connected() as client:
+        response = await client.post(b"{}", content_type="application/json; charset=utf-8")
+        assert (response.status_code, response.headers["content-type"]) == (415, "application/json")
+        assert json.loads(response.content) == {
+            "code": 12,
+            "message": "send Content-Type application/x-protobuf; other encodings of OTLP are not read here",
+        }
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "", "application/x-protobuffer"])
+async def test_other_types_are_415(content_type: str) -> None:
+    async with connected() as client:
+        assert (await client.post(content_type=content_type)).status_code == 415
+        assert client.parts.meter.counts == {("logs", "refused", "unsupported_encoding"): 1}
+
+
+@pytest.mark.parametrize(
+    "headers", [{"x_api_key": "wrong"}, {"authorization": "Bearer other"}, {"authorization": "Basic eA=="}]
+)
+async def test_without_a_good_key_nothing_is_read(headers: dict[str, str]) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        pytest.fail("the body was read")
+        yield b""
+
+    async with connected() as client:
+        response = await client.post(body(), **headers)
+        assert (response.status_code, status_of(response).code) == (401, 16)
+        assert response.headers["www-authenticate"] == "Bearer"
+
+
+async def chunks(*parts: bytes, pause_s: float = 0) -> AsyncIterator[bytes]:
+    for part in parts:
+        await asyncio.sleep(pause_s)
+        yield part
+
+
+async def test_request_bytes_max_declared_streamed_and_inflated() -> None:
+    async with connected(SMALL) as client:
+        for body, headers in (
+            (bytes(64 * 1024 + 1), {}),
+            (chunks(bytes(64 * 1024), b"x"), {}),
+            (gzip.compress(bytes(64 * 1024 + 1)), {"content_encoding": "gzip"}),
+            (gzip.compress(bytes(64 * 1024)) + gzip.compress(b"x"), {"content_encoding": "gzip"}),
+            (HELLO, {"content_length": "9" * 30}),
+        ):
+            response = await client.post(body, **headers)
+            assert (response.status_code, status_of(response).code) == (413, 8)
+            assert status_of(response).details == []
+            assert (client.parts.admission.requests, client.parts.admission.bytes) == (0, 0)
+
+
+async def test_a_content_length_that_is_no_number_is_400() -> None:
+    async with connected() as client:
+        assert (await client.post(content_length="-1")).status_code == 400
+
+
+async def test_streamed_bodies_are_whole() -> None:
+    async with connected() as client:
+        assert (await client.post(chunks(HELLO[:5], HELLO[5:]))).status_code == 200
+        assert client.parts.intake.lines() == ["hello"]
+
+
+async def test_body_timeout() -> None:
+    async with connected(http=HttpLimits(body_timeout_ms=50)) as client:
+        response = await client.post(chunks(HELLO[:5], HELLO[5:], pause_s=0.04))
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+        assert client.parts.admission.requests == 0
+
+
+async def test_streamed_bytes_are_admitted_as_they_come() -> None:
+    async with connected(OtlpLimits(request_bytes_max=100), AdmissionLimits(bytes_max=200)) as client:
+        with client.parts.admission.admit(150):
+            response = await client.post(chunks(bytes(40), bytes(40)))
+            assert response.status_code == 503
+        assert client.parts.admission.bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "http", "retry_after"),
+    [
+        (Unavailable("away", retry_after_ms=2100), 503, "3"),
+        (RateLimited("slower", retry_after_ms=10), 429, "1"),
+        (QuotaExhausted("until the first"), 403, None),
+        (RuntimeError("secret"), 500, None),
+    ],
+)
+async def test_errors_carry_their_status_and_hint(error: Exception, http: int, retry_after: str | None) -> None:
+    async with connected() as client:
+        client.parts.intake.error = error
+        response = await client.post()
+        assert (response.status_code, response.headers.get("retry-after")) == (http, retry_after)
+        status = status_of(response)
+        assert "secret" not in status.message
+        if isinstance(error, DriftlockError):
+            assert status.message == error.message
+        assert any(detail.Is(RetryInfo.DESCRIPTOR) for detail in status.details) is (retry_after is not None)
+
+
+async def test_draining_is_503() -> None:
+    async with connected() as client:
+        client.parts.admission.drain()
+        response = await client.post()
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+
+
+async def test_other_paths_and_methods() -> None:
+    async with connected() as client:
+        assert (await client.post(path="/v1/profiles")).status_code == 404
+        response = await client.client.get("/v1/logs")
+        assert (response.status_code, response.headers["allow"], status_of(response).code) == (405, "POST", 12)
+
+
+async def test_damaged_protobuf_is_400() -> None:
+    async with connected() as client:
+        response = await client.post(b"\x0a\x7f")
+        assert (response.status_code, status_of(response).code) == (400, 3)
+
+
+async def test_one_gate_for_both_transports() -> None:
+    async with connected(OtlpLimits(), AdmissionLimits(requests_max=1)) as client:
+        with client.parts.admission.admit(0):
+            assert (await client.post()).status_code == 503
+        assert (await client.post()).status_code == 200
+
+
+def test_a_limit_of_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="body_timeout_ms"):
+        HttpLimits(body_timeout_ms=0)
