@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from cbad_cy.codec import Codec, Prepared
 from cbad_cy.novelty import Coverage, nearest
-from cbad_cy.tokenize import tokens
+from cbad_cy.tokenize import TokenKind, tokens
 from driftlock.engine.limits import Limits
 from driftlock.engine.verdict import NovelLine
 from driftlock.engine.window import Event
 
 GRAM_BYTES = 6
 QUOTE_CHARACTERS_MAX = 160
+WORDS = (TokenKind.WORD, TokenKind.SHAPE, TokenKind.PATH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,45 +86,55 @@ def _novel_line(
 
 
 def source_spans(line: bytes, text: str, masked_spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Novel ranges of a masked form -> ranges of the line's bytes, in whole tokens, neighbours joined.
+    """Novel ranges of a masked form -> ranges of the line's bytes, in whole words, neighbours joined.
 
-    A token is novel when at least half of its masked bytes are: people read words, not grams. `text` is the line as
-    shown; a line that was not UTF-8 has no byte-true ranges there and is novel as a whole.
+    A word is novel when at least half of its masked bytes are: people read words, not grams. A masked value has no bytes
+    of its own to be new; it is shown as novel between novel words, or when no word is. `text` is the line as shown; a line that was not
+    UTF-8 has no byte-true ranges there and is novel as a whole.
     """
     if len(text.encode()) != len(line):
         return [(0, len(text.encode()))] if masked_spans else []
     found: list[tuple[int, int]] = []
-    for _, masked_start, masked_stop, start, stop in tokens(line):
-        novel = sum(max(0, min(high, masked_stop) - max(low, masked_start)) for low, high in masked_spans)
-        if 2 * novel < masked_stop - masked_start:
-            continue
-        if found and not any(map(_is_word, line[found[-1][1] : start])):
-            start = found.pop()[0]
-        found.append((start, stop))
-    return [_trimmed(line, *span) for span in found if any(map(_is_word, line[slice(*span)]))]
+    values: list[tuple[int, int]] = []
+    joined = False
+    for kind, masked_start, masked_stop, start, stop in tokens(line):
+        novel = 2 * _overlap(masked_spans, masked_start, masked_stop) >= masked_stop - masked_start
+        if kind in WORDS and novel:
+            found.append((found.pop()[0] if joined else start, stop))
+            joined = True
+        elif kind != TokenKind.PUNCT:
+            joined = joined and novel
+            values += [(start, stop)] * (kind not in WORDS and novel)
+    return found or values
 
 
-def _trimmed(line: bytes, start: int, stop: int) -> tuple[int, int]:
-    while line[start] in b" \t\r\n:;,.)]}":
-        start += 1
-    while line[stop - 1] in b" \t\r\n:;,([{":
-        stop -= 1
-    return start, stop
+def _overlap(spans: Sequence[tuple[int, int]], start: int, stop: int) -> int:
+    return sum(max(0, min(high, stop) - max(low, start)) for low, high in spans)
 
 
-def _is_word(byte: int) -> bool:
-    return byte >= 0x80 or chr(byte).isalnum()
+def headline(line: bytes) -> str:
+    """The line from its first word on: what stands before it (a timestamp, a number) says nothing about what is new."""
+    start = next((start for kind, _, _, start, _ in tokens(line) if kind in WORDS), 0)
+    return _quoted(line[start:].decode("utf-8", "replace").split())
 
 
-def _quote(text: str) -> str:
-    line = " ".join(text.split())
-    return f"`{line[:QUOTE_CHARACTERS_MAX]}…`" if len(line) > QUOTE_CHARACTERS_MAX else f"`{line}`"
+def _masked_headline(form: str) -> str:
+    """The same for a masked form, in which the values are masks."""
+    words = form.split()
+    first = next((number for number, word in enumerate(words) if word[0] not in "<#"), 0)
+    return _quoted(words[first:])
+
+
+def _quoted(words: Sequence[str]) -> str:
+    text = " ".join(words)
+    return f"`{text[:QUOTE_CHARACTERS_MAX]}…`" if len(text) > QUOTE_CHARACTERS_MAX else f"`{text}`"
 
 
 def _new_lines_sentence(fresh: int, total: int, top: NovelLine) -> str:
     verb = "is" if fresh == 1 else "are"
-    usual = f"; the nearest known line is {_quote(top.nearest)}" if top.nearest else "; nothing in the baseline resembles it"
-    return f"{fresh} of {total} lines {verb} new: {_quote(top.text)}{usual}."
+    known = f"the nearest known line is {_masked_headline(top.nearest)}"
+    usual = known if top.nearest else "nothing in the baseline resembles it"
+    return f"{fresh} of {total} lines {verb} new: {headline(top.text.encode())}; {usual}."
 
 
 def _mix_changed(
@@ -139,7 +150,7 @@ def _mix_changed(
     event = events[groups[grown][0]]
     text = event.text.decode("utf-8", "replace")
     sentence = (
-        f"No line is new, the mix changed: {len(groups[grown])} of {len(events)} lines are like {_quote(text)}, "
+        f"No line is new, the mix changed: {len(groups[grown])} of {len(events)} lines are like {headline(event.text)}, "
         f"usually {expected[grown]:.1f} of {len(events)}."
     )
     line = NovelLine(

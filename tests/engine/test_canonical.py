@@ -4,7 +4,7 @@ import doctest
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftlock.engine import canonical
@@ -79,6 +79,7 @@ def test_parts_stand_in_their_order() -> None:
     assert text({"msg": "hi", "n": {"m": 2}}) == "msg=hi n.m=2"
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(st.text(max_size=8), values, max_size=6), st.randoms())
 def test_order_of_attributes_does_not_matter(attributes: dict[str, Value], shuffler: object) -> None:
     keys = list(attributes)
