@@ -21,6 +21,7 @@ def extension(name: str, libraries: tuple[str, ...] = ()) -> Extension:
     return Extension(
         f"cbad_cy.{name}",
         [f"cbad_cy/{name}.pyx"],
+        depends=sorted(str(path.relative_to(ROOT)) for path in (ROOT / "cbad_cy").glob("*.pxi")),
         libraries=list(libraries),
         extra_compile_args=FLAGS + SANITIZERS,
         extra_link_args=SANITIZERS,

@@ -1,0 +1,46 @@
+from array import array
+from types import MappingProxyType
+from typing import Final, NamedTuple, Self, final
+
+WINDOW_BYTES_MAX: Final = 16777216
+DICTIONARY_BYTES_MAX: Final = 16777216
+
+class CodecRow(NamedTuple):
+    level: int
+    level_min: int
+    level_max: int
+    look_back_bytes_max: int | None
+    version: str
+
+CODECS: Final[MappingProxyType[str, CodecRow]]
+
+@final
+class Prepared:
+    @property
+    def source_bytes(self) -> bytes: ...
+    @property
+    def codec(self) -> str: ...
+    @property
+    def level(self) -> int: ...
+
+@final
+class Codec:
+    def __new__(cls, name: str, level: int | None = None) -> Self: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def level(self) -> int: ...
+    @property
+    def version(self) -> str: ...
+    def prepare(self, dictionary: bytes | bytearray | memoryview) -> Prepared: ...
+    def size(self, data: bytes | bytearray | memoryview) -> int: ...
+    def size_given(self, data: bytes | bytearray | memoryview, prepared: Prepared) -> int: ...
+    def sizes_given(
+        self, text: bytes | bytearray | memoryview, starts: array[int], stops: array[int], prepared: Prepared
+    ) -> array[int]: ...
+    def window_sizes(
+        self, text: bytes | bytearray | memoryview, starts: array[int], stops: array[int], prepared: Prepared
+    ) -> tuple[array[int], array[int]]: ...
+
+def entropy(data: bytes | bytearray | memoryview) -> float: ...
+def entropies(text: bytes | bytearray | memoryview, starts: array[int], stops: array[int]) -> array[float]: ...

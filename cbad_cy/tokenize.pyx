@@ -1,0 +1,227 @@
+# cython: autotestdict=False
+"""One-pass masking scanner: what varies from line to line is replaced, what names things is kept.
+
+Masking identifiers and numbers makes lines of one origin alike, so that a compressor spends bits on what is new and not
+on counters. The scanner reads bytes, uses no regular expression, never backtracks over more than the token at hand, and
+therefore takes linear time on any input; `scan_steps` counts the bytes it looks at.
+
+Rules, tried in this order at every position outside whitespace (a run is a maximal string of letters, digits, `_` and
+bytes >= 0x80, whatever their encoding):
+
+1. A UUID that starts a run, or follows its last `_`, is `<U>`.
+2. Runs of digits joined by single `.` `:` `/` `,` `-` (the first joint is no comma) are one number group: three dots
+   first, `<IP>` (a port is swallowed; the slot is the address); two colons in a row, two hyphens or two slashes, or two
+   digits before a first colon, `<T>` (no slot); one number or decimal, `#`; anything else `<V>`. A minus sign belongs to
+   the group unless a letter or digit stands before it. The `T` and a final `Z` of an ISO 8601 date-time join as well, and
+   so does the month of a date like 10/Oct/2000. A `/` between whitespace and a number is dropped.
+3. `/`, a letter, and at least two slashes: a path, up to the first byte that is unusual in paths. It is written with every
+   digit run as `#`, or as `<P>` on request, and is a slot in both cases.
+4. A run is split at `_`. A piece without digits stays; digits only, `#`; four or more hexadecimal digits, `<H>`; three or
+   more switches between digit and non-digit, or sixteen or more characters of mixed case, `<X>`; else each digit run is
+   `#`. A run that ends in `_` takes a negative number after it (`blk_-17` is `blk_#`).
+5. Months and weekdays, in full or by three letters, are `<D>` (no slot).
+6. `X X` becomes `X` unless X starts with a letter; `X , X` becomes `X` for a masked X and a single token between that is
+   masked as a whole or is no run; words, shapes and paths are never lost.
+
+Where whitespace stood between tokens exactly one space is written, elsewhere none, so masked text is never longer than
+its source. Every other byte is a token of its own and stays.
+"""
+
+from enum import IntEnum
+from typing import Final
+
+cimport cython
+from cpython cimport array
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy
+
+import array
+
+include "scan_text.pxi"
+include "scan_rules.pxi"
+
+LINE_BYTES_MAX: Final = 1 << 20
+"""Longest line that is masked, bytes; `line_bytes_max` may be lower."""
+
+TEXT_BYTES_MAX: Final = 1 << 28
+"""Largest batch that is masked in one call, bytes."""
+
+
+class TokenKind(IntEnum):
+    """What a token of the masked text stands for."""
+
+    WORD = K_WORD
+    """A run kept as it is."""
+    PUNCT = K_PUNCT
+    """A single other byte, kept as it is."""
+    SHAPE = K_SHAPE
+    """A run of which parts are masked, as in `E#` or `blk_#`."""
+    NUMBER = K_NUMBER
+    """`#`: an integer or a decimal."""
+    UUID = K_UUID
+    """`<U>`"""
+    IP = K_IP
+    """`<IP>`: an IPv4 address, its port included."""
+    TIME = K_TIME
+    """`<T>`: a date, a time of day, or both."""
+    VALUE = K_VALUE
+    """`<V>`: another number group, such as a version or a range."""
+    HEX = K_HEX
+    """`<H>`: hexadecimal digits."""
+    OPAQUE = K_OPAQUE
+    """`<X>`: an identifier that looks random."""
+    DATE = K_DATE
+    """`<D>`: the name of a month or weekday."""
+    PATH = K_PATH
+    """A path, written out with `#` for digits or as `<P>`."""
+
+# ---- border --------------------------------------------------------------------------------------------------------
+
+@cython.internal
+@cython.final
+@cython.auto_pickle(False)
+cdef class Scratch:
+    """Room for one scan: output text, tokens, slots."""
+
+    cdef unsigned char* out
+    cdef Token* tokens
+    cdef Slot* slots
+
+    def __cinit__(self, Py_ssize_t text_bytes, Py_ssize_t line_bytes, bint with_slots):
+        self.out = <unsigned char*>malloc(text_bytes + 1)
+        self.tokens = <Token*>malloc((line_bytes + 1) * sizeof(Token))
+        if with_slots:
+            self.slots = <Slot*>malloc((line_bytes + 1) * sizeof(Slot))
+        if self.out == NULL or self.tokens == NULL or (with_slots and self.slots == NULL):
+            raise MemoryError(f"no room to mask {text_bytes} bytes; hand over fewer lines at once")
+
+    def __dealloc__(self):
+        free(self.out)
+        free(self.tokens)
+        free(self.slots)
+
+    cdef Scan scan(self, bint paths_as_slots) noexcept:
+        cdef Scan c
+        c.s = NULL
+        c.n = 0
+        c.out = self.out
+        c.w = 0
+        c.tokens = self.tokens
+        c.depth = 0
+        c.slots = self.slots
+        c.slot_count = 0
+        c.space = False
+        c.paths_as_slots = paths_as_slots
+        c.steps = 0
+        return c
+
+
+cdef Py_ssize_t one_line(const unsigned char[::1] line) except -1:
+    if line.shape[0] > LINE_BYTES_MAX:
+        raise ValueError(f"line of {line.shape[0]} bytes is over LINE_BYTES_MAX = {LINE_BYTES_MAX}; cut it first")
+    return line.shape[0]
+
+
+cdef Scan scan_line(Scratch room, const unsigned char[::1] line, bint paths_as_slots) noexcept:
+    cdef Scan c = room.scan(paths_as_slots)
+    if line.shape[0]:
+        c.s = &line[0]
+        c.n = <int>line.shape[0]
+        with nogil:
+            scan(&c)
+    return c
+
+
+def mask(const unsigned char[::1] text, const unsigned int[::1] lengths, *, Py_ssize_t line_bytes_max, bint paths_as_slots=False):
+    """Mask lines that stand one after another in `text`; -> their masked bytes, likewise, and their lengths.
+
+    `lengths` (bytes, one a line) add up to the length of `text`. A line over `line_bytes_max` bytes (at most
+    `LINE_BYTES_MAX`) is cut there, or up to 3 bytes earlier so as not to split a UTF-8 sequence. The GIL is released once
+    for the whole batch; `text` must not change meanwhile. Raises ValueError for limits and for lengths that do not fit.
+
+    >>> import array
+    >>> mask(b"took 31 msE42 at 10:20", array.array("I", [10, 12]), line_bytes_max=4096)
+    (b'took # msE# at <T>', array('I', [9, 9]))
+    """
+    cdef Py_ssize_t lines = lengths.shape[0], i, total = 0, longest = 0, written = 0
+    if not 1 <= line_bytes_max <= LINE_BYTES_MAX:
+        raise ValueError(f"line_bytes_max is {line_bytes_max}; choose 1 to LINE_BYTES_MAX = {LINE_BYTES_MAX}")
+    if text.shape[0] > TEXT_BYTES_MAX:
+        raise ValueError(f"text of {text.shape[0]} bytes is over TEXT_BYTES_MAX = {TEXT_BYTES_MAX}; hand over fewer lines at once")
+    for i in range(lines):
+        total += lengths[i]
+        longest = max(longest, <Py_ssize_t>lengths[i])
+    if total != text.shape[0]:
+        raise ValueError(f"lengths add up to {total} bytes but the text has {text.shape[0]}; give one length for each line")
+    cdef array.array masked = array.clone(array.array("I"), lines, zero=False)
+    if total == 0:
+        return b"", array.array("I", [0] * lines)
+    cdef Scratch room = Scratch(total, min(longest, line_bytes_max), False)
+    cdef Scan c = room.scan(paths_as_slots)
+    with nogil:
+        written = scan_lines(&c, &text[0], &lengths[0], masked.data.as_uints, lines, <int>line_bytes_max)
+    return PyBytes_FromStringAndSize(<char*>room.out, written), masked
+
+
+def mask_line(const unsigned char[::1] line, *, bint paths_as_slots=False):
+    """Mask one line of at most `LINE_BYTES_MAX` bytes (ValueError beyond).
+
+    >>> mask_line(b"open /var/log/app7.log from 10.1.2.3:5151")
+    b'open /var/log/app#.log from <IP>'
+    """
+    cdef Py_ssize_t n = one_line(line)
+    cdef Scratch room = Scratch(n, n, False)
+    cdef Scan c = scan_line(room, line, paths_as_slots)
+    return PyBytes_FromStringAndSize(<char*>room.out, c.w)
+
+
+def tokens(const unsigned char[::1] line, *, bint paths_as_slots=False):
+    """Tokens of the masked line in order: (kind, masked_start, masked_end, source_start, source_end), offsets in bytes.
+
+    A token that rule 6 folded into an earlier one lengthens that one's source range. Between masked ranges there is at
+    most one space. Raises ValueError for a line over `LINE_BYTES_MAX`.
+
+    >>> tokens(b"pid 77")
+    [(0, 0, 3, 0, 3), (3, 4, 5, 4, 6)]
+    """
+    cdef Py_ssize_t n = one_line(line)
+    cdef Scratch room = Scratch(n, n, False)
+    cdef Scan c = scan_line(room, line, paths_as_slots)
+    cdef Token t
+    cdef int i
+    found = []
+    for i in range(c.depth):
+        t = room.tokens[i]
+        found.append((t.kind, t.masked_start, t.masked_end, t.source_start, t.source_end))
+    return found
+
+
+def slots(const unsigned char[::1] line):
+    """Values that masking takes out of a line, in order; a path comes with its digit runs as `#`.
+
+    Times and dates are no slots. Raises ValueError for a line over `LINE_BYTES_MAX`.
+
+    >>> slots(b"GET /api/v2/items/93 took 0.25s")
+    [b'/api/v#/items/#', b'0', b'25']
+    """
+    cdef Py_ssize_t n = one_line(line)
+    cdef Scratch room = Scratch(n, n, True)
+    cdef Scan c = scan_line(room, line, False)
+    cdef Slot value
+    cdef int i
+    found = []
+    for i in range(c.slot_count):
+        value = room.slots[i]
+        if value.kind == K_PATH:
+            found.append(PyBytes_FromStringAndSize(<char*>room.out, put_digits_masked(&c, 0, value.start, value.end, False)))
+        else:
+            found.append(PyBytes_FromStringAndSize(<char*>&c.s[value.start], value.end - value.start))
+    return found
+
+
+def scan_steps(const unsigned char[::1] line):
+    """How many bytes masking this line looks at, repeated looks counted: tests bound it by a multiple of the length."""
+    cdef Py_ssize_t n = one_line(line)
+    cdef Scratch room = Scratch(n, n, False)
+    return scan_line(room, line, False).steps
