@@ -11,6 +11,7 @@ from bench.report import report
 from cbad_cy.codec import Codec
 from driftlock.engine.detector import Detector
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
+from driftlock.engine.folding import DEFAULT_CODEC, DEFAULT_LEVEL
 from driftlock.engine.limits import Limits
 from driftlock.engine.profile import PROFILES, Profile
 from driftlock.engine.verdict import Finding
@@ -23,7 +24,11 @@ EVENTS = 50_000
 
 def fold(lines: Sequence[bytes], profile: Profile) -> tuple[Detector, list[Finding]]:
     """A fresh stream over all lines, one second apart."""
-    detector, codec, findings = Detector(StreamKey(Signal.LOGS, "bench"), profile, 0, Limits()), Codec("zstd"), []
+    detector, codec, findings = (
+        Detector(StreamKey(Signal.LOGS, "bench"), profile, 0, Limits()),
+        Codec(DEFAULT_CODEC, DEFAULT_LEVEL),
+        [],
+    )
     for start in range(0, len(lines), BATCH_EVENTS):
         part = lines[start : start + BATCH_EVENTS]
         times = array("Q", ((1_700_000_000 + start + number) * 10**9 for number in range(len(part))))

@@ -89,8 +89,8 @@ def source_spans(line: bytes, text: str, masked_spans: Sequence[tuple[int, int]]
     """Novel ranges of a masked form -> ranges of the line's bytes, in whole words, neighbours joined.
 
     A word is novel when at least half of its masked bytes are: people read words, not grams. A masked value has no bytes
-    of its own to be new; it is shown as novel between novel words, or when no word is. `text` is the line as shown; a line that was not
-    UTF-8 has no byte-true ranges there and is novel as a whole.
+    of its own to be new; it is shown as novel between novel words, or when no word is. `text` is the line as shown; a
+    line that was not UTF-8 has no byte-true ranges there and is novel as a whole.
     """
     if len(text.encode()) != len(line):
         return [(0, len(text.encode()))] if masked_spans else []
