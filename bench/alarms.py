@@ -11,7 +11,7 @@ from bench.report import report
 from cbad_cy.codec import Codec
 from driftlock.engine.detector import Detector
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
-from driftlock.engine.folding import DEFAULT_CODEC, DEFAULT_LEVEL
+from driftlock.engine.folding import DEFAULT_CODEC
 from driftlock.engine.limits import Limits
 from driftlock.engine.profile import PROFILES, Profile
 from driftlock.engine.verdict import Finding
@@ -26,7 +26,7 @@ def fold(lines: Sequence[bytes], profile: Profile) -> tuple[Detector, list[Findi
     """A fresh stream over all lines, one second apart."""
     detector, codec, findings = (
         Detector(StreamKey(Signal.LOGS, "bench"), profile, 0, Limits()),
-        Codec(DEFAULT_CODEC, DEFAULT_LEVEL),
+        Codec(DEFAULT_CODEC),
         [],
     )
     for start in range(0, len(lines), BATCH_EVENTS):

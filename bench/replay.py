@@ -71,7 +71,7 @@ class Server:
         """A REST answer."""
         key = (self.folder / "data" / "api-key").read_text().strip()
         request = Request(f"http://127.0.0.1:{self.http}{path}", headers={"X-Api-Key": key})
-        with urlopen(request, timeout=60) as answer:  # noqa: S310
+        with urlopen(request, timeout=60) as answer:
             body: dict[str, object] = json.load(answer)
         return body
 

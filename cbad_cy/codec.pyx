@@ -42,7 +42,8 @@ class CodecRow(NamedTuple):
 
 
 CODECS: Final = MappingProxyType({
-    "zstd": CodecRow(level=3, level_min=1, level_max=19, look_back_bytes_max=None, version=ZSTD_versionString().decode()),
+    # A dictionary prepared at level 1 takes 113 KB of memory, at level 3 474 KB; what they find is the same.
+    "zstd": CodecRow(level=1, level_min=1, level_max=19, look_back_bytes_max=None, version=ZSTD_versionString().decode()),
 })
 """Codec name -> its row."""
 

@@ -17,8 +17,6 @@ from driftlock.engine.verdict import Finding
 from driftlock.errors import Internal
 
 DEFAULT_CODEC = "zstd"
-# A dictionary prepared at level 1 takes 113 KB of memory, at level 3 474 KB; findings are as good (docs/algorithm.md).
-DEFAULT_LEVEL = 1
 
 
 @dataclass(slots=True)
@@ -66,7 +64,7 @@ class Folder:
         self._seed = seed
         self._limits = limits
         self._on_fault = on_fault
-        self._codec = Codec(DEFAULT_CODEC, DEFAULT_LEVEL)
+        self._codec = Codec(DEFAULT_CODEC)
 
     def load(self, row: JournalRow, checkpoint: Checkpoint | None, now_ns: int) -> Resident:
         """The fold of the row's stream as of its checkpoint. A checkpoint that can not be read starts a new era."""
