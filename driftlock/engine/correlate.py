@@ -96,7 +96,7 @@ class Correlator:
         for flag in due:
             rows.extend(self._join(flag))
         rows.extend(self._ended())
-        return _latest(rows)
+        return latest(rows)
 
     def _join(self, flag: Flag) -> list[IncidentRow]:
         rows = []
@@ -183,7 +183,7 @@ def _opened(tenant_id: UUID, flag: Flag) -> Incident:
     )
 
 
-def _latest(rows: list[IncidentRow]) -> list[IncidentRow]:
+def latest(rows: Iterable[IncidentRow]) -> list[IncidentRow]:
     """One row an incident: its last form, and everything that joined it."""
     latest: dict[UUID, IncidentRow] = {}
     for row in rows:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Protocol
 from uuid import UUID
 
-from driftlock.engine.correlate import Correlator
+from driftlock.engine.correlate import Correlator, latest
 from driftlock.engine.folding import Emitted, Folder, Resident
 from driftlock.engine.limits import SECOND_NS, Limits
 from driftlock.engine.ports import (
@@ -283,7 +283,7 @@ class Dispatcher:
                         tenant.fold.derived(entry.stream_id, entry.watermark_ns, entry.windows, entry.received_ns, entry.flags)
                     )
                     tenant.changed = tenant.changed or bool(entry.flags)
-        return tuple(changed)
+        return tuple(latest(changed))
 
     async def _due_checkpoints(self, *, everything: bool) -> tuple[dict[tuple[UUID, UUID], Checkpoint], dict[UUID, Checkpoint]]:
         """Streams that are due or have to leave memory; and their tenants, which must never stand behind their streams."""

@@ -17,7 +17,7 @@ from driftlock.engine.ports import (
 )
 from driftlock.engine.records import encode, encode_clock
 from driftlock.engine.verdict import content_id
-from driftlock.errors import Conflict, DriftlockError
+from driftlock.errors import Conflict, DriftlockError, Internal
 
 
 def memory_stream_id(tenant_id: UUID, key: StreamKey) -> UUID:
@@ -115,6 +115,8 @@ class MemoryJournal:
         self._maybe_fail()
         if step.from_seq != self.applied_seq:
             raise Conflict(f"the journal is applied up to {self.applied_seq}, not {step.from_seq}")
+        if len({row.incident.incident_id for row in step.incidents}) < len(step.incidents):
+            raise Internal("a step names an incident twice; a database refuses that")
         for row in step.findings:
             self.findings.setdefault((row.stream_id, row.finding.window), row)
         self.incidents.update((row.incident.incident_id, row) for row in step.incidents)
