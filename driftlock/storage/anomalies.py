@@ -1,0 +1,124 @@
+"""Anomalies: the findings of the applier as they are stored."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+import asyncpg
+
+from driftlock.engine.verdict import Finding
+from driftlock.storage.paging import check_limit
+from driftlock.storage.pool import Database
+
+SELECT = """
+select a.id, a.stream_id, s.slug, a.incident_id, a.detected_at, a.body
+  from driftlock.anomalies a join driftlock.streams s on s.id = a.stream_id
+"""
+# Every filter is a parameter: the statement is one and the same whatever is asked for.
+LIST = f"""{SELECT}
+ where ($2::uuid is null or a.stream_id = $2)
+   and ($3::uuid is null or a.incident_id = $3)
+   and ($4::float8 is null or a.ncd >= $4)
+   and ($5::float8 is null or a.p_value <= $5)
+   and ($6::timestamptz is null or a.detected_at >= $6)
+   and ($7::timestamptz is null or a.detected_at < $7)
+   and ($8::timestamptz is null or (a.detected_at, a.id) < ($8, $9::uuid))
+ order by a.detected_at desc, a.id desc limit $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyRow:
+    """A finding as it is stored."""
+
+    anomaly_id: UUID
+    stream_id: UUID
+    slug: str
+    incident_id: UUID | None
+    detected_at: datetime
+    finding: Finding
+
+
+class AnomalyFilter(Protocol):
+    """Which anomalies to list; None = all. `since` and `until` bound `detected_at`, the former inclusive."""
+
+    @property
+    def stream_id(self) -> UUID | None:
+        """Of this stream."""
+        ...
+
+    @property
+    def incident_id(self) -> UUID | None:
+        """Of this incident."""
+        ...
+
+    @property
+    def ncd_min(self) -> float | None:
+        """At least so far from normal."""
+        ...
+
+    @property
+    def p_value_max(self) -> float | None:
+        """At most so likely by chance."""
+        ...
+
+    @property
+    def since(self) -> datetime | None:
+        """Detected then or later."""
+        ...
+
+    @property
+    def until(self) -> datetime | None:
+        """Detected before."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """The filter that lets everything pass; replace what should not."""
+
+    stream_id: UUID | None = None
+    incident_id: UUID | None = None
+    ncd_min: float | None = None
+    p_value_max: float | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class Anomalies:
+    """Anomalies of one tenant at a time, by (detected_at, id). Raises `Unavailable` when the database is away."""
+
+    def __init__(self, database: Database) -> None:
+        """`database` must be entered before use."""
+        self._database = database
+
+    async def list(
+        self, tenant_id: UUID, filters: AnomalyFilter, *, limit: int, after: tuple[datetime, UUID] | None = None
+    ) -> list[AnomalyRow]:
+        """One page, descending; `after` is the position of the last anomaly of the page before."""
+        async with self._database.tenant(tenant_id) as connection:
+            rows = await connection.fetch(
+                LIST,
+                check_limit(limit),
+                filters.stream_id,
+                filters.incident_id,
+                filters.ncd_min,
+                filters.p_value_max,
+                filters.since,
+                filters.until,
+                *(after or (None, None)),
+            )
+        return [_anomaly(row) for row in rows]
+
+    async def get(self, tenant_id: UUID, anomaly_id: UUID) -> AnomalyRow | None:
+        """One anomaly."""
+        async with self._database.tenant(tenant_id) as connection:
+            row = await connection.fetchrow(f"{SELECT} where a.id = $1", anomaly_id)
+        return None if row is None else _anomaly(row)
+
+
+def _anomaly(row: asyncpg.Record) -> AnomalyRow:
+    return AnomalyRow(
+        row["id"], row["stream_id"], row["slug"], row["incident_id"], row["detected_at"], Finding.from_json(row["body"])
+    )

@@ -1,0 +1,255 @@
+"""What the applier did, committed whole: findings, incidents, states and the position, in one transaction a step."""
+
+import logging
+import zlib
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from driftlock.engine.ports import Checkpoint, FindingRow, IncidentRow, Step, StreamStatus
+from driftlock.errors import Conflict
+from driftlock.storage.pool import Connection, Database
+from driftlock.storage.shard import Shard
+
+log = logging.getLogger(__name__)
+
+NS_MAX = 2**63 - 1
+ADVANCE = """
+update driftlock.journal_position set applied_seq = $4 where shard = $1 and epoch = $2 and applied_seq = $3 returning 1
+"""
+# Rows of a tenant that was deleted while they were computed fall away in the join.
+INCIDENTS = """
+insert into driftlock.incidents as known
+  (id, tenant_id, state, start_ns, end_ns, findings, ncd_max, p_value_min, title, stream_ids)
+select i.id, i.tenant_id, i.state, i.start_ns, i.end_ns, i.findings, i.ncd_max, i.p_value_min, i.title, i.streams::uuid[]
+  from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::bigint[], $6::integer[], $7::float8[], $8::float8[],
+              $9::text[], $10::text[])
+    as i (id, tenant_id, state, start_ns, end_ns, findings, ncd_max, p_value_min, title, streams)
+  join driftlock.tenants t on t.id = i.tenant_id
+on conflict (id) do update set
+  state = excluded.state, start_ns = excluded.start_ns, end_ns = excluded.end_ns, findings = excluded.findings,
+  ncd_max = excluded.ncd_max, p_value_min = excluded.p_value_min, title = excluded.title, stream_ids = excluded.stream_ids,
+  updated_at = now()
+where known.tenant_id = excluded.tenant_id
+"""
+ANOMALIES = """
+insert into driftlock.anomalies
+  (stream_id, window_no, id, tenant_id, start_ns, end_ns, first_event, last_event, ncd, p_value, confidence, explanation, body)
+select f.* from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
+                       $9::float8[], $10::float8[], $11::float8[], $12::text[], $13::bytea[])
+    as f (stream_id, window_no, id, tenant_id, start_ns, end_ns, first_event, last_event, ncd, p_value, confidence,
+          explanation, body)
+  join driftlock.streams s on s.id = f.stream_id and s.tenant_id = f.tenant_id
+on conflict do nothing
+"""
+JOINED = """
+update driftlock.anomalies a set incident_id = j.incident_id
+  from unnest($1::uuid[], $2::uuid[], $3::uuid[]) as j (tenant_id, incident_id, anomaly_id)
+  join driftlock.incidents i on i.id = j.incident_id and i.tenant_id = j.tenant_id
+ where a.id = j.anomaly_id and a.tenant_id = j.tenant_id
+"""
+STATUS = """
+insert into driftlock.stream_status
+  (tenant_id, stream_id, events, windows, first_event_ns, last_event_ns, calibration, events_until_ready)
+select n.* from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::bigint[])
+    as n (tenant_id, stream_id, events, windows, first_event_ns, last_event_ns, calibration, events_until_ready)
+  join driftlock.streams s on s.id = n.stream_id and s.tenant_id = n.tenant_id
+on conflict (stream_id) do update set
+  events = excluded.events, windows = excluded.windows, first_event_ns = excluded.first_event_ns,
+  last_event_ns = excluded.last_event_ns, calibration = excluded.calibration,
+  events_until_ready = excluded.events_until_ready, updated_at = now()
+"""
+SAVE_STREAMS = """
+insert into driftlock.stream_checkpoints (tenant_id, stream_id, seq, crc, state)
+select c.* from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bytea[])
+    as c (tenant_id, stream_id, seq, crc, state)
+  join driftlock.streams s on s.id = c.stream_id and s.tenant_id = c.tenant_id
+on conflict (stream_id, seq) do update set crc = excluded.crc, state = excluded.state
+"""
+SAVE_TENANTS = """
+insert into driftlock.tenant_checkpoints (tenant_id, seq, crc, state)
+select c.* from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bytea[]) as c (tenant_id, seq, crc, state)
+  join driftlock.tenants t on t.id = c.tenant_id
+on conflict (tenant_id, seq) do update set crc = excluded.crc, state = excluded.state
+"""
+KEEP_STREAMS = """
+delete from driftlock.stream_checkpoints c using unnest($1::uuid[]) as saved (id)
+ where c.stream_id = saved.id and c.seq < (
+   select k.seq from driftlock.stream_checkpoints k where k.stream_id = saved.id order by k.seq desc offset 1 limit 1)
+"""
+KEEP_TENANTS = """
+delete from driftlock.tenant_checkpoints c using unnest($1::uuid[]) as saved (id)
+ where c.tenant_id = saved.id and c.seq < (
+   select k.seq from driftlock.tenant_checkpoints k where k.tenant_id = saved.id order by k.seq desc offset 1 limit 1)
+"""
+LOAD_STREAMS = """
+select stream_id as id, seq, crc, state from driftlock.stream_checkpoints where stream_id = any ($1) order by seq desc
+"""
+LOAD_TENANTS = """
+select tenant_id as id, seq, crc, state from driftlock.tenant_checkpoints where tenant_id = any ($1) order by seq desc
+"""
+
+
+class Checkpoints:
+    """Implements `driftlock.engine.ports.StepCommitter` and `StateStore` for the owner of `shard`.
+
+    Only one step at a time may be under way.
+    """
+
+    def __init__(self, database: Database, shard: Shard) -> None:
+        """`shard` has to be acquired before the first commit."""
+        self._database = database
+        self._shard = shard
+        self._in_doubt: tuple[int, int, int] | None = None
+
+    async def commit(self, step: Step) -> None:
+        """Commit `step` if the applied position is its `from_seq` and the shard is still ours.
+
+        Raises `Conflict` when not, `Unavailable` when it may be tried again: trying a step again whose commit went
+        through without an answer is recognised and succeeds. Raises ValueError for a checkpoint beyond the step.
+        """
+        saved = [*step.stream_checkpoints.values(), *step.tenant_checkpoints.values()]
+        if step.to_seq < step.from_seq or any(checkpoint.seq > step.to_seq for checkpoint in saved):
+            raise ValueError("a step ends before it begins or before one of its checkpoints")
+        attempt = (self._shard.epoch, step.from_seq, step.to_seq)
+        retried = self._in_doubt == attempt
+        self._in_doubt = attempt
+        # Whatever is raised from here on, cancellation too, leaves the outcome in doubt.
+        if not await self._database.node(lambda connection: self._commit(connection, step)):
+            await self._explain(step, retried=retried)
+        self._in_doubt = None
+
+    async def load_streams(self, stream_ids: Sequence[UUID]) -> Mapping[UUID, Checkpoint]:
+        """The newest readable checkpoint of each stream; see the protocol. Raises `Unavailable`."""
+        return await self._load(LOAD_STREAMS, stream_ids)
+
+    async def load_tenants(self, tenant_ids: Sequence[UUID]) -> Mapping[UUID, Checkpoint]:
+        """The newest readable checkpoint of each tenant; see the protocol. Raises `Unavailable`."""
+        return await self._load(LOAD_TENANTS, tenant_ids)
+
+    async def _commit(self, connection: Connection, step: Step) -> bool:
+        async with connection.transaction():
+            if not await connection.fetchval(ADVANCE, self._shard.number, self._shard.epoch, step.from_seq, step.to_seq):
+                return False
+            if step.incidents:
+                await connection.execute(INCIDENTS, *_incident_columns(step.incidents))
+            if step.findings:
+                await connection.execute(ANOMALIES, *_finding_columns(step.findings))
+            joined = [(row.tenant_id, row.incident.incident_id, finding) for row in step.incidents for finding in row.joined]
+            if joined:
+                await connection.execute(JOINED, *_columns(joined))
+            if step.streams:
+                await connection.execute(STATUS, *_columns([_status(status) for status in step.streams]))
+            if step.stream_checkpoints:
+                streams = [(*ids, *_checked(checkpoint)) for ids, checkpoint in step.stream_checkpoints.items()]
+                await connection.execute(SAVE_STREAMS, *_columns(streams))
+                await connection.execute(KEEP_STREAMS, [stream_id for _, stream_id in step.stream_checkpoints])
+            if step.tenant_checkpoints:
+                tenants = [(tenant_id, *_checked(checkpoint)) for tenant_id, checkpoint in step.tenant_checkpoints.items()]
+                await connection.execute(SAVE_TENANTS, *_columns(tenants))
+                await connection.execute(KEEP_TENANTS, list(step.tenant_checkpoints))
+        return True
+
+    async def _explain(self, step: Step, *, retried: bool) -> None:
+        """Why the position did not move: a take-over, our own earlier commit, or a step that does not follow the last."""
+        row = await self._database.node(
+            lambda connection: connection.fetchrow(
+                "select epoch, applied_seq from driftlock.journal_position where shard = $1", self._shard.number
+            )
+        )
+        if row is None or row["epoch"] != self._shard.epoch:
+            raise self._shard.lost()
+        if not (retried and row["applied_seq"] == step.to_seq):
+            raise Conflict(
+                f"the step from {step.from_seq} to {step.to_seq} does not follow the applied position {row['applied_seq']}"
+            )
+
+    async def _load(self, sql: str, ids: Sequence[UUID]) -> dict[UUID, Checkpoint]:
+        if not ids:
+            return {}
+        loaded: dict[UUID, Checkpoint] = {}
+        damaged: dict[UUID, int] = {}
+        for row in await self._database.node(lambda connection: connection.fetch(sql, list(ids))):
+            if row["id"] in loaded:
+                continue
+            if zlib.crc32(row["state"]) == row["crc"]:
+                loaded[row["id"]] = Checkpoint(row["seq"], row["state"])
+            else:
+                damaged[row["id"]] = row["seq"]
+        for fold, seq in damaged.items():
+            instead = f"starting from its checkpoint at {loaded[fold].seq}" if fold in loaded else "its past is lost"
+            log.error("the checkpoint of %s at %d is damaged (checksum): %s", fold, seq, instead)
+        return loaded
+
+
+def _checked(checkpoint: Checkpoint) -> tuple[int, int, bytes]:
+    return checkpoint.seq, zlib.crc32(checkpoint.state), checkpoint.state
+
+
+def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _status(status: StreamStatus) -> tuple[object, ...]:
+    return (
+        status.tenant_id,
+        status.stream_id,
+        status.events,
+        status.windows,
+        _ns(status.first_event_ns),
+        _ns(status.last_event_ns),
+        status.calibration,
+        status.events_until_ready,
+    )
+
+
+def _finding_columns(rows: Sequence[FindingRow]) -> list[list[object]]:
+    return _columns(
+        [
+            (
+                row.stream_id,
+                row.finding.window,
+                row.finding_id,
+                row.tenant_id,
+                _ns(row.finding.start_ns),
+                _ns(row.finding.end_ns),
+                row.finding.first_event,
+                row.finding.last_event,
+                row.finding.ncd,
+                row.finding.p_value,
+                row.finding.confidence,
+                _text(row.finding.explanation),
+                row.finding.to_json(),
+            )
+            for row in rows
+        ]
+    )
+
+
+def _incident_columns(rows: Sequence[IncidentRow]) -> list[list[object]]:
+    return _columns(
+        [
+            (
+                row.incident.incident_id,
+                row.tenant_id,
+                row.incident.state.value,
+                _ns(row.incident.start_ns),
+                _ns(row.incident.end_ns),
+                row.incident.findings,
+                row.incident.ncd_max,
+                row.incident.p_value_min,
+                _text(row.incident.title),
+                # An array literal: unnest would flatten an array of arrays.
+                "{" + ",".join(map(str, row.incident.stream_ids)) + "}",
+            )
+            for row in rows
+        ]
+    )
+
+
+def _ns(time_ns: int) -> int:
+    return max(0, min(time_ns, NS_MAX))
+
+
+def _text(text: str) -> str:
+    """What a text column can hold: no NUL, no lone surrogate. The finding's own bytes keep both."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\u2400")

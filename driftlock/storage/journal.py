@@ -1,0 +1,296 @@
+"""The journal's entrance: requests become durable in groups, one database call and one fsync for each group.
+
+    submit ──> queue ──> group (while the last one commits) ──> driftlock.journal_append ──> receipts
+
+Whoever waits longest commits with the next group, so latency stays near one fsync however many callers there are.
+A group is all or nothing; when the data of one request makes it fail, halves of it are tried until that one is alone.
+"""
+
+import asyncio
+import logging
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from driftlock.engine import records
+from driftlock.engine.ports import Receipt, StreamBatch, Submission
+from driftlock.errors import Conflict, DriftlockError, Internal, NotFound, Unavailable
+from driftlock.storage.faults import FENCED, RETRY_AFTER_MS, is_poison
+from driftlock.storage.pool import Connection, Database
+from driftlock.storage.shard import Shard
+from driftlock.storage.stream_ids import StreamIds
+
+log = logging.getLogger(__name__)
+
+NS_MAX = 2**63 - 1  # the database's bigint; a time beyond the year 2262 is clamped
+APPEND = """
+select duplicate, seq from driftlock.journal_append(
+  $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) order by request
+"""
+APPEND_CLOCK = "select driftlock.journal_append_control($1, $2, $3, $4, $5)"
+
+
+@dataclass(frozen=True, slots=True)
+class JournalLimits:
+    """Sizes in bytes of compressed bodies unless said otherwise, times in ms.
+
+    `journal_bytes_max` bounds what is on disk, `queue_bytes_max` and `queue_requests_max` what waits in memory, the
+    `group_*` ones a transaction. A byte-identical resend within `dedup_window_ms` of the first is a duplicate.
+    `encode_inline_bytes_max` (raw bytes): larger requests are compressed on a thread, away from the event loop.
+    """
+
+    journal_bytes_max: int = 4 * 1024**3
+    queue_bytes_max: int = 64 * 1024**2
+    queue_requests_max: int = 4096
+    group_bytes_max: int = 16 * 1024**2
+    group_requests_max: int = 512
+    dedup_window_ms: int = 15 * 60 * 1000
+    drain_timeout_ms: int = 5000
+    encode_inline_bytes_max: int = 32 * 1024
+    stream_cache_entries_max: int = 65_536
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A request on its way into a group: its rows as columns, and who waits for it."""
+
+    submission: Submission
+    streams: list[UUID]
+    counts: list[int]
+    raw_bytes: list[int]
+    bodies: list[bytes]
+    overflowed: int
+    size: int
+    done: "asyncio.Future[Receipt]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Journal:
+    """Implements `driftlock.engine.ports.Intake`. An async context manager: leaving it commits what is queued.
+
+    `shard` has to be acquired. `node` names this process in the meter. `on_commit(seq)` is called on the event loop after
+    every commit with the position reached, so that the applier need not poll; it must not block or raise.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        shard: Shard,
+        *,
+        node: str,
+        on_commit: Callable[[int], None],
+        limits: JournalLimits | None = None,
+    ) -> None:
+        """Nothing runs before it is entered."""
+        self._database = database
+        self._shard = shard
+        self._node = node
+        self._on_commit = on_commit
+        self._limits = limits or JournalLimits()
+        self._stream_ids = StreamIds(database, entries_max=self._limits.stream_cache_entries_max)
+        self._queue: deque[_Pending] = deque()
+        self._queued_bytes = 0
+        self._wake = asyncio.Event()
+        self._open = False
+        self._runner: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Begin to take requests."""
+        self._open = True
+        self._runner = asyncio.create_task(self._run(), name="journal")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Commit what is queued, within `drain_timeout_ms`; the rest is answered `Unavailable`. Safe to call twice."""
+        self._open = False
+        self._wake.set()
+        if self._runner is not None:
+            done, _ = await asyncio.wait({self._runner}, timeout=self._limits.drain_timeout_ms / 1000)
+            if not done:
+                self._runner.cancel()
+                await asyncio.wait({self._runner})
+            self._runner = None
+        self._fail(self._queue, _stopping())
+        self._queue.clear()
+
+    @property
+    def queued_bytes(self) -> int:
+        """Compressed bytes that wait or are being committed."""
+        return self._queued_bytes
+
+    @property
+    def queued_requests(self) -> int:
+        """Requests that wait for the next group."""
+        return len(self._queue)
+
+    async def submit(self, submission: Submission) -> Receipt:
+        """Return when the records are on disk. Cancelling the caller does not take a queued request back.
+
+        Raises `Unavailable` (queue or journal full, database away, stopping, taken over), `NotFound` (no such tenant),
+        `InvalidArgument` (a key or value that can not be stored). After `Unavailable` the records may be durable all the
+        same; a resend with the same `request_hash` is then answered as a duplicate.
+        """
+        parts = [part for part in submission.batches if len(part.batch)]
+        if not parts:
+            return Receipt(seq=0, records=0)
+        self._admit(0)
+        streams = await self._stream_ids.resolve(submission.tenant_id, [part.key for part in parts])
+        raw_bytes = [len(part.batch.text) for part in parts]
+        if sum(raw_bytes) > self._limits.encode_inline_bytes_max:
+            bodies = await asyncio.to_thread(_encode, parts)
+        else:
+            bodies = _encode(parts)
+        size = sum(map(len, bodies))
+        self._admit(size)
+        pending = _Pending(
+            submission,
+            [stream.stream_id for stream in streams],
+            [len(part.batch) for part in parts],
+            raw_bytes,
+            bodies,
+            sum(len(part.batch) for part, stream in zip(parts, streams, strict=True) if stream.overflow),
+            size,
+        )
+        self._queue.append(pending)
+        self._queued_bytes += size
+        self._wake.set()
+        return await asyncio.shield(pending.done)
+
+    async def append_clock(self, now_ns: int) -> int:
+        """Journal what the wall clock says; returns the position. Raises `Conflict` after a take-over, `Unavailable`."""
+        body = records.encode_clock(now_ns)
+
+        async def work(connection: Connection) -> int:
+            position: int = await connection.fetchval(
+                APPEND_CLOCK, self._shard.number, self._shard.epoch, min(now_ns, NS_MAX), zlib.crc32(body), body
+            )
+            return position
+
+        try:
+            seq = await self._database.node(work)
+        except Conflict as error:
+            raise self._shard.lost() from error
+        self._on_commit(seq)
+        return seq
+
+    def _admit(self, size: int) -> None:
+        """Refuse before work is done for nothing."""
+        if not self._open:
+            raise _stopping()
+        if self._shard.fenced.is_set():
+            raise _taken_over()
+        if self._queued_bytes + size > self._limits.queue_bytes_max or len(self._queue) >= self._limits.queue_requests_max:
+            raise Unavailable("too much waits for the database; retry", retry_after_ms=RETRY_AFTER_MS)
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._queue:
+                group = self._take()
+                try:
+                    await self._commit(group)
+                except asyncio.CancelledError:
+                    self._fail(group, _stopping())
+                    raise
+            if not self._open:
+                return
+
+    def _take(self) -> list[_Pending]:
+        """The next group: at least one request, and as many more as fit."""
+        group = [self._queue.popleft()]
+        size = group[0].size
+        while self._queue and len(group) < self._limits.group_requests_max:
+            size += self._queue[0].size
+            if size > self._limits.group_bytes_max:
+                break
+            group.append(self._queue.popleft())
+        return group
+
+    async def _commit(self, group: list[_Pending]) -> None:
+        """Commit a group and answer its callers; never raises but for cancellation."""
+        try:
+            outcome = await self._database.node(lambda connection: self._append(connection, group))
+        except Conflict as error:
+            self._shard.lost()
+            log.error("%s", error)
+            self._fail(group, _taken_over())
+        except DriftlockError as error:
+            if len(group) > 1 and error.__cause__ is not None and is_poison(error.__cause__):
+                middle = len(group) // 2
+                await self._commit(group[:middle])
+                await self._commit(group[middle:])
+                return
+            if isinstance(error, NotFound):
+                self._stream_ids.forget(group[0].submission.tenant_id)
+            self._fail(group, error)
+        except Exception:
+            log.exception("a group of %d requests could not be journaled", len(group))
+            self._fail(group, Internal("the records could not be journaled; this is a bug, please report it"))
+        else:
+            for pending, (duplicate, seq) in zip(group, outcome, strict=True):
+                self._answer(pending, duplicate=duplicate, seq=seq)
+            self._on_commit(max(seq for _, seq in outcome))
+
+    async def _append(self, connection: Connection, group: list[_Pending]) -> list[tuple[bool, int]]:
+        submissions = [pending.submission for pending in group]
+        rows = await connection.fetch(
+            APPEND,
+            self._shard.number,
+            self._shard.epoch,
+            self._node,
+            self._limits.dedup_window_ms * 1_000_000,
+            self._limits.journal_bytes_max,
+            [submission.tenant_id for submission in submissions],
+            [submission.signal.value for submission in submissions],
+            [submission.request_hash for submission in submissions],
+            [min(submission.received_ns, NS_MAX) for submission in submissions],
+            [number for number, pending in enumerate(group, 1) for _ in pending.bodies],
+            [stream for pending in group for stream in pending.streams],
+            [count for pending in group for count in pending.counts],
+            [count for pending in group for count in pending.raw_bytes],
+            [zlib.crc32(body) for pending in group for body in pending.bodies],
+            [body for pending in group for body in pending.bodies],
+        )
+        return [(row["duplicate"], row["seq"]) for row in rows]
+
+    def _answer(self, pending: _Pending, *, duplicate: bool, seq: int) -> None:
+        self._queued_bytes -= pending.size
+        if not pending.done.done():
+            pending.done.set_result(
+                Receipt(
+                    seq=seq,
+                    records=0 if duplicate else sum(pending.counts),
+                    duplicate=duplicate,
+                    overflowed=0 if duplicate else pending.overflowed,
+                    stream_ids=tuple(pending.streams),
+                )
+            )
+
+    def _fail(self, group: Iterable[_Pending], error: DriftlockError) -> None:
+        for pending in group:
+            self._queued_bytes -= pending.size
+            if not pending.done.done():
+                # One exception each: a shared one would collect the tracebacks of all its callers.
+                own = type(error)(error.message, retry_after_ms=error.retry_after_ms, pointer=error.pointer)
+                own.__cause__ = error.__cause__
+                pending.done.set_exception(own)
+                pending.done.exception()  # mark it as seen, for callers that have left
+
+
+def _encode(parts: list[StreamBatch]) -> list[bytes]:
+    return [records.encode(part.batch) for part in parts]
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("the server is stopping; retry", retry_after_ms=RETRY_AFTER_MS)
+
+
+def _taken_over() -> Unavailable:
+    """To a client a take-over is a reason to retry: the new owner will answer."""
+    return Unavailable(f"{FENCED}; retry", retry_after_ms=RETRY_AFTER_MS)

@@ -1,0 +1,124 @@
+"""The journal's exit: committed rows in their order, checked before they are believed."""
+
+import zlib
+from collections.abc import Sequence
+from uuid import UUID
+
+import asyncpg
+
+from driftlock.engine import records
+from driftlock.engine.event import Signal, StreamKey
+from driftlock.engine.ports import JournalRow, RowKind
+from driftlock.errors import Internal
+from driftlock.storage.pool import Connection, Database
+from driftlock.storage.shard import ONLY_SHARD
+
+ROWS_MAX = 2000
+# Sizes are summed before bodies are fetched; octet_length does not fetch a body that is stored out of line.
+READ = """
+with page as (
+  select p.seq, sum(octet_length(p.body)) over (order by p.seq) - octet_length(p.body) as before
+    from (
+      select seq, body from driftlock.journal where shard = $1 and seq > $2 order by seq limit $4
+    ) p
+)
+select j.seq, j.kind, j.received_ns, j.crc, j.body, j.tenant_id, j.stream_id, s.signal, s.service, s.namespace, s.environment
+  from page join driftlock.journal j on j.shard = $1 and j.seq = page.seq
+  left join driftlock.streams s on s.id = j.stream_id
+ where page.before < $3
+ order by j.seq
+"""
+READ_STREAM = """
+select j.seq, j.kind, j.received_ns, j.crc, j.body, j.tenant_id, j.stream_id, s.signal, s.service, s.namespace, s.environment
+  from driftlock.journal j join driftlock.streams s on s.id = j.stream_id
+ where j.shard = $1 and j.kind = 0 and j.stream_id = $2 and j.seq > $3 and j.seq <= $4
+ order by j.seq limit $5
+"""
+
+
+class CorruptRow(Internal):
+    """A journal row does not match its checksum; `seq` says which. The rows before it are good."""
+
+    def __init__(self, seq: int) -> None:
+        """The row's position."""
+        super().__init__(f"journal row {seq} is damaged (checksum); restore the database from a backup")
+        self.seq = seq
+
+
+class JournalRows:
+    """Implements `driftlock.engine.ports.JournalReader`, and knows the journal's positions."""
+
+    def __init__(self, database: Database, shard: int = ONLY_SHARD) -> None:
+        """Reading needs no ownership."""
+        self._database = database
+        self._shard = shard
+
+    async def read(self, after_seq: int, bytes_max: int) -> Sequence[JournalRow]:
+        """Rows after `after_seq`, gapless, at most `ROWS_MAX`, empty at the end; see the protocol.
+
+        Raises `CorruptRow` when the very next row is damaged (rows before a damaged one are returned first), `Internal`
+        when rows after `after_seq` are truncated already, `Unavailable`.
+        """
+
+        async def work(connection: Connection) -> list[asyncpg.Record]:
+            return await connection.fetch(READ, self._shard, after_seq, max(1, bytes_max), ROWS_MAX)
+
+        found = await self._database.node(work)
+        rows: list[JournalRow] = []
+        for expected, record in enumerate(found, after_seq + 1):
+            if record["seq"] != expected:
+                raise Internal(f"journal row {expected} is gone, yet it is still needed; restore the database from a backup")
+            if zlib.crc32(record["body"]) != record["crc"]:
+                if rows:
+                    break
+                raise CorruptRow(expected)
+            rows.append(_row(record))
+        return rows
+
+    async def read_stream(self, stream_id: UUID, after_seq: int, up_to_seq: int) -> Sequence[JournalRow]:
+        """Rows of one stream in (after_seq, up_to_seq], ascending, at most `ROWS_MAX`: to rebuild a single fold."""
+
+        async def work(connection: Connection) -> list[asyncpg.Record]:
+            return await connection.fetch(READ_STREAM, self._shard, stream_id, after_seq, up_to_seq, ROWS_MAX)
+
+        rows = []
+        for record in await self._database.node(work):
+            if zlib.crc32(record["body"]) != record["crc"]:
+                raise CorruptRow(record["seq"])
+            rows.append(_row(record))
+        return rows
+
+    async def applied_seq(self) -> int:
+        """Position up to which the journal is applied."""
+        return await self._position("select applied_seq from driftlock.journal_position where shard = $1")
+
+    async def last_seq(self) -> int:
+        """Position of the last committed row; 0 when there never was one."""
+        return await self._position("select next_seq - 1 from driftlock.journal_shard where shard = $1")
+
+    async def size_bytes(self) -> int:
+        """What the journal counts against `journal_bytes_max`."""
+        return await self._position("select bytes from driftlock.journal_shard where shard = $1")
+
+    async def _position(self, sql: str) -> int:
+        async def work(connection: Connection) -> int:
+            value: int = await connection.fetchval(sql, self._shard)
+            return value
+
+        return await self._database.node(work)
+
+
+def _row(record: asyncpg.Record) -> JournalRow:
+    if record["service"] is None:
+        # A control record, or what a deleted tenant left behind. Of the latter only the time is true any more.
+        body = record["body"] if record["kind"] == RowKind.CLOCK else records.encode_clock(max(0, record["received_ns"]))
+        return JournalRow(record["seq"], RowKind.CLOCK, record["received_ns"], body)
+    return JournalRow(
+        record["seq"],
+        RowKind.RECORDS,
+        record["received_ns"],
+        record["body"],
+        record["tenant_id"],
+        record["stream_id"],
+        StreamKey(Signal(record["signal"]), record["service"], record["namespace"], record["environment"]),
+    )

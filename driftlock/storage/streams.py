@@ -1,0 +1,91 @@
+"""Streams as lists show them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from driftlock.engine.event import Signal, StreamKey
+from driftlock.storage.paging import check_limit
+from driftlock.storage.pool import Database
+from driftlock.storage.shard import ONLY_SHARD
+
+SELECT = """
+select s.id, s.slug, s.signal, s.service, s.namespace, s.environment, s.created_at,
+       coalesce(t.events, 0) as events, coalesce(t.windows, 0) as windows, coalesce(t.first_event_ns, 0) as first_event_ns,
+       coalesce(t.last_event_ns, 0) as last_event_ns, coalesce(t.calibration, 'calibrating') as calibration,
+       coalesce(t.events_until_ready, 0) as events_until_ready,
+       (select coalesce(sum(j.records), 0)::bigint from driftlock.journal j
+         where j.kind = 0 and j.stream_id = s.id and j.shard = $1
+           and j.seq > (select p.applied_seq from driftlock.journal_position p where p.shard = $1)) as pending
+  from driftlock.streams s left join driftlock.stream_status t on t.stream_id = s.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRow:
+    """A stream. `pending` records are durable and not yet scored; times of events are ns (0 = no event had one).
+
+    `events_until_ready` is 0 for a stream of which nothing was scored yet (`events` == 0), too: nobody knows it by then.
+    """
+
+    stream_id: UUID
+    slug: str
+    key: StreamKey
+    created_at: datetime
+    events: int
+    windows: int
+    first_event_ns: int
+    last_event_ns: int
+    calibration: str
+    events_until_ready: int
+    pending: int
+
+
+class Streams:
+    """Streams of one tenant at a time, by (slug, id). Every method raises `Unavailable` when the database is away."""
+
+    def __init__(self, database: Database, shard: int = ONLY_SHARD) -> None:
+        """`shard` is the journal in which pending records are counted."""
+        self._database = database
+        self._shard = shard
+
+    async def list(self, tenant_id: UUID, *, limit: int, after: tuple[str, UUID] | None = None) -> list[StreamRow]:
+        """One page, ascending; `after` is the position of the last stream of the page before."""
+        async with self._database.tenant(tenant_id) as connection:
+            rows = await connection.fetch(
+                f"{SELECT} where $3::text is null or (s.slug, s.id) > ($3, $4::uuid) order by s.slug, s.id limit $2",
+                self._shard,
+                check_limit(limit),
+                *(after or (None, None)),
+            )
+        return [_stream(row) for row in rows]
+
+    async def get(self, tenant_id: UUID, stream: UUID | str) -> StreamRow | None:
+        """A stream by its id or its slug; a slug may look like an id, so an id that is none is tried as a slug."""
+        stream_id = stream if isinstance(stream, UUID) else None
+        async with self._database.tenant(tenant_id) as connection:
+            row = await connection.fetchrow(
+                f"{SELECT} where s.id = $2::uuid or s.slug = $3 order by s.id = $2::uuid desc nulls last limit 1",
+                self._shard,
+                stream_id,
+                str(stream).replace("\x00", ""),
+            )
+        return None if row is None else _stream(row)
+
+
+def _stream(row: asyncpg.Record) -> StreamRow:
+    return StreamRow(
+        row["id"],
+        row["slug"],
+        StreamKey(Signal(row["signal"]), row["service"], row["namespace"], row["environment"]),
+        row["created_at"],
+        row["events"],
+        row["windows"],
+        row["first_event_ns"],
+        row["last_event_ns"],
+        row["calibration"],
+        row["events_until_ready"],
+        row["pending"],
+    )

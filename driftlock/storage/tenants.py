@@ -1,0 +1,106 @@
+"""Tenants: whose records they are. Used by the operator's commands and at start, never by a tenant's request."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from driftlock.errors import Conflict, InvalidArgument
+from driftlock.storage.paging import check_limit
+from driftlock.storage.pool import Connection, Database
+
+LOCAL = "local"
+NAME_BYTES_MAX = 256
+STREAMS_MAX_DEFAULT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant; `streams` of at most `streams_max` exist."""
+
+    tenant_id: UUID
+    name: str
+    plan: str
+    streams: int
+    streams_max: int
+    created_at: datetime
+
+
+class Tenants:
+    """All tenants, as the node sees them. Every method raises `Unavailable` when the database is away."""
+
+    def __init__(self, database: Database) -> None:
+        """`database` must be entered before use."""
+        self._database = database
+
+    async def create(self, name: str, *, plan: str = "free", streams_max: int = STREAMS_MAX_DEFAULT) -> Tenant:
+        """A new tenant. Raises `Conflict` when the name is taken, `InvalidArgument` when it can not be one."""
+        if not 1 <= len(name.encode("utf-8", "replace")) <= NAME_BYTES_MAX or not name.isprintable():
+            raise InvalidArgument(f"a tenant's name has 1 to {NAME_BYTES_MAX} bytes, all printable")
+        if streams_max < 1:
+            raise InvalidArgument("streams_max must be at least 1")
+        row = await self._one(
+            "insert into driftlock.tenants (name, plan, streams_max) values ($1, $2, $3) on conflict (name) do nothing "
+            "returning *",
+            name,
+            plan,
+            streams_max,
+        )
+        if row is None:
+            raise Conflict(f"there is a tenant called {name!r} already")
+        return _tenant(row)
+
+    async def ensure_local(self) -> Tenant:
+        """The tenant of the embedded default, made on first use."""
+        found = await self.find(LOCAL)
+        if found is not None:
+            return found
+        try:
+            return await self.create(LOCAL)
+        except Conflict:  # made by another process in the meantime
+            found = await self.find(LOCAL)
+            if found is None:
+                raise
+            return found
+
+    async def find(self, name: str) -> Tenant | None:
+        """The tenant of that name."""
+        row = await self._one("select * from driftlock.tenants where name = $1", name)
+        return None if row is None else _tenant(row)
+
+    async def get(self, tenant_id: UUID) -> Tenant | None:
+        """The tenant of that id."""
+        row = await self._one("select * from driftlock.tenants where id = $1", tenant_id)
+        return None if row is None else _tenant(row)
+
+    async def list(self, *, limit: int = 200, after: str | None = None) -> list[Tenant]:
+        """One page by name, ascending; `after` is the last name of the page before."""
+        sql = "select * from driftlock.tenants where name > coalesce($1, '') order by name limit $2"
+
+        async def work(connection: Connection) -> list[asyncpg.Record]:
+            return await connection.fetch(sql, after, check_limit(limit))
+
+        return [_tenant(row) for row in await self._database.node(work)]
+
+    async def delete(self, tenant_id: UUID) -> bool:
+        """Delete a tenant with all that is its own: keys, streams, findings, and its records in the journal.
+
+        False when there is none. Everything goes in one transaction; appends and steps wait for it.
+        """
+
+        async def work(connection: Connection) -> bool:
+            deleted: bool = await connection.fetchval("select driftlock.tenant_delete($1)", tenant_id)
+            return deleted
+
+        return await self._database.node(work)
+
+    async def _one(self, sql: str, *values: object) -> asyncpg.Record | None:
+        async def work(connection: Connection) -> asyncpg.Record | None:
+            return await connection.fetchrow(sql, *values)
+
+        return await self._database.node(work)
+
+
+def _tenant(row: asyncpg.Record) -> Tenant:
+    return Tenant(row["id"], row["name"], row["plan"], row["streams"], row["streams_max"], row["created_at"])

@@ -1,0 +1,127 @@
+"""The applier over the real journal: killed anywhere, it says what it says when nobody disturbs it."""
+
+import asyncio
+import random
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from driftlock.engine.dispatch import Dispatcher, DispatchLimits
+from driftlock.engine.event import Signal, StreamKey
+from driftlock.engine.limits import Limits
+from driftlock.engine.ports import StreamBatch, Submission
+from driftlock.storage.anomalies import Anomalies, Everything
+from driftlock.storage.checkpoints import Checkpoints
+from driftlock.storage.incidents import Incidents
+from driftlock.storage.journal import Journal
+from driftlock.storage.journal_reader import JournalRows
+from driftlock.storage.pool import Database
+from driftlock.storage.recovery import recovery_position, tenants_with_open_incidents
+from driftlock.storage.retention import Retention
+from driftlock.storage.shard import Shard
+from driftlock.storage.streams import Streams
+from tests.conftest import EMPTY
+from tests.engine.streams import BASE_NS, batches
+from tests.engine.test_detector import with_burst
+
+KEYS = [StreamKey(Signal.LOGS, name) for name in ("checkout", "cart")]
+RECEIVED_NS = BASE_NS + 10**15
+
+
+async def fill(journal: Journal, tenant: UUID) -> None:
+    """Two streams with something new in each."""
+    for number, key in enumerate(KEYS):
+        for batch in batches(with_burst(1500 + 200 * number, 2200), 100):
+            await journal.submit(Submission(tenant, Signal.LOGS, RECEIVED_NS, (StreamBatch(key, batch),)))
+
+
+async def dispatcher(database: Database, limits: DispatchLimits) -> Dispatcher:
+    shard = Shard(database)
+    await shard.acquire()
+    rows, checkpoints = JournalRows(database), Checkpoints(database, shard)
+    return Dispatcher(
+        reader=rows,
+        states=checkpoints,
+        committer=checkpoints,
+        clock_journal=Journal(database, shard, node="n", on_commit=lambda _: None),
+        recovery_seq=await recovery_position(database, checkpoints),
+        applied_seq=await rows.applied_seq(),
+        tenant_ids=await tenants_with_open_incidents(database),
+        now_ns=lambda: BASE_NS,
+        seed=7,
+        limits=Limits(),
+        dispatch_limits=limits,
+        on_step=lambda _: None,
+        on_fault=lambda line: pytest.fail(line),
+    )
+
+
+async def scored(running: Dispatcher, seq: int) -> None:
+    """Wait for a position, or raise what stopped the applier on the way."""
+    waits = [asyncio.ensure_future(running.scored(seq)), asyncio.ensure_future(running.failed())]
+    async with asyncio.timeout(20):
+        done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in pending:
+        wait.cancel()
+    for wait in done:
+        wait.result()
+
+
+async def results(database: Database, tenant: UUID) -> tuple[object, ...]:
+    """Everything that users see but for ids and times of detection."""
+    found = [row.finding.canonical() for row in await Anomalies(database).list(tenant, Everything(), limit=200)]
+    groups = [
+        (row.slugs, row.incident.start_ns, row.incident.end_ns, row.incident.findings, row.incident.title)
+        for row in await Incidents(database).list(tenant, limit=200)
+    ]
+    streams = [
+        (row.slug, row.events, row.windows, row.pending, row.calibration)
+        for row in await Streams(database).list(tenant, limit=9)
+    ]
+    return sorted(found), sorted(groups), streams
+
+
+async def test_kills_and_truncation_change_nothing(database: Database, tenant: UUID, owner: asyncpg.Connection) -> None:
+    shard = Shard(database)
+    await shard.acquire()
+    async with Journal(database, shard, node="n", on_commit=lambda _: None) as journal:
+        await fill(journal, tenant)
+    last = await JournalRows(database).last_seq()
+    calm = DispatchLimits(threads=2)
+    running = await dispatcher(database, calm)
+    async with running:
+        await scored(running, last)
+    undisturbed = await results(database, tenant)
+    assert len(undisturbed[0]) >= 2  # type: ignore[arg-type]
+    assert await recovery_position(database, Checkpoints(database, shard)) == last
+
+    await owner.execute(EMPTY)
+    await owner.execute("insert into driftlock.tenants (id, name) values ($1, 'local')", tenant)
+    shard = Shard(database)
+    await shard.acquire()
+    async with Journal(database, shard, node="n", on_commit=lambda _: None) as journal:
+        await fill(journal, tenant)
+    rng = random.Random(3)
+    while (applied := await JournalRows(database).applied_seq()) < last:
+        # Small steps and frequent checkpoints, then a kill: what is in memory is gone, without a stop.
+        limits = DispatchLimits(threads=2, read_bytes_max=1, checkpoint_bytes=rng.choice([1, 6000, 10**9]))
+        part = await (await dispatcher(database, limits)).__aenter__()
+        await scored(part, min(last, applied + rng.randrange(3, 15)))
+        for task in part._tasks:
+            task.cancel()
+        await asyncio.gather(*part._tasks, return_exceptions=True)
+        shard = Shard(database)
+        await shard.acquire()
+        await Retention(database, shard, dedup_window_ms=1).truncate(2**63 - 1)
+    async with await dispatcher(database, calm):
+        pass
+    assert await results(database, tenant) == undisturbed
+    await Retention(database, (await acquired(database)), dedup_window_ms=1).truncate(2**63 - 1)
+    assert await JournalRows(database).size_bytes() == 0
+
+
+async def acquired(database: Database) -> Shard:
+    shard = Shard(database)
+    await shard.acquire()
+    return shard

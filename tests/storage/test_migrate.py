@@ -1,0 +1,146 @@
+"""Migrations: each once, in order, never changed, by one process at a time."""
+
+import asyncio
+import dataclasses
+
+import asyncpg
+import pytest
+
+from driftlock.storage.checks import check_role
+from driftlock.storage.datafolder import APP_ROLE
+from driftlock.storage.migrate import LOCK_KEY, Migration, migrate, shipped
+from driftlock.storage.startup import StartupRefused
+from tests.conftest import Urls
+
+ONE = Migration(1, "0001_one.sql", "create table driftlock.one (x integer)")
+TWO = Migration(2, "0002_two.sql", "create table driftlock.two (x integer)")
+
+
+async def test_all_migrations_are_applied_once(empty_database_urls: Urls) -> None:
+    first = await migrate(empty_database_urls.owner, APP_ROLE)
+    assert first.applied == tuple(migration.name for migration in shipped())
+    second = await migrate(empty_database_urls.owner, APP_ROLE)
+    assert (second.version, second.applied) == (first.version, ())
+    await check_role(empty_database_urls.app)
+
+
+async def test_simultaneous_migrations_do_the_work_once(empty_database_urls: Urls) -> None:
+    done = await asyncio.gather(*(migrate(empty_database_urls.owner, APP_ROLE) for _ in range(4)))
+    assert sorted(len(each.applied) for each in done) == [0, 0, 0, len(shipped())]
+
+
+async def test_a_later_version_applies_what_is_missing(empty_database_urls: Urls) -> None:
+    await migrate(empty_database_urls.owner, APP_ROLE, migrations=[ONE])
+    assert (await migrate(empty_database_urls.owner, APP_ROLE, migrations=[ONE, TWO])).applied == ("0002_two.sql",)
+
+
+async def test_a_failed_migration_leaves_nothing(empty_database_urls: Urls) -> None:
+    broken = dataclasses.replace(TWO, sql=TWO.sql + "; select 1 / 0")
+    with pytest.raises(StartupRefused, match=r"rolled back.*22012"):
+        await migrate(empty_database_urls.owner, APP_ROLE, migrations=[ONE, broken])
+    assert (await migrate(empty_database_urls.owner, APP_ROLE, migrations=[ONE, TWO])).applied == ("0002_two.sql",)
+
+
+async def test_a_changed_file_is_refused(empty_database_urls: Urls) -> None:
+    await migrate(empty_database_urls.owner, APP_ROLE, migrations=[ONE])
+    with pytest.raises(StartupRefused, match=r"0001_one\.sql was applied with other contents"):
+        await migrate(empty_database_urls.owner, APP_ROLE, migrations=[dataclasses.replace(ONE, sql="select 1")])
+
+
+async def test_a_newer_database_is_refused(empty_database_urls: Urls) -> None:
+    await migrate(empty_database_urls.owner, APP_ROLE, migrations=[ONE, TWO])
+    with pytest.raises(StartupRefused, match=r"0002_two\.sql.*upgrade driftlock"):
+        await migrate(empty_database_urls.owner, APP_ROLE, migrations=[ONE])
+
+
+async def test_a_missing_application_role_is_named(empty_database_urls: Urls) -> None:
+    with pytest.raises(StartupRefused, match='CREATE ROLE "nobody_here" LOGIN NOINHERIT'):
+        await migrate(empty_database_urls.owner, "nobody_here")
+    with pytest.raises(StartupRefused, match="letters, digits"):
+        await migrate(empty_database_urls.owner, 'x"; drop table y; --')
+
+
+async def test_an_unreachable_database_is_named_without_its_password() -> None:
+    with pytest.raises(StartupRefused, match="DRIFTLOCK_MIGRATE_DATABASE_URL: can not connect") as refused:
+        await migrate("postgresql://owner:hunter2@127.0.0.1:1/driftlock", APP_ROLE)
+    assert "hunter2" not in str(refused.value)
+
+
+async def test_a_stuck_migration_is_not_waited_for_for_ever(empty_database_urls: Urls) -> None:
+    holder = await asyncpg.connect(empty_database_urls.owner)
+    try:
+        await holder.execute("select pg_advisory_lock($1)", LOCK_KEY)
+        with pytest.raises(StartupRefused, match="another migration"):
+            await migrate(empty_database_urls.owner, APP_ROLE, lock_timeout_s=0.1)
+    finally:
+        await holder.close()
+
+
+def test_files_are_numbered_without_gaps() -> None:
+    assert [migration.version for migration in shipped()] == list(range(1, len(shipped()) + 1))
+
+
+class TestCheckRole:
+    """Roles and servers that would break a promise are refused with the SQL that puts it right."""
+
+    async def test_the_owner_may_not_serve(self, database_urls: Urls) -> None:
+        with pytest.raises(StartupRefused, match="NOSUPERUSER NOBYPASSRLS"):
+            await check_role(database_urls.owner)
+
+    @pytest.mark.parametrize(
+        ("attributes", "memberships", "complaint"),
+        [
+            ("login noinherit bypassrls", "driftlock_api, driftlock_node", "NOBYPASSRLS"),
+            ("login noinherit", "driftlock_api", "GRANT driftlock_api, driftlock_node"),
+            ("login inherit", "driftlock_api, driftlock_node", "NOINHERIT"),
+        ],
+    )
+    async def test_roles(
+        self,
+        database_urls: Urls,
+        owner: asyncpg.Connection,
+        attributes: str,
+        memberships: str,
+        complaint: str,
+    ) -> None:
+        await owner.execute(f"create role odd {attributes} password 'odd'")
+        await owner.execute(f"grant {memberships} to odd")
+        await owner.execute("grant connect on database shared to odd")
+        try:
+            with pytest.raises(StartupRefused, match=complaint):
+                await check_role(
+                    database_urls.app.replace("driftlock_app:", "odd:").replace(_password(database_urls.app), "odd")
+                )
+        finally:
+            await owner.execute(f"revoke {memberships} from odd; revoke connect on database shared from odd; drop role odd")
+
+    async def test_a_schema_owner_may_not_serve(self, database_urls: Urls, owner: asyncpg.Connection) -> None:
+        await owner.execute(f"alter table driftlock.meter owner to {APP_ROLE}")
+        try:
+            with pytest.raises(StartupRefused, match="owns the schema"):
+                await check_role(database_urls.app)
+        finally:
+            await owner.execute("alter table driftlock.meter owner to driftlock_owner")
+        await check_role(database_urls.app)
+
+    async def test_a_forgetful_server_is_refused(self, database_urls: Urls, owner: asyncpg.Connection) -> None:
+        await owner.execute(f"alter role {APP_ROLE} set synchronous_commit = off")
+        try:
+            with pytest.raises(StartupRefused, match="ALTER SYSTEM SET synchronous_commit = 'on'"):
+                await check_role(database_urls.app)
+            await check_role(database_urls.app, unsafe_durability=True)
+        finally:
+            await owner.execute(f"alter role {APP_ROLE} reset synchronous_commit")
+
+    async def test_a_database_without_the_schema_is_refused(self, empty_database_urls: Urls) -> None:
+        with pytest.raises(StartupRefused, match="run `driftlock migrate`"):
+            await check_role(empty_database_urls.app)
+
+    async def test_an_older_schema_is_refused(self, empty_database_urls: Urls) -> None:
+        await migrate(empty_database_urls.owner, APP_ROLE, migrations=shipped()[:1])
+        with pytest.raises(StartupRefused, match="is at schema 1 and this version needs"):
+            await check_role(empty_database_urls.app)
+
+
+def _password(dsn: str) -> str:
+    return dsn.split("@")[0].rpartition(":")[2]

@@ -1,0 +1,171 @@
+"""The second wall: whatever a query forgets, the database shows a tenant its own rows and nothing else."""
+
+import asyncio
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from driftlock.accounts.keys import KeyKind, Scope, mint
+from driftlock.engine.ports import Checkpoint, FindingRow, IncidentRow, Step, StreamStatus
+from driftlock.engine.verdict import Incident, IncidentState
+from driftlock.errors import Internal, Unavailable
+from driftlock.storage.anomalies import Anomalies, Everything
+from driftlock.storage.checkpoints import Checkpoints
+from driftlock.storage.incidents import Incidents
+from driftlock.storage.journal import Journal
+from driftlock.storage.keys import Keys
+from driftlock.storage.pool import Database
+from driftlock.storage.shard import Shard
+from driftlock.storage.streams import Streams
+from driftlock.storage.tenants import Tenants
+from tests.conftest import Urls
+from tests.storage.helpers import NOW_NS, finding, submission
+
+TABLES = """
+select c.relname, c.relrowsecurity, c.relforcerowsecurity from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where n.nspname = 'driftlock' and c.relkind in ('r', 'p')
+   and (c.relname = 'tenants' or exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id'))
+"""
+
+
+async def test_every_table_of_tenants_forces_policies_for_reading_and_writing(owner: asyncpg.Connection) -> None:
+    tables = await owner.fetch(TABLES)
+    assert len(tables) >= 11
+    for table in tables:
+        assert table["relrowsecurity"], table["relname"]
+        assert table["relforcerowsecurity"], table["relname"]
+        policies = await owner.fetch(
+            "select * from pg_policies where schemaname = 'driftlock' and tablename = $1", table["relname"]
+        )
+        assert policies, table["relname"]
+        for policy in policies:
+            assert policy["qual"], policy
+            assert policy["with_check"], policy
+            assert policy["cmd"] == "ALL", policy
+            (role,) = policy["roles"]
+            bound = "current_tenant()" in policy["qual"] and "current_tenant()" in policy["with_check"]
+            assert bound == (role == "driftlock_api"), policy
+
+
+async def test_the_api_role_may_write_nothing_but_keys_and_read_no_bodies(owner: asyncpg.Connection) -> None:
+    writes = await owner.fetch(
+        "select table_name from information_schema.table_privileges where table_schema = 'driftlock' "
+        "and grantee = 'driftlock_api' and privilege_type <> 'SELECT'"
+    )
+    assert {row["table_name"] for row in writes} == {"api_keys"}
+    assert not await owner.fetchval("select has_column_privilege('driftlock_api', 'driftlock.journal', 'body', 'select')")
+
+
+async def test_no_function_is_open_to_everybody(owner: asyncpg.Connection) -> None:
+    open_ones = await owner.fetch(
+        "select proname from pg_proc p where pronamespace = 'driftlock'::regnamespace "
+        "and has_function_privilege('public', p.oid, 'execute')"
+    )
+    assert open_ones == []
+
+
+async def test_the_login_role_by_itself_sees_nothing(database_urls: Urls, tenant: UUID) -> None:
+    connection = await asyncpg.connect(database_urls.app)
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.fetch("select * from driftlock.tenants")
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def two_tenants(database: Database, shard: Shard, journal: Journal, tenant: UUID) -> tuple[UUID, UUID]:
+    """Two tenants with one row each in every table."""
+    other = (await Tenants(database).create("other")).tenant_id
+    for number, each in enumerate((tenant, other)):
+        await Keys(database).insert(each, mint(KeyKind.LIVE, bytes([number]) * 30), kind=KeyKind.LIVE, name="k", scopes=Scope)
+        stream = (await journal.submit(submission(each, "x"))).stream_ids[0]
+        incident = Incident(UUID(int=70 + number), (stream,), IncidentState.OPEN, 1, 2, 1, 0.5, 0.01, "x")
+        saved = Checkpoint(number + 1, b"s")
+        await Checkpoints(database, shard).commit(
+            Step(
+                number,
+                number + 1,
+                findings=(FindingRow(each, stream, UUID(int=90 + number), finding(1)),),
+                incidents=(IncidentRow(each, incident, (UUID(int=90 + number),)),),
+                streams=(StreamStatus(each, stream, 1, 1, NOW_NS, NOW_NS, "ok", 0),),
+                stream_checkpoints={(each, stream): saved},
+                tenant_checkpoints={each: saved},
+            )
+        )
+    return tenant, other
+
+
+async def test_a_tenant_sees_its_own_rows_only(
+    database: Database, two_tenants: tuple[UUID, UUID], owner: asyncpg.Connection
+) -> None:
+    for table in [row["relname"] for row in await owner.fetch(TABLES)]:
+        assert await owner.fetchval(f"select count(*) from driftlock.{table}") == 2, table  # noqa: S608  # from the catalog
+        column = "id" if table == "tenants" else "tenant_id"
+        if not await owner.fetchval(
+            "select has_column_privilege('driftlock_api', $1, $2, 'select')", f"driftlock.{table}", column
+        ):
+            continue
+        for each in two_tenants:
+            async with database.tenant(each) as connection:
+                rows = await connection.fetch(f"select {column} from driftlock.{table}")  # noqa: S608
+                assert [row[0] for row in rows] == [each], table
+
+
+async def test_repositories_do_not_find_what_is_anothers(database: Database, two_tenants: tuple[UUID, UUID]) -> None:
+    mine, _ = two_tenants
+    assert len(await Streams(database).list(mine, limit=9)) == 1
+    assert len(await Anomalies(database).list(mine, Everything(), limit=9)) == 1
+    assert len(await Incidents(database).list(mine, limit=9)) == 1
+    assert len(await Keys(database).list(mine)) == 1
+    assert await Anomalies(database).get(mine, UUID(int=91)) is None
+    assert await Incidents(database).get(mine, UUID(int=71)) is None
+    assert not await Keys(database).revoke(mine, mint(KeyKind.LIVE, b"\x01" * 30).key_id)
+
+
+async def test_a_row_of_another_tenant_can_not_be_written(database: Database, two_tenants: tuple[UUID, UUID]) -> None:
+    mine, other = two_tenants
+    with pytest.raises(Internal, match="42501"):
+        async with database.tenant(mine, read_only=False) as connection:
+            await connection.execute(
+                "insert into driftlock.api_keys (id, tenant_id, kind, digest, name, scopes) "
+                "values ('aaaaaaaaaaaaaaaa', $1, 'live', $2, '', '{read}')",
+                other,
+                bytes(32),
+            )
+
+
+async def test_the_tenant_of_one_call_is_gone_in_the_next(database: Database, two_tenants: tuple[UUID, UUID]) -> None:
+    async with database.tenant(two_tenants[0]):
+        pass
+    async with database._connection("driftlock_api") as connection:
+        assert await connection.fetch("select * from driftlock.streams") == []
+
+    async def seen(each: UUID) -> UUID:
+        async with database.tenant(each) as connection:
+            await asyncio.sleep(0.001)
+            tenant_id: UUID = await connection.fetchval("select id from driftlock.tenants")
+            return tenant_id
+
+    asked = [two_tenants[number % 2] for number in range(40)]
+    assert await asyncio.gather(*map(seen, asked)) == asked
+
+
+async def test_reading_calls_can_not_write(database: Database, tenant: UUID) -> None:
+    with pytest.raises(Unavailable, match="read-only"):
+        async with database.tenant(tenant) as connection:
+            await connection.execute("update driftlock.api_keys set revoked_at = now()")
+
+
+async def test_deleting_a_tenant_leaves_nothing_of_it(
+    database: Database, two_tenants: tuple[UUID, UUID], owner: asyncpg.Connection
+) -> None:
+    mine, other = two_tenants
+    assert await Tenants(database).delete(other)
+    assert not await Tenants(database).delete(other)
+    for table in [row["relname"] for row in await owner.fetch(TABLES)]:
+        column = "id" if table == "tenants" else "tenant_id"
+        left = await owner.fetch(f"select {column} from driftlock.{table} where {column} is not null")  # noqa: S608
+        assert [row[0] for row in left] == [mine], table
+    assert await owner.fetchval("select sum(octet_length(body)) from driftlock.journal where seq = 2") == 0
