@@ -1,0 +1,78 @@
+# Driftlock. `make run` starts the server from a bare checkout; `make test` is the gate; the rest is in `make help`.
+# Work is skipped when nothing changed: stamps live in .venv/.stamps.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+NATIVE := setup.py $(wildcard cbad_cy/*.pyx cbad_cy/*.pxd collector/otlp/*.pyx proto/driftlock/v1/*.proto)
+TESTS ?= tests
+PYTEST_ARGS ?= -n 2
+
+.PHONY: help run build test lint format bench-replay bench-alarms clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## Build what changed, then serve OTLP on 4317 and 4318 and REST on 8080
+	@exec $(BIN)/driftlock serve
+
+build: $(STAMPS)/native ## Virtual environment, dependencies and native modules
+
+$(STAMPS)/system: .ci/system-packages
+	@bash .ci/system-packages "$(PYTHON)"
+	@test -x $(BIN)/python || { rm -rf $(VENV); "$(PYTHON)" -m venv $(VENV); }
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/pip: $(STAMPS)/system
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(STAMPS)/dependencies: pyproject.toml $(STAMPS)/pip
+	@echo "Installing pinned dependencies into $(VENV) (only when pyproject.toml changed)"
+	@$(BIN)/python -m pip install --quiet --group build
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-build-isolation --editable .
+	@touch $@
+
+$(STAMPS)/native: $(NATIVE) $(STAMPS)/dependencies
+	@echo "Building native modules"
+	@$(BIN)/python setup.py --quiet build_ext --inplace
+	@touch $@
+
+$(STAMPS)/test: pyproject.toml $(STAMPS)/dependencies .ci/test-packages
+	@$(BIN)/python -m pip install --quiet --group test
+	@bash .ci/test-packages $(BIN)/python
+	@touch $@
+
+test: build $(STAMPS)/test lint ## Lint, types, stubs and all tests
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
+
+lint: build $(STAMPS)/test ## Style, types and stubs
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m mypy.stubtest $(foreach source,$(wildcard cbad_cy/*.pyx),cbad_cy.$(basename $(notdir $(source))))
+
+format: $(STAMPS)/test ## Rewrite the style that a machine can rewrite
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+$(STAMPS)/bench: pyproject.toml $(STAMPS)/dependencies
+	@$(BIN)/python -m pip install --quiet --group bench
+	@touch $@
+
+bench-replay: build $(STAMPS)/bench ## Public logs through port 4317, undisturbed and with a kill -9 midway: lines/s, equal findings
+	@$(BIN)/python -m bench.replay
+
+bench-alarms: build $(STAMPS)/bench ## Share of windows that alarm on normal streams
+	@$(BIN)/python -m bench.alarms
+
+clean: ## Remove everything that was built; the data folder stays
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage coverage.xml $(STAMPS)
+	@rm -f cbad_cy/*.c cbad_cy/*.so collector/otlp/*.c collector/otlp/*.so driftlock/v1/*_pb2.py driftlock/v1/*_pb2.pyi
+	@find api bench cbad_cy collector driftlock server tests -name __pycache__ -type d -prune -exec rm -rf {} +

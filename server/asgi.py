@@ -1,0 +1,101 @@
+"""Serves an ASGI application on the running event loop, beside everything else on it."""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, cast
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from server.settings import Address
+
+STARTED_POLL_S = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class AsgiLimits:
+    """Limits of an HTTP listener. Above `connections_max` open connections, new requests are answered 503."""
+
+    connections_max: int = 1024
+    backlog_max: int = 2048
+    keep_alive_s: int = 75
+    graceful_stop_s: int = 4
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves signals to the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Do nothing: uvicorn's own would replace our handlers and raise the signal again after its end."""
+        yield
+
+
+def listen(address: Address, what: str, backlog: int) -> socket.socket:
+    """A listening socket; raises OSError with a text that names the address and what it is for."""
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, place = found[0]
+        return socket.create_server(place[:2], family=family, backlog=backlog)
+    except OSError as error:
+        reason = "another program listens there" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
+        raise OSError(error.errno, f"cannot listen on {address.text} for {what}: {reason}") from None
+
+
+class AsgiServer:
+    """Async context manager: listening inside, drained and closed after. `port` is the one that was bound.
+
+    X-Forwarded-* headers are never believed: the peer is who connected. Raises OSError for an address that is not to be had.
+    """
+
+    def __init__(self, app: ASGIApp, *, address: Address, what: str, limits: AsgiLimits) -> None:
+        self._app, self._address, self._what, self._limits = app, address, what, limits
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.port = 0
+
+    async def __aenter__(self) -> Self:
+        listener = listen(self._address, self._what, self._limits.backlog_max)
+        self.port = int(listener.getsockname()[1])
+        config = uvicorn.Config(
+            cast(Callable[..., Any], self._app),  # uvicorn spells the same protocol otherwise
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            backlog=self._limits.backlog_max,
+            limit_concurrency=self._limits.connections_max,
+            timeout_keep_alive=self._limits.keep_alive_s,
+            timeout_graceful_shutdown=self._limits.graceful_stop_s,
+        )
+        self._server = _Server(config)
+        self._task = asyncio.create_task(self._server.serve([listener]), name=f"asgi {self._what}")
+        while not self._server.started and not self._task.done():  # noqa: ASYNC110  # uvicorn sets a plain attribute
+            await asyncio.sleep(STARTED_POLL_S)
+        if self._task.done():
+            listener.close()
+            await self._task
+        return self
+
+    async def failed(self) -> None:
+        """Return only when the server has stopped; raise what stopped it."""
+        assert self._task is not None  # noqa: S101  # set on entering
+        await asyncio.shield(self._task)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop accepting, let requests end within the limit, close. Harmless when repeated."""
+        if self._server is not None and self._task is not None:
+            self._server.should_exit = True
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._server = None

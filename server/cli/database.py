@@ -1,0 +1,182 @@
+"""Commands that work on the database itself: `migrate`, `tenant ...`, `key ...`."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import click
+
+from driftlock.accounts.keys import RANDOMNESS_BYTES, KeyKind, Scope, mint
+from driftlock.errors import DriftlockError
+from driftlock.storage.keys import Keys
+from driftlock.storage.pool import Database
+from driftlock.storage.tenants import LOCAL, Tenant, Tenants
+from server.cli.options import load_settings
+from server.database import database_urls, migrate_only, prepare
+from server.settings import Settings
+from server.terminal import visible
+
+Result = TypeVar("Result")
+PAGE_ITEMS = 200
+
+
+def _run(work: Awaitable[Result]) -> Result:
+    """The result of `work`; our own errors end the command with their line."""
+
+    async def run() -> Result:
+        return await work
+
+    try:
+        return asyncio.run(run())
+    except DriftlockError as error:
+        raise click.ClickException(visible(error.message)) from None
+    except OSError as error:
+        raise click.ClickException(visible(error.strerror or str(error))) from None
+
+
+async def _with_database(settings: Settings, work: Callable[[Database], Awaitable[Result]]) -> Result:
+    """`work` on the database of the settings; an embedded one is started for the command when no server runs it."""
+    async with _database(settings) as database:
+        return await work(database)
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[Database]:
+    async with database_urls(settings, share=True) as urls:
+        await prepare(urls)
+        async with Database(urls.app) as database:
+            yield database
+
+
+async def _find(tenants: Tenants, name: str) -> Tenant:
+    found = await tenants.find(name)
+    if found is None:
+        raise click.ClickException(f"there is no tenant {visible(name)!r}; see: driftlock tenant list")
+    return found
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the database to this version's schema; run before a new version serves an external database."""
+
+    async def work() -> tuple[int, tuple[str, ...]]:
+        async with database_urls(load_settings(), share=True) as urls:
+            return await migrate_only(urls)
+
+    version, applied = _run(work())
+    for name in applied:
+        click.echo(f"applied {name}")
+    click.echo(f"the database is at schema {version}")
+
+
+@click.group()
+def tenant() -> None:
+    """Create, list and delete tenants."""
+
+
+@tenant.command("create")
+@click.argument("name")
+def tenant_create(name: str) -> None:
+    """Create a tenant called NAME."""
+    made = _run(_with_database(load_settings(), lambda database: Tenants(database).create(name)))
+    click.echo(f"{made.tenant_id} {visible(made.name)}")
+
+
+@tenant.command("list")
+def tenant_list() -> None:
+    """List all tenants: id, name, plan, streams."""
+
+    async def work(database: Database) -> None:
+        after: str | None = None
+        while page := await Tenants(database).list(limit=PAGE_ITEMS, after=after):
+            for found in page:
+                click.echo(f"{found.tenant_id} {visible(found.name)} {found.plan} {found.streams} streams")
+            after = page[-1].name
+
+    _run(_with_database(load_settings(), work))
+
+
+@tenant.command("delete")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def tenant_delete(name: str, yes: bool) -> None:
+    """Delete tenant NAME with its keys, streams, findings and journaled records, for good."""
+    if not yes:
+        click.confirm(f"Delete tenant {visible(name)!r} and everything that is its own?", abort=True)
+
+    async def work(database: Database) -> None:
+        tenants = Tenants(database)
+        await tenants.delete((await _find(tenants, name)).tenant_id)
+
+    _run(_with_database(load_settings(), work))
+    click.echo(f"deleted {visible(name)}")
+
+
+@click.group()
+def key() -> None:
+    """Create, list and revoke API keys."""
+
+
+_tenant_option = click.option("--tenant", "tenant_name", default=LOCAL, show_default=True, help="Whose key.")
+
+
+@key.command("create")
+@_tenant_option
+@click.option("--name", default="", help="A word to recognise it by.")
+@click.option(
+    "--scope", "scopes", multiple=True, type=click.Choice([scope.value for scope in Scope]), default=["ingest", "read"],
+    show_default=True, help="What it may do; can be repeated.",
+)  # fmt: skip
+@click.option("--days", type=click.IntRange(1, 3650), help="Days until it expires. Default: never.")
+def key_create(tenant_name: str, name: str, scopes: Sequence[str], days: int | None) -> None:
+    """Create an API key and print it; it can not be shown again."""
+    kind = KeyKind.LOCAL if tenant_name == LOCAL else KeyKind.LIVE
+    minted = mint(kind, os.urandom(RANDOMNESS_BYTES))
+    expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
+
+    async def work(database: Database) -> None:
+        tenant_id = (await _find(Tenants(database), tenant_name)).tenant_id
+        granted = frozenset(map(Scope, scopes))
+        await Keys(database).insert(tenant_id, minted, kind=kind, name=name, scopes=granted, expires_at=expires_at)
+
+    _run(_with_database(load_settings(), work))
+    click.echo(minted.text)
+
+
+@key.command("list")
+@_tenant_option
+def key_list(tenant_name: str) -> None:
+    """List a tenant's keys, newest first: id, state, scopes, name."""
+
+    async def work(database: Database) -> None:
+        tenant_id = (await _find(Tenants(database), tenant_name)).tenant_id
+        after: tuple[datetime, str] | None = None
+        while page := await Keys(database).list(tenant_id, limit=PAGE_ITEMS, after=after):
+            for found in page:
+                state = "active"
+                if found.revoked_at is not None:
+                    state = f"revoked {found.revoked_at:%Y-%m-%d}"
+                elif found.expires_at is not None:
+                    state = f"until {found.expires_at:%Y-%m-%d}"
+                click.echo(f"{found.key_id} {state} {','.join(sorted(found.scopes))} {visible(found.name)}".rstrip())
+            after = (page[-1].created_at, page[-1].key_id)
+
+    _run(_with_database(load_settings(), work))
+
+
+@key.command("revoke")
+@click.argument("key_id")
+@_tenant_option
+def key_revoke(key_id: str, tenant_name: str) -> None:
+    """Revoke the key with KEY_ID (the part after dl_..._); it stops working within seconds."""
+
+    async def work(database: Database) -> bool:
+        tenant_id = (await _find(Tenants(database), tenant_name)).tenant_id
+        return await Keys(database).revoke(tenant_id, key_id)
+
+    if not _run(_with_database(load_settings(), work)):
+        raise click.ClickException(f"tenant {visible(tenant_name)!r} has no key {visible(key_id)!r}; see: driftlock key list")
+    click.echo(f"revoked {visible(key_id)}")

@@ -1,0 +1,69 @@
+"""Which database a command or a server works on: the one that settings name, or the embedded one of the data folder."""
+
+import getpass
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
+
+from driftlock.storage.checks import check_role
+from driftlock.storage.datafolder import running
+from driftlock.storage.embedded import EmbeddedPostgres
+from driftlock.storage.migrate import migrate, shipped
+from driftlock.storage.startup import StartupRefused
+from server.settings import Settings
+
+EMBEDDED_APP_ROLE = "driftlock_app"
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseUrls:
+    """Connection strings: the application's, and the schema owner's where it is known."""
+
+    app: str = field(repr=False)
+    owner: str | None = field(repr=False)
+
+    @property
+    def app_role(self) -> str:
+        """The user of the application's connection string; as with libpq, the system's user when it names none."""
+        parts = urlsplit(self.app)
+        return parts.username or next(iter(parse_qs(parts.query).get("user", [])), "") or getpass.getuser()
+
+
+@asynccontextmanager
+async def database_urls(settings: Settings, *, share: bool) -> AsyncIterator[DatabaseUrls]:
+    """The database, running. `share`: an embedded one that a server runs already may be used beside it.
+
+    Raises `StartupRefused`.
+    """
+    if settings.database_url is not None:
+        yield DatabaseUrls(settings.database_url, settings.migrate_database_url)
+        return
+    found = running(settings.data_dir) if share else None
+    if found is not None:
+        yield DatabaseUrls(found.app_dsn, found.owner_dsn)
+        return
+    async with EmbeddedPostgres(settings.data_dir, token_bytes=secrets.token_bytes) as embedded:
+        yield DatabaseUrls(embedded.app_dsn, embedded.owner_dsn)
+
+
+async def prepare(urls: DatabaseUrls) -> int:
+    """Bring the schema up to date where the owner is known, check what serving relies on; returns the schema's version.
+
+    Raises `StartupRefused`.
+    """
+    if urls.owner is not None:
+        await migrate(urls.owner, urls.app_role)
+    await check_role(urls.app)
+    return shipped()[-1].version
+
+
+async def migrate_only(urls: DatabaseUrls) -> tuple[int, tuple[str, ...]]:
+    """Apply missing migrations; returns the version and the names of what was applied. Raises `StartupRefused`."""
+    if urls.owner is None:
+        raise StartupRefused(
+            "DRIFTLOCK_MIGRATE_DATABASE_URL is not set: set it to the database as the role that owns the schema"
+        )
+    result = await migrate(urls.owner, urls.app_role)
+    return result.version, result.applied

@@ -1,0 +1,171 @@
+"""Where requests come in: OTLP/gRPC, OTLP/HTTP and REST, all on one event loop, over the pipeline."""
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+from structlog.typing import FilteringBoundLogger
+
+import api.app
+import collector.otlp.http
+import driftlock
+from api.app import ApiDeps, DetectorInfo, VersionInfo
+from collector.admission import Admission, AdmissionLimits
+from collector.auth import Credentials
+from collector.otlp.export import Exporter
+from collector.otlp.grpc import GrpcLimits, OtlpGrpcServer
+from collector.otlp.http import HttpLimits
+from collector.otlp.limits import OtlpLimits
+from collector.redact import NoRedaction
+from collector.routing import ResourceRouter
+from driftlock.accounts.access import Access, require
+from driftlock.accounts.keys import Scope
+from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES
+from driftlock.errors import PermissionDenied, Unavailable
+from driftlock.storage.anomalies import Anomalies
+from driftlock.storage.datafolder import write_private
+from driftlock.storage.incidents import Incidents
+from driftlock.storage.streams import Streams
+from server.asgi import AsgiLimits, AsgiServer
+from server.pipeline import Pipeline
+from server.repositories import AnomalyRepository, IncidentRepository, StreamRepository
+from server.settings import Address, Settings
+
+RECEIVER_GRACE_S = 3.0
+DECODE_THREADS = 2
+CURSOR_KEY_BYTES = 32
+
+
+class IngestAuth:
+    """Who may send records: a principal with the scope `ingest`."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    async def tenant(self, credentials: Credentials) -> UUID:
+        """The sender's tenant; see `collector.auth.Authenticator`."""
+        principal = await self._access.principal(
+            credentials.presented,
+            peer=credentials.peer,
+            host=credentials.host,
+            origin=credentials.origin,
+            now=datetime.now(UTC),
+        )
+        require(principal, Scope.INGEST)
+        if principal.stream is not None:
+            raise PermissionDenied("this API key is bound to one stream, and OTLP requests name their own; use an unbound key")
+        return principal.tenant_id
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Addresses as bound (None = switched off), and what must not end while the process serves."""
+
+    otlp_grpc: Address | None
+    otlp_http: Address | None
+    rest: Address | None
+    watched: dict[str, Callable[[], Awaitable[None]]]
+    drain: Callable[[], Awaitable[None]] = field(repr=False)
+
+
+@asynccontextmanager
+async def open_doors(settings: Settings, pipeline: Pipeline, log: FilteringBoundLogger) -> AsyncIterator[Doors]:
+    """All listeners, open; closed gracefully. Raises OSError for an address that is not to be had."""
+    watched: dict[str, Callable[[], Awaitable[None]]] = {}
+    async with AsyncExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode"))
+        exporter = _exporter(settings, pipeline, threads)
+        grpc_server, otlp_grpc, otlp_http, rest = None, None, None, None
+        if settings.otlp_grpc is not None:
+            grpc_server = await stack.enter_async_context(
+                OtlpGrpcServer(exporter, address=settings.otlp_grpc.text, limits=GrpcLimits(), grace_s=RECEIVER_GRACE_S)
+            )
+            otlp_grpc = replace(settings.otlp_grpc, port=grpc_server.port)
+        if settings.otlp_http is not None:
+            app = collector.otlp.http.create_app(exporter, HttpLimits())
+            http_server = AsgiServer(app, address=settings.otlp_http, what="OTLP/HTTP", limits=AsgiLimits())
+            await stack.enter_async_context(http_server)
+            watched["OTLP/HTTP"] = http_server.failed
+            otlp_http = replace(settings.otlp_http, port=http_server.port)
+        if settings.http is not None:
+            app = api.app.create_app(_deps(settings, pipeline, log))
+            rest_server = AsgiServer(app, address=settings.http, what="REST", limits=AsgiLimits())
+            await stack.enter_async_context(rest_server)
+            watched["REST"] = rest_server.failed
+            rest = replace(settings.http, port=rest_server.port)
+
+        async def drain() -> None:
+            """Not ready, NOT_SERVING, and no new records; what is under way goes on."""
+            pipeline.draining.set()
+            exporter.admission.drain()
+            if grpc_server is not None:
+                await grpc_server.drain()
+
+        yield Doors(otlp_grpc, otlp_http, rest, watched, drain)
+
+
+def _exporter(settings: Settings, pipeline: Pipeline, threads: ThreadPoolExecutor) -> Exporter:
+    """What OTLP/gRPC and OTLP/HTTP share: one gate, one decoder, one intake."""
+    default = AdmissionLimits()
+    admission = Admission(replace(default, bytes_max=max(default.bytes_max, 2 * settings.request_bytes_max)))
+    return Exporter(
+        intake=pipeline.intake,
+        authenticator=IngestAuth(pipeline.access),
+        admission=admission,
+        router=ResourceRouter(),
+        redactor=NoRedaction(),
+        limits=OtlpLimits(request_bytes_max=settings.request_bytes_max),
+        meter=pipeline.telemetry,
+        executor=threads,
+        now_ns=time.time_ns,
+    )
+
+
+def _deps(settings: Settings, pipeline: Pipeline, log: FilteringBoundLogger) -> ApiDeps:
+    """What REST is made with."""
+
+    async def serving() -> None:
+        if pipeline.draining.is_set():
+            raise Unavailable("the server is stopping")
+
+    codec = pipeline.codec
+    return ApiDeps(
+        intake=pipeline.intake,
+        streams=StreamRepository(Streams(pipeline.database)),
+        anomalies=AnomalyRepository(Anomalies(pipeline.database)),
+        incidents=IncidentRepository(Incidents(pipeline.database)),
+        access=pipeline.access,
+        scored=pipeline.dispatcher.scored,
+        readiness={"database": pipeline.database.ping, "serving": serving},
+        metrics=pipeline.telemetry.render,
+        detector=DetectorInfo(PROFILES[DEFAULT_PROFILE], codec.name, codec.level, codec.version),
+        version=VersionInfo(driftlock.__version__, pipeline.schema_version),
+        now_ns=time.time_ns,
+        randomness=os.urandom,
+        cursor_key=cursor_key(settings),
+        log=log,
+    )
+
+
+def cursor_key(settings: Settings) -> bytes:
+    """The key that signs list cursors: kept in the data folder beside the embedded database, else one of this process.
+
+    With an external database nothing on disk is ours, so a client that pages through a restart begins again.
+    """
+    if not settings.embedded:
+        return secrets.token_bytes(CURSOR_KEY_BYTES)
+    path = settings.data_dir / "cursor-key"
+    with contextlib.suppress(OSError, ValueError):
+        found = bytes.fromhex(path.read_text("ascii"))
+        if len(found) == CURSOR_KEY_BYTES:
+            return found
+    fresh = secrets.token_bytes(CURSOR_KEY_BYTES)
+    write_private(path, fresh.hex())
+    return fresh

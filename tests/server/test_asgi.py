@@ -1,0 +1,86 @@
+import asyncio
+import errno
+import signal
+import socket
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from server.asgi import AsgiLimits, AsgiServer
+from server.settings import Address
+
+LOCAL = Address("127.0.0.1", 0)
+
+
+def app(release: asyncio.Event | None = None) -> Starlette:
+    async def peer(request: Request) -> PlainTextResponse:
+        if release is not None:
+            await release.wait()
+        assert request.client is not None
+        return PlainTextResponse(request.client.host)
+
+    return Starlette(routes=[Route("/", peer)])
+
+
+async def test_serves_on_the_port_it_was_given_and_leaves_signals_alone() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    async with AsgiServer(app(), address=LOCAL, what="REST", limits=AsgiLimits()) as server, httpx.AsyncClient() as client:
+        assert signal.getsignal(signal.SIGTERM) is before
+        response = await client.get(f"http://127.0.0.1:{server.port}/", headers={"X-Forwarded-For": "203.0.113.9"})
+        assert response.text == "127.0.0.1"
+        assert "server" not in response.headers
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port))
+
+
+async def test_a_request_under_way_ends_before_the_server() -> None:
+    release = asyncio.Event()
+    async with (
+        AsgiServer(app(release), address=LOCAL, what="REST", limits=AsgiLimits()) as server,
+        httpx.AsyncClient() as client,
+    ):
+        asking = asyncio.create_task(client.get(f"http://127.0.0.1:{server.port}/"))
+        await asyncio.sleep(0.1)
+        stopping = asyncio.create_task(server.__aexit__(None, None, None))
+        await asyncio.sleep(0.1)
+        release.set()
+        assert (await asking).status_code == 200
+        await stopping
+
+
+async def test_a_request_that_never_ends_is_cut_off() -> None:
+    limits = AsgiLimits(graceful_stop_s=1)
+    server = AsgiServer(app(asyncio.Event()), address=LOCAL, what="REST", limits=limits)
+    async with httpx.AsyncClient() as client:
+        async with server:
+            asking = asyncio.create_task(client.get(f"http://127.0.0.1:{server.port}/"))
+            await asyncio.sleep(0.1)
+        with pytest.raises(httpx.HTTPError):
+            (await asking).raise_for_status()
+
+
+async def test_connections_are_bounded() -> None:
+    release = asyncio.Event()
+    limits = AsgiLimits(connections_max=2)
+    async with (
+        AsgiServer(app(release), address=LOCAL, what="REST", limits=limits) as server,
+        httpx.AsyncClient() as client,
+    ):
+        url = f"http://127.0.0.1:{server.port}/"
+        first = asyncio.create_task(client.get(url))
+        await asyncio.sleep(0.1)
+        assert (await client.get(url)).status_code == 503
+        release.set()
+        assert (await first).status_code == 200
+
+
+async def test_a_busy_port_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = Address("127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(OSError, match=f"cannot listen on {address.text} for OTLP/HTTP: another program") as caught:
+            await AsgiServer(app(), address=address, what="OTLP/HTTP", limits=AsgiLimits()).__aenter__()
+    assert caught.value.errno == errno.EADDRINUSE

@@ -1,0 +1,62 @@
+import io
+from typing import Any
+
+from rich.console import Console
+
+from server.replay.findings import LINE_CHARS_MAX, line_text, print_findings
+
+
+def line(segments: list[tuple[str, bool]], count: int = 1) -> dict[str, Any]:
+    return {"segments": [{"text": text, "novel": novel} for text, novel in segments], "count": count}
+
+
+def finding(**changes: Any) -> dict[str, Any]:
+    return {
+        "start": "2024-05-01T10:52:38.108Z",
+        "first_event": 100,
+        "last_event": 149,
+        "ncd": 0.5,
+        "p_value": 0.005,
+        "explanation": "one line is new",
+        "lines": [line([("known ", False), ("new", True)])],
+        **changes,
+    }
+
+
+def printed(findings: list[dict[str, Any]], found: int) -> str:
+    out = io.StringIO()
+    print_findings(Console(file=out, width=160), "shop", findings, found)
+    return out.getvalue()
+
+
+def test_novel_bytes_are_marked_without_colour_too() -> None:
+    text = line_text(line([("status ", False), ("500", True), (" for user", False)], count=4))
+    assert text.plain == "status [500] for user  (4 alike)"
+    assert str(text.spans[0].style) == "bold black on yellow"
+
+
+def test_control_characters_never_reach_the_terminal() -> None:
+    out = printed([finding(explanation="e\x1b[2Jvil", lines=[line([("\x1b]0;title\x07", True)])])], 1)
+    assert "\x1b" not in out
+    assert "\\x1b]0;title\\x07" in out
+
+
+def test_markup_in_a_log_line_is_text() -> None:
+    assert "[red]not red[/red]" in printed([finding(explanation="[red]not red[/red]")], 1)
+
+
+def test_a_long_line_is_cut() -> None:
+    text = line_text(line([("x" * 10_000, False), ("tail", True)])).plain
+    assert len(text) < LINE_CHARS_MAX + 10
+    assert text.endswith("…")
+
+
+def test_the_table_says_what_when_and_how_strange() -> None:
+    out = printed([finding()], 1)
+    for expected in ("shop: 1 finding.", "2024-05-01 10:52:38", "100-149", "0.500", "0.0050", "one line is new", "known [new]"):
+        assert expected in out
+
+
+def test_more_findings_than_shown_and_none() -> None:
+    assert "7 findings, the 1 strangest shown" in printed([finding(start=None)], 7)
+    assert "nothing in these lines" in printed([], 0)

@@ -1,0 +1,152 @@
+import gzip
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.replay.reader import JSON_DEPTH_MAX, LINE_BYTES_MAX, LineFile, ReplayError
+
+BASE = 1_700_000_000_000_000_000
+LINES = [f"2024-05-01 10:00:{number % 60:02d} INFO job {number} done" for number in range(5000)]
+PLAIN = "\n".join(LINES).encode() + b"\n"
+
+
+def zstd(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor().compress(data)
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        bytes,
+        gzip.compress,
+        lambda data: gzip.compress(data[:1000]) + gzip.compress(data[1000:]),
+        zstd,
+        lambda data: zstd(data[:1000]) + zstd(data[1000:]),
+        lambda data: b"\xef\xbb\xbf" + data,
+        lambda data: data.replace(b"\n", b"\r\n"),
+    ],
+    ids=["plain", "gzip", "gzip members", "zstd", "zstd frames", "byte order mark", "crlf"],
+)
+def test_every_packing_gives_the_same_lines(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "app.log.1"
+    path.write_bytes(pack(PLAIN))
+    file = LineFile(str(path), BASE)
+    file.check()
+    assert [line.body for line in file.lines()] == LINES
+    assert file.counts.lines == file.counts.stamped == len(LINES)
+    assert file.counts.bytes_read == path.stat().st_size == file.size_bytes
+    assert file.stem == "app"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is empty"),
+        (gzip.compress(b""), "is empty"),
+        (b"\n \n\r\n", "has no lines"),
+        (b"\x7fELF\x00\x01", "binary"),
+        (gzip.compress(b"a\x00b"), "binary"),
+        ("text".encode("utf-16"), "iconv"),
+        (gzip.compress(PLAIN)[:-9], "is damaged after"),
+        (zstd(PLAIN)[:-9], "is damaged"),
+        (b"\x1f\x8bnot gzip at all", "is damaged"),
+        (b"\x28\xb5\x2f\xfdnot zstd at all", "is damaged"),
+    ],
+)
+def test_unusable_files_say_why(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(content)
+    file = LineFile(str(path), BASE)
+    with pytest.raises(ReplayError, match=told) as caught:
+        list(file.lines())
+    assert str(path) in str(caught.value)
+
+
+def test_missing_files_and_folders_are_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    with pytest.raises(ReplayError, match="no such file"):
+        LineFile(str(tmp_path / "missing"), BASE).check()
+    with pytest.raises(ReplayError, match="is a folder"):
+        LineFile(str(tmp_path), BASE).check()
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(gzip.compress(PLAIN))))
+    file = LineFile("-", BASE)
+    file.check()
+    assert [line.body for line in file.lines()] == LINES
+    assert file.stem == "stdin"
+    assert file.size_bytes is None
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    records: list[object] = [
+        {"time": 1_226_262_930.5, "text": "block received", "node": 7},
+        {"@timestamp": "2024-05-01T10:00:00Z", "event": {"kind": "deny"}},
+        {"text": "2024-05-01 11:00:00 its own time", "time": None},
+        {"level": "info"},
+        "only text",
+    ]
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    file = LineFile(str(path), BASE)
+    lines = list(file.lines())
+    assert [line.body for line in lines] == [
+        "block received",
+        {"event": {"kind": "deny"}},
+        "2024-05-01 11:00:00 its own time",
+        {"level": "info"},
+        '"only text"',
+    ]
+    assert [line.attributes for line in lines] == [{"node": 7}, {}, {"time": None}, {}, {}]
+    assert [line.time_ns // 10**6 for line in lines[:3]] == [1_226_262_930_500, 1_714_557_600_000, 1_714_561_200_000]
+    assert file.counts.not_json == 1
+
+
+def test_too_deep_json_is_text(tmp_path: Path) -> None:
+    deep = "[" * JSON_DEPTH_MAX + "]" * JSON_DEPTH_MAX
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"a": 1}\n{"a": ' + deep + "}\n" + '{"a": ' + "[" * 100_000 + "\n")
+    file = LineFile(str(path), BASE)
+    assert [isinstance(line.body, str) for line in file.lines()] == [False, True, True]
+    assert file.counts.not_json == 2
+
+
+def test_a_long_line_is_cut_at_its_limit_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("a" * (LINE_BYTES_MAX - 1) + "é" + "b" * 200_000 + "\nnext\n" + "c" * LINE_BYTES_MAX + "\n")
+    file = LineFile(str(path), BASE)
+    assert [line.body for line in file.lines()] == ["a" * (LINE_BYTES_MAX - 1), "next", "c" * LINE_BYTES_MAX]
+    assert file.counts.cut == 1
+
+
+def test_invalid_utf8_is_replaced_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"caf\xe9\n")
+    file = LineFile(str(path), BASE)
+    assert [line.body for line in file.lines()] == ["caf\ufffd"]
+    assert file.counts.not_utf8 == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.text(st.characters(blacklist_characters="\x00\n\r", blacklist_categories=("Cs",)), min_size=1), min_size=1),
+    st.integers(1, 40),
+)
+def test_nothing_is_lost_or_reordered(tmp_path_factory: pytest.TempPathFactory, texts: list[str], bytes_max: int) -> None:
+    path = tmp_path_factory.mktemp("reader") / "x"
+    path.write_bytes("\n".join(["start", *texts]).encode())
+    file = LineFile(str(path), BASE, line_bytes_max=bytes_max)
+    lines = list(file.lines())
+    assert [line.index for line in lines] == list(range(len(lines)))
+    assert len(lines) + file.counts.blank == len(texts) + 1
+    assert all(len(str(line.body).encode()) <= bytes_max for line in lines)
+    full = [text.encode() for text in ["start", *texts]]
+    expected = [text[:bytes_max].decode("utf-8", "ignore") for text in full]
+    assert [str(line.body) for line in lines] == [text for text in expected if text.encode().strip()]
