@@ -96,7 +96,7 @@ def server() -> Iterator[Server]:
 
 def replay(running: Server, source: Path) -> "subprocess.Popen[bytes]":
     """Start the client."""
-    command = [DRIFTLOCK, "replay", str(source), "--service", "hdfs", "--json"]
+    command = [DRIFTLOCK, "replay", str(source), "--service", "hdfs", "--json", "--retry-for", "60"]
     return subprocess.Popen(command, env=running.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
@@ -121,7 +121,7 @@ def run(source: Path, lines: int, *, kill: bool) -> tuple[dict[str, object], lis
             process.kill()
             process.wait()
             process = running.start()
-        client.wait()
+        client.wait(600)
         seconds = time.monotonic() - begin
         found, records = running.findings(), journaled(running)
         finish(client, process)
