@@ -34,7 +34,7 @@ FAILING = (
     (5, "ERROR payment gateway timeout after {big} ms for order {order}, attempt {attempt} of 3"),
     (
         3,
-        "ERROR payment com.acme.pay.GatewayException: connection reset by peer at GatewayClient.charge(GatewayClient.java:{few})",
+        "ERROR payment com.acme.pay.GatewayException: connection reset by peer at Gateway.charge(Gateway.java:{few})",
     ),
     (2, "WARN  payment circuit breaker open, rejecting charges for {few} s"),
     (2, "ERROR orders order {order} rolled back: payment not authorised, releasing {few} reservations"),
