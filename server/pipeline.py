@@ -100,7 +100,7 @@ async def open_pipeline(settings: Settings, urls: DatabaseUrls, log: FilteringBo
             on_fault=lambda what: log.error("state given up", what=what),
         )
         progress.wake = dispatcher.wake
-        await stack.enter_async_context(_stopped_within(DISPATCH_STOP_S, dispatcher, log))
+        await stack.enter_async_context(running_dispatcher(dispatcher, DISPATCH_STOP_S, log))
         _publish(telemetry, journal, dispatcher, progress)
         retention = Retention(database, shard, dedup_window_ms=limits.dedup_window_ms, rows_max=RETENTION_ROWS_MAX)
         yield Pipeline(
@@ -132,17 +132,31 @@ async def _tenant_ids(database: Database) -> list[UUID]:
 
 
 @asynccontextmanager
-async def _stopped_within(seconds: float, dispatcher: Dispatcher, log: FilteringBoundLogger) -> AsyncIterator[None]:
-    """The dispatcher, running; its stop is cut off after `seconds`, which loses nothing: the journal has it all."""
+async def running_dispatcher(dispatcher: Dispatcher, stop_s: float, log: FilteringBoundLogger) -> AsyncIterator[None]:
+    """The dispatcher, running; its stop is cut off after `stop_s`, which loses nothing: the journal has it all.
+
+    A dispatcher that failed raises its error once more when it is left. The error that ended the process names the part
+    that failed, so that one goes on and the dispatcher's is only logged.
+    """
     await dispatcher.__aenter__()
     try:
         yield
-    finally:
+    except BaseException:
         try:
-            async with asyncio.timeout(seconds):
-                await dispatcher.__aexit__(None, None, None)
-        except TimeoutError:
-            log.warning("stopped before everything was scored; the rest follows at the next start")
+            await _stop(dispatcher, stop_s, log)
+        except Exception as error:
+            log.error("detection has failed", exc_info=error)
+        raise
+    else:
+        await _stop(dispatcher, stop_s, log)
+
+
+async def _stop(dispatcher: Dispatcher, stop_s: float, log: FilteringBoundLogger) -> None:
+    try:
+        async with asyncio.timeout(stop_s):
+            await dispatcher.__aexit__(None, None, None)
+    except TimeoutError:
+        log.warning("stopped before everything was scored; the rest follows at the next start")
 
 
 async def _fenced(shard: Shard) -> None:

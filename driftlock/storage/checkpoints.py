@@ -131,14 +131,17 @@ class Checkpoints:
             if not await connection.fetchval(ADVANCE, self._shard.number, self._shard.epoch, step.from_seq, step.to_seq):
                 return False
             if step.incidents:
-                await connection.execute(INCIDENTS, *_incident_columns(step.incidents))
+                # An upsert takes each row once: the last form of an incident is the one that counts.
+                last_forms = {row.incident.incident_id: row for row in step.incidents}
+                await connection.execute(INCIDENTS, *_incident_columns(list(last_forms.values())))
             if step.findings:
                 await connection.execute(ANOMALIES, *_finding_columns(step.findings))
             joined = [(row.tenant_id, row.incident.incident_id, finding) for row in step.incidents for finding in row.joined]
             if joined:
                 await connection.execute(JOINED, *_columns(joined))
             if step.streams:
-                await connection.execute(STATUS, *_columns([_status(status) for status in step.streams]))
+                last_statuses = {status.stream_id: status for status in step.streams}
+                await connection.execute(STATUS, *_columns([_status(status) for status in last_statuses.values()]))
             if step.stream_checkpoints:
                 streams = [(*ids, *_checked(checkpoint)) for ids, checkpoint in step.stream_checkpoints.items()]
                 await connection.execute(SAVE_STREAMS, *_columns(streams))

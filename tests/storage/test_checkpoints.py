@@ -122,6 +122,21 @@ async def test_an_incident_grows_and_takes_in_findings_of_earlier_steps(
     assert found.incident == closed
 
 
+async def test_what_a_step_says_twice_counts_as_said_last(
+    database: Database, checkpoints: Checkpoints, tenant: UUID, stream: UUID
+) -> None:
+    rows = tuple(row(tenant, stream, window) for window in (1, 2))
+    grown = dataclasses.replace(INCIDENT, findings=2)
+    incidents = tuple(IncidentRow(tenant, form, (each.finding_id,)) for form, each in zip((INCIDENT, grown), rows, strict=True))
+    statuses = (status(tenant, stream, 1), status(tenant, stream, 2))
+    await checkpoints.commit(Step(0, 1, findings=(*rows, rows[0]), incidents=incidents, streams=statuses))
+    assert await listed(database, tenant) == [(1, INCIDENT.incident_id), (2, INCIDENT.incident_id)]
+    found, shown = await Incidents(database).get(tenant, INCIDENT.incident_id), await Streams(database).get(tenant, stream)
+    assert found is not None
+    assert shown is not None
+    assert (found.incident.findings, shown.events) == (2, 2)
+
+
 async def test_text_and_times_that_columns_can_not_hold_are_stored(
     database: Database, checkpoints: Checkpoints, tenant: UUID, stream: UUID
 ) -> None:

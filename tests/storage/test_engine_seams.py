@@ -24,9 +24,16 @@ from driftlock.storage.streams import Streams
 from tests.conftest import EMPTY
 from tests.engine.streams import BASE_NS, batches
 from tests.engine.test_detector import with_burst
+from tests.storage.helpers import open_journal
 
 KEYS = [StreamKey(Signal.LOGS, name) for name in ("checkout", "cart")]
 RECEIVED_NS = BASE_NS + 10**15
+
+
+async def acquired(database: Database) -> Shard:
+    shard = Shard(database)
+    await shard.acquire()
+    return shard
 
 
 async def fill(journal: Journal, tenant: UUID) -> None:
@@ -37,8 +44,7 @@ async def fill(journal: Journal, tenant: UUID) -> None:
 
 
 async def dispatcher(database: Database, limits: DispatchLimits) -> Dispatcher:
-    shard = Shard(database)
-    await shard.acquire()
+    shard = await acquired(database)
     rows, checkpoints = JournalRows(database), Checkpoints(database, shard)
     return Dispatcher(
         reader=rows,
@@ -82,10 +88,11 @@ async def results(database: Database, tenant: UUID) -> tuple[object, ...]:
     return sorted(found), sorted(groups), streams
 
 
-async def test_kills_and_truncation_change_nothing(database: Database, tenant: UUID, owner: asyncpg.Connection) -> None:
-    shard = Shard(database)
-    await shard.acquire()
-    async with Journal(database, shard, node="n", on_commit=lambda _: None) as journal:
+@pytest.mark.parametrize("seed", range(3))
+async def test_kills_and_truncation_change_nothing(
+    database: Database, tenant: UUID, owner: asyncpg.Connection, seed: int
+) -> None:
+    async with await open_journal(database) as journal:
         await fill(journal, tenant)
     last = await JournalRows(database).last_seq()
     calm = DispatchLimits(threads=2)
@@ -94,15 +101,13 @@ async def test_kills_and_truncation_change_nothing(database: Database, tenant: U
         await scored(running, last)
     undisturbed = await results(database, tenant)
     assert len(undisturbed[0]) >= 2  # type: ignore[arg-type]
-    assert await recovery_position(database, Checkpoints(database, shard)) == last
+    assert await recovery_position(database, Checkpoints(database, await acquired(database))) == last
 
     await owner.execute(EMPTY)
     await owner.execute("insert into driftlock.tenants (id, name) values ($1, 'local')", tenant)
-    shard = Shard(database)
-    await shard.acquire()
-    async with Journal(database, shard, node="n", on_commit=lambda _: None) as journal:
+    async with await open_journal(database) as journal:
         await fill(journal, tenant)
-    rng = random.Random(3)
+    rng = random.Random(seed)
     while (applied := await JournalRows(database).applied_seq()) < last:
         # Small steps and frequent checkpoints, then a kill: what is in memory is gone, without a stop.
         limits = DispatchLimits(threads=2, read_bytes_max=1, checkpoint_bytes=rng.choice([1, 6000, 10**9]))
@@ -111,17 +116,9 @@ async def test_kills_and_truncation_change_nothing(database: Database, tenant: U
         for task in part._tasks:
             task.cancel()
         await asyncio.gather(*part._tasks, return_exceptions=True)
-        shard = Shard(database)
-        await shard.acquire()
-        await Retention(database, shard, dedup_window_ms=1).truncate(2**63 - 1)
+        await Retention(database, await acquired(database), dedup_window_ms=1).truncate(2**63 - 1)
     async with await dispatcher(database, calm):
         pass
     assert await results(database, tenant) == undisturbed
-    await Retention(database, (await acquired(database)), dedup_window_ms=1).truncate(2**63 - 1)
+    await Retention(database, await acquired(database), dedup_window_ms=1).truncate(2**63 - 1)
     assert await JournalRows(database).size_bytes() == 0
-
-
-async def acquired(database: Database) -> Shard:
-    shard = Shard(database)
-    await shard.acquire()
-    return shard
