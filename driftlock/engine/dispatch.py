@@ -32,6 +32,8 @@ from driftlock.engine.ports import (
 from driftlock.engine.records import decode_clock
 from driftlock.errors import Internal, Unavailable
 
+STOPPED = "scoring has stopped; the records are journaled and will be scored after a restart"
+
 
 class ClockJournal(Protocol):
     """Where the wall clock is written down."""
@@ -121,7 +123,7 @@ class Dispatcher:
 
     async def __aenter__(self) -> "Dispatcher":
         await self._load_tenants(set(self._tenant_ids))
-        self._tasks = [asyncio.create_task(self._apply_for_ever()), asyncio.create_task(self._tick_for_ever())]
+        self._tasks = [asyncio.create_task(self._apply()), asyncio.create_task(self._tick_for_ever())]
         return self
 
     async def __aexit__(
@@ -156,9 +158,11 @@ class Dispatcher:
         self._wake.set()
 
     async def scored(self, seq: int) -> None:
-        """Return when the journal position `seq` is folded and committed."""
+        """Return when the journal position `seq` is folded and committed; raise `Unavailable` when the applier has stopped."""
         if seq <= self._applied_seq:
             return
+        if self._tasks and self._tasks[0].done():
+            raise Unavailable(STOPPED)
         waiter = _Waiter(seq, asyncio.get_running_loop().create_future())
         self._waiters.append(waiter)
         try:
@@ -166,6 +170,14 @@ class Dispatcher:
         finally:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
+
+    async def _apply(self) -> None:
+        try:
+            await self._apply_for_ever()
+        finally:
+            for waiter in self._waiters:
+                if not waiter.done.done():
+                    waiter.done.set_exception(Unavailable(STOPPED))
 
     async def _apply_for_ever(self) -> None:
         step: Step | None = None
@@ -192,15 +204,15 @@ class Dispatcher:
         """Fold what the journal holds beyond our position; with nothing there, save what is due; else None."""
         while rows := await self._reader.read(self._read_seq, self._bounds.read_bytes_max):
             recovering = [row for row in rows if row.seq <= self._applied_seq]
-            step = await self._fold(recovering or rows)
             if not recovering:
-                return step
+                return await self._step(rows)
+            await self._fold(recovering)
         if self._read_seq < self._applied_seq:
             raise Internal(f"the journal ends at {self._read_seq} but {self._applied_seq} is applied: restore a backup")
         return await self._saving_step()
 
-    async def _fold(self, rows: Sequence[JournalRow]) -> Step:
-        """One step from consecutive rows. A row at or before a fold's checkpoint is skipped by that fold."""
+    async def _fold(self, rows: Sequence[JournalRow]) -> tuple[dict[int, Emitted], tuple[IncidentRow, ...]]:
+        """Bring every fold past consecutive rows. A row at or before a fold's checkpoint is skipped by that fold."""
         by_stream: dict[UUID, list[JournalRow]] = {}
         for row in rows:
             if row.stream_id is not None:
@@ -211,13 +223,19 @@ class Dispatcher:
         emitted = await self._fold_streams(by_stream, checkpoints)
         incidents = self._correlate(rows, emitted)
         self._read_seq = rows[-1].seq
+        return emitted, incidents
+
+    async def _step(self, rows: Sequence[JournalRow]) -> Step:
+        """Fold rows that nobody has applied yet; what came out, to be committed. While recovering nothing is saved."""
+        emitted, incidents = await self._fold(rows)
+        touched = {row.stream_id for row in rows if row.stream_id is not None}
         streams, tenants = await self._due_checkpoints(everything=False)
         return Step(
             from_seq=self._applied_seq,
-            to_seq=max(self._applied_seq, self._read_seq),
+            to_seq=self._read_seq,
             findings=tuple(finding for entry in emitted.values() for finding in entry.findings),
             incidents=incidents,
-            streams=tuple(self._residents[stream_id].status() for stream_id in by_stream),
+            streams=tuple(self._residents[stream_id].status() for stream_id in sorted(touched)),
             stream_checkpoints=streams,
             tenant_checkpoints=tenants,
         )

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import httpx
@@ -161,6 +162,16 @@ def shop_log(lines: int, odd_at: int, seed: int = 7) -> list[str]:
         else:
             text = f"WARN slow query took={source.randrange(500, 3000)}ms table=orders"
         result.append(f"{stamp} {text}")
+    return result
+
+
+def stormy(lines: list[str], start: int, stop: int | None = None, seed: int = 7) -> list[str]:
+    """`lines` with every other one of start..stop made of words that nobody knows, no two alike; timestamps stay."""
+    source = random.Random(seed)
+    result = list(lines)
+    for index in range(start, len(lines) if stop is None else stop, 2):
+        words = ["".join(source.choices(ascii_lowercase, k=9)) for _ in range(8)]
+        result[index] = " ".join([*lines[index].split()[:2], *words])
     return result
 
 

@@ -3,10 +3,11 @@
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.e2e.harness import COMMAND, Server, shop_log, verdict, wait_for
+from tests.e2e.harness import COMMAND, Server, shop_log, stormy, verdict, wait_for
 
 pytestmark = pytest.mark.e2e
 LINES, ODD_AT = 6000, 4000
@@ -65,6 +66,30 @@ def test_a_server_killed_in_the_middle_loses_nothing_and_finds_the_same(
     assert len(output.splitlines()) == len(details) == len(expected) > 0
     by_window = {finding["window"]: verdict(finding) for finding in details}
     assert by_window == {finding["window"]: verdict(finding) for finding in expected}
+
+
+def test_a_storm_over_many_minutes_is_a_few_whole_incidents(server: Server, tmp_path: Path) -> None:
+    """Small batches, sent faster than findings are made: one step closes many minutes of the same incident."""
+    path = write(tmp_path / "storm.log", stormy(shop_log(12_000, 10**9), 4000, 9000))
+    assert len(server.replay("--batch", "100", path)) > 100
+    assert server.ready()
+    stream = server.streams()["storm"]
+    assert stream["events"] == 12_000
+    incidents = [
+        item for item in server.get("/v1/incidents", limit="200")["incidents"] if item["streams"][0]["slug"] == "storm"
+    ]
+    found: list[dict[str, Any]] = []
+    cursor = ""
+    while True:
+        page = server.get("/v1/anomalies", stream=stream["id"], limit="200", **({"cursor": cursor} if cursor else {}))
+        found += page["anomalies"]
+        cursor = page["next_cursor"] or ""
+        if not cursor:
+            break
+    assert len(found) == len({item["window"] for item in found})
+    assert sum(item["anomalies_count"] for item in incidents) == len(found)
+    assert {item["incident_id"] for item in found} == {item["id"] for item in incidents}
+    assert len(incidents) < len(found) / 10
 
 
 def test_only_new_findings_are_shown_and_the_service_can_be_named(server: Server, tmp_path: Path) -> None:

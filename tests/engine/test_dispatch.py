@@ -87,7 +87,7 @@ async def test_threads_and_step_sizes_do_not_change_results(threads: int) -> Non
     assert results(journal) == await reference()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(16))
 async def test_killed_anywhere_the_results_are_the_same(seed: int) -> None:
     """A kill loses what is in memory: abandon the dispatcher mid-way, without its stop."""
     rng = random.Random(seed)
@@ -155,8 +155,13 @@ async def test_another_owner_stops_the_applier() -> None:
     part = await running.__aenter__()
     journal.fail_next(Conflict("another process has taken over"))
     part.wake()
+    waiting = asyncio.create_task(part.scored(10**9))
     with pytest.raises(Conflict):
         await asyncio.wait_for(part.failed(), 5)
+    with pytest.raises(Unavailable, match="will be scored after a restart"):
+        await asyncio.wait_for(waiting, 5)
+    with pytest.raises(Unavailable):
+        await part.scored(10**9)
     with pytest.raises(Conflict):
         await running.__aexit__(None, None, None)
 

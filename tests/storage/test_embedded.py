@@ -165,7 +165,9 @@ async def test_a_server_that_dies_is_started_again_at_the_same_address(tmp_path:
                 await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("content", [str(os.getpid()), "1", "999999999", "garbage", ""])
+@pytest.mark.parametrize(
+    "content", [str(os.getpid()), "1", "999999999", "garbage", ""], ids=["a live process", "init", "nobody", "garbage", "empty"]
+)
 async def test_a_stale_pid_file_is_no_obstacle(tmp_path: Path, content: str) -> None:
     async with embedded(tmp_path):
         pass

@@ -88,7 +88,7 @@ async def results(database: Database, tenant: UUID) -> tuple[object, ...]:
     return sorted(found), sorted(groups), streams
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(6))
 async def test_kills_and_truncation_change_nothing(
     database: Database, tenant: UUID, owner: asyncpg.Connection, seed: int
 ) -> None:
