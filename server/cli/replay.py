@@ -1,7 +1,6 @@
 """`driftlock replay`: log files into a server, findings back out."""
 
 import json
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -32,7 +31,7 @@ CONSOLE_WIDTH = 120
 @click.option(
     "--base-time", help="When a file without times begins, and the year of times without one: ISO 8601 or Unix. Default: now."
 )
-@click.option("--show", default=20, show_default=True, type=click.IntRange(1, 1000), help="Most findings in the table.")
+@click.option("--show", default=20, show_default=True, type=click.IntRange(1, 1000), help="Most incidents in the table.")
 @click.option("--json", "as_json", is_flag=True, help="Print all findings as JSON lines instead of a table.")
 @click.option("--retry-for", default=300.0, show_default=True, help="Seconds to wait for a server that is away.")
 @click.option("--otlp-endpoint", help="OTLP/gRPC address, host:port. Default: DRIFTLOCK_OTLP_ENDPOINT, else the local server.")
@@ -60,7 +59,7 @@ def replay(
         historical=not live,
         batch_records=batch,
         observed_ns=time.time_ns(),
-        show_max=sys.maxsize if as_json else show,
+        show_max=0 if as_json else show,
         score_for_s=max(SCORE_FOR_S, retry_for),
     )
     inputs = [LineFile(name, base_ns) for name in files]
@@ -82,9 +81,12 @@ def replay(
             before = {name: run.events_before(name) for name in {service or file.stem for file in inputs}}
             _send_all(run, inputs, service, notes)
             outcomes = [_collect(run, name, first, notes) for name, first in sorted(before.items())]
+            if as_json:
+                _print_json(run, outcomes)
     except (ReplayError, ClientError) as error:
         raise click.ClickException(visible(str(error))) from None
-    _show(outcomes, as_json)
+    if not as_json:
+        _show(outcomes)
     if sender.counts.rejected:
         reasons = "; ".join(visible(reason) for reason in sender.counts.reasons)
         raise click.ClickException(f"{sender.counts.rejected} lines were rejected by the server: {reasons}")
@@ -148,16 +150,17 @@ def _collect(run: Replay, service: str, first_event: int, notes: Console) -> Out
         return run.outcome(stream_id, first_event)
 
 
-def _show(outcomes: Sequence[Outcome], as_json: bool) -> None:
-    if as_json:
-        for outcome in outcomes:
-            for finding in outcome.findings:
-                click.echo(json.dumps(finding, sort_keys=True))
-        return
+def _print_json(run: Replay, outcomes: Sequence[Outcome]) -> None:
+    for outcome in outcomes:
+        for finding in outcome.findings:
+            click.echo(json.dumps(run.in_full(finding), sort_keys=True))
+
+
+def _show(outcomes: Sequence[Outcome]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=CONSOLE_WIDTH)
     for outcome in outcomes:
-        print_findings(console, outcome.slug, outcome.findings, outcome.found)
+        print_findings(console, outcome)
         if outcome.events_needed:
             console.print(f"({outcome.status}: {outcome.events_needed} more events until it is calibrated)", markup=False)

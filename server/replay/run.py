@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from driftlock.engine.limits import Limits
 from server.client import RestClient
 from server.replay.reader import LineFile, ReplayError
 from server.replay.sender import Sender, batches
@@ -14,7 +15,7 @@ STREAM_WAIT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """What the user chose. `observed_ns` is when the replay began; `show_max` bounds the findings fetched in full."""
+    """What the user chose. `observed_ns` is when the replay began; `show_max` bounds the incidents shown."""
 
     historical: bool
     batch_records: int
@@ -24,17 +25,46 @@ class ReplayOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """A stream after the replay: its slug and the findings in the replayed lines, oldest first.
+class Episode:
+    """Findings of consecutive windows, told by the strangest of them. Directions as in the findings."""
 
-    `findings` are the strangest ones in full, `found` counts all, `status` is the stream's calibration in words.
+    strangest: dict[str, Any]
+    findings: int
+    start: str | None
+    end: str | None
+    first_event: int
+    last_event: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A stream after the replay: its slug and what was found in the replayed lines.
+
+    `findings` are all of them as listed, oldest first; `episodes` the strangest groups of them, oldest first, of
+    `incidents` in all. `status` is the stream's calibration in words.
     """
 
     slug: str
     findings: list[dict[str, Any]]
-    found: int
+    episodes: list[Episode]
+    incidents: int
     status: str
     events_needed: int
+
+
+def grouped(findings: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Findings, oldest window first, in the groups that the server makes incidents of."""
+    groups: list[list[dict[str, Any]]] = []
+    for finding in findings:
+        if groups and finding["window"] - groups[-1][-1]["window"] <= Limits().incident_gap_windows:
+            groups[-1].append(finding)
+        else:
+            groups.append([finding])
+    return groups
+
+
+def _strangeness(finding: dict[str, Any]) -> tuple[float, float, int]:
+    return -finding["ncd"], finding["p_value"], finding["window"]
 
 
 class Replay:
@@ -88,15 +118,32 @@ class Replay:
             self._sleep_s(POLL_S)
 
     def outcome(self, stream_id: str, first_event: int) -> Outcome:
-        """The findings of a stream in its events from `first_event` on."""
+        """What was found in the stream's events from `first_event` on."""
         stream = self._rest.stream(stream_id)
         found = [finding for finding in self._rest.anomalies(stream_id) if finding["last_event"] >= first_event]
-        strangest = sorted(found, key=lambda finding: (-finding["ncd"], finding["p_value"], finding["window"]))
-        shown = sorted(strangest[: self._options.show_max], key=lambda finding: int(finding["window"]))
+        found.sort(key=lambda finding: int(finding["window"]))
+        groups = grouped(found)
+        shown = sorted(groups, key=lambda group: min(map(_strangeness, group)))[: self._options.show_max]
+        shown.sort(key=lambda group: int(group[0]["window"]))
         return Outcome(
             slug=str(stream["slug"]),
-            findings=[self._rest.anomaly(str(finding["id"])) for finding in shown],
-            found=len(found),
+            findings=found,
+            episodes=[self._episode(group) for group in shown],
+            incidents=len(groups),
             status=str(stream["status"]),
             events_needed=int(stream["calibration"]["needed"]),
+        )
+
+    def in_full(self, finding: dict[str, Any]) -> dict[str, Any]:
+        """A listed finding with its lines and excerpts."""
+        return self._rest.anomaly(str(finding["id"]))
+
+    def _episode(self, group: list[dict[str, Any]]) -> Episode:
+        return Episode(
+            strangest=self.in_full(min(group, key=_strangeness)),
+            findings=len(group),
+            start=group[0]["start"],
+            end=group[-1]["end"],
+            first_event=group[0]["first_event"],
+            last_event=group[-1]["last_event"],
         )

@@ -343,7 +343,7 @@ async def raw_call(port: int, payload: bytes, encoding: str) -> bytes:
     return answer
 
 
-PACKED = gzip.compress(logs(log("x" * 200)).SerializeToString())
+PACKED = gzip.compress(logs(log("x" * 200)).SerializeToString(), mtime=0)
 
 
 async def test_a_hand_made_gzip_call_is_understood() -> None:

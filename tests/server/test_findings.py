@@ -4,6 +4,7 @@ from typing import Any
 from rich.console import Console
 
 from server.replay.findings import LINE_CHARS_MAX, line_text, print_findings
+from server.replay.run import Episode, Outcome, grouped
 
 
 def line(segments: list[tuple[str, bool]], count: int = 1) -> dict[str, Any]:
@@ -23,9 +24,10 @@ def finding(**changes: Any) -> dict[str, Any]:
     }
 
 
-def printed(findings: list[dict[str, Any]], found: int) -> str:
+def printed(findings: list[dict[str, Any]], *, incidents: int = 1) -> str:
     out = io.StringIO()
-    print_findings(Console(file=out, width=160), "shop", findings, found)
+    episodes = [Episode(item, 3, item["start"], item["start"], item["first_event"], item["last_event"]) for item in findings]
+    print_findings(Console(file=out, width=160), Outcome("shop", findings, episodes, incidents, "ready", 0))
     return out.getvalue()
 
 
@@ -36,13 +38,13 @@ def test_novel_bytes_are_marked_without_colour_too() -> None:
 
 
 def test_control_characters_never_reach_the_terminal() -> None:
-    out = printed([finding(explanation="e\x1b[2Jvil", lines=[line([("\x1b]0;title\x07", True)])])], 1)
+    out = printed([finding(explanation="e\x1b[2Jvil", lines=[line([("\x1b]0;title\x07", True)])])])
     assert "\x1b" not in out
     assert "\\x1b]0;title\\x07" in out
 
 
 def test_markup_in_a_log_line_is_text() -> None:
-    assert "[red]not red[/red]" in printed([finding(explanation="[red]not red[/red]")], 1)
+    assert "[red]not red[/red]" in printed([finding(explanation="[red]not red[/red]")])
 
 
 def test_a_long_line_is_cut() -> None:
@@ -52,11 +54,29 @@ def test_a_long_line_is_cut() -> None:
 
 
 def test_the_table_says_what_when_and_how_strange() -> None:
-    out = printed([finding()], 1)
-    for expected in ("shop: 1 finding.", "2024-05-01 10:52:38", "100-149", "0.500", "0.0050", "one line is new", "known [new]"):
+    out = printed([finding()])
+    for expected in (
+        "shop: 1 incident of 1 finding.",
+        "3 windows",
+        "2024-05-01 10:52:38",
+        "100-",
+        "149",
+        "0.500",
+        "0.0050",
+        "one line is new",
+        "known [new]",
+    ):
         assert expected in out
 
 
-def test_more_findings_than_shown_and_none() -> None:
-    assert "7 findings, the 1 strangest shown" in printed([finding(start=None)], 7)
-    assert "nothing in these lines" in printed([], 0)
+def test_more_incidents_than_shown_and_none() -> None:
+    assert "7 incidents of 1 finding, the 1 strangest shown" in printed([finding(start=None)], incidents=7)
+    assert "nothing in these lines" in printed([])
+
+
+def test_findings_of_neighbouring_windows_are_one_group() -> None:
+    windows = [3, 4, 9, 15, 16]
+    assert [[item["window"] for item in group] for group in grouped([{"window": window} for window in windows])] == [
+        [3, 4, 9],
+        [15, 16],
+    ]
