@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from uuid import UUID
 
 from structlog.typing import FilteringBoundLogger
 
@@ -18,50 +17,26 @@ import collector.otlp.http
 import driftlock
 from api.app import ApiDeps, DetectorInfo, VersionInfo
 from collector.admission import Admission, AdmissionLimits
-from collector.auth import Credentials
+from collector.auth import IngestAccess
 from collector.otlp.export import Exporter
 from collector.otlp.grpc import GrpcLimits, OtlpGrpcServer
 from collector.otlp.http import HttpLimits
 from collector.otlp.limits import OtlpLimits
 from collector.redact import NoRedaction
 from collector.routing import ResourceRouter
-from driftlock.accounts.access import Access, require
-from driftlock.accounts.keys import Scope
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES
-from driftlock.errors import PermissionDenied, Unavailable
+from driftlock.errors import Unavailable
 from driftlock.storage.anomalies import Anomalies
 from driftlock.storage.datafolder import write_private
 from driftlock.storage.incidents import Incidents
 from driftlock.storage.streams import Streams
 from server.asgi import AsgiLimits, AsgiServer
 from server.pipeline import Pipeline
-from server.repositories import AnomalyRepository, IncidentRepository, StreamRepository
 from server.settings import Address, Settings
 
 RECEIVER_GRACE_S = 3.0
 DECODE_THREADS = 2
 CURSOR_KEY_BYTES = 32
-
-
-class IngestAuth:
-    """Who may send records: a principal with the scope `ingest`."""
-
-    def __init__(self, access: Access) -> None:
-        self._access = access
-
-    async def tenant(self, credentials: Credentials) -> UUID:
-        """The sender's tenant; see `collector.auth.Authenticator`."""
-        principal = await self._access.principal(
-            credentials.presented,
-            peer=credentials.peer,
-            host=credentials.host,
-            origin=credentials.origin,
-            now=datetime.now(UTC),
-        )
-        require(principal, Scope.INGEST)
-        if principal.stream is not None:
-            raise PermissionDenied("this API key is bound to one stream, and OTLP requests name their own; use an unbound key")
-        return principal.tenant_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +92,7 @@ def _exporter(settings: Settings, pipeline: Pipeline, threads: ThreadPoolExecuto
     admission = Admission(replace(default, bytes_max=max(default.bytes_max, 2 * settings.request_bytes_max)))
     return Exporter(
         intake=pipeline.intake,
-        authenticator=IngestAuth(pipeline.access),
+        authenticator=IngestAccess(pipeline.access, lambda: datetime.now(UTC)),
         admission=admission,
         router=ResourceRouter(),
         redactor=NoRedaction(),
@@ -138,9 +113,9 @@ def _deps(settings: Settings, pipeline: Pipeline, log: FilteringBoundLogger) -> 
     codec = pipeline.codec
     return ApiDeps(
         intake=pipeline.intake,
-        streams=StreamRepository(Streams(pipeline.database)),
-        anomalies=AnomalyRepository(Anomalies(pipeline.database)),
-        incidents=IncidentRepository(Incidents(pipeline.database)),
+        streams=Streams(pipeline.database),
+        anomalies=Anomalies(pipeline.database),
+        incidents=Incidents(pipeline.database),
         access=pipeline.access,
         scored=pipeline.dispatcher.scored,
         readiness={"database": pipeline.database.ping, "serving": serving},

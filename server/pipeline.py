@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from uuid import UUID
 
 from structlog.typing import FilteringBoundLogger
 
@@ -23,10 +22,9 @@ from driftlock.storage.faults import FENCED
 from driftlock.storage.journal import Journal, JournalLimits
 from driftlock.storage.journal_reader import JournalRows
 from driftlock.storage.pool import Database
-from driftlock.storage.recovery import recovery_position
+from driftlock.storage.recovery import recovery_position, tenants_with_state
 from driftlock.storage.retention import Retention
 from driftlock.storage.shard import Shard
-from driftlock.storage.tenants import Tenants
 from server.database import DatabaseUrls, prepare
 from server.local import LocalTenant, open_access
 from server.settings import Settings
@@ -35,7 +33,6 @@ from server.telemetry import Telemetry, TimedIntake
 RETENTION_PERIOD_S = 10.0  # also how soon an idle process notices that another one has taken over
 RETENTION_ROWS_MAX = 2000
 DISPATCH_STOP_S = 3.0
-TENANTS_PAGE_ITEMS = 200
 
 
 @dataclass(slots=True)
@@ -91,7 +88,7 @@ async def open_pipeline(settings: Settings, urls: DatabaseUrls, log: FilteringBo
             clock_journal=journal,
             recovery_seq=await recovery_position(database, checkpoints),
             applied_seq=await rows.applied_seq(),
-            tenant_ids=await _tenant_ids(database),
+            tenant_ids=await tenants_with_state(database),
             now_ns=time.time_ns,
             seed=settings.seed,
             limits=Limits(),
@@ -119,16 +116,6 @@ async def open_pipeline(settings: Settings, urls: DatabaseUrls, log: FilteringBo
             },
             draining=asyncio.Event(),
         )
-
-
-async def _tenant_ids(database: Database) -> list[UUID]:
-    """All tenants: any of them may have an open incident, which the clock has to close."""
-    tenants, found = Tenants(database), list[UUID]()
-    after: str | None = None
-    while page := await tenants.list(limit=TENANTS_PAGE_ITEMS, after=after):
-        found += [tenant.tenant_id for tenant in page]
-        after = page[-1].name
-    return found
 
 
 @asynccontextmanager

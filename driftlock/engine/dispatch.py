@@ -289,7 +289,7 @@ class Dispatcher:
         changed: list[IncidentRow] = []
         for row in rows:
             if row.kind is RowKind.CLOCK:
-                now_ns = decode_clock(row.body)
+                now_ns = self._clock_of(row)
                 for tenant in self._tenants.values():
                     if tenant.fold.waiting and row.seq > tenant.seq:
                         changed.extend(tenant.fold.clock(now_ns))
@@ -302,6 +302,13 @@ class Dispatcher:
                     )
                     tenant.changed = tenant.changed or bool(entry.flags)
         return tuple(latest(changed))
+
+    def _clock_of(self, row: JournalRow) -> int:
+        try:
+            return decode_clock(row.body)
+        except Internal as error:
+            self._on_fault(f"clock row {row.seq} is skipped: {error}")
+            return 0
 
     async def _due_checkpoints(self, *, everything: bool) -> tuple[dict[tuple[UUID, UUID], Checkpoint], dict[UUID, Checkpoint]]:
         """Streams that are due or have to leave memory; and their tenants, which must never stand behind their streams."""

@@ -81,8 +81,8 @@ def _parse(message: records_pb2.RecordBatch | records_pb2.Control, body: bytes) 
     try:
         with zstandard.ZstdDecompressor().stream_reader(body) as reader:
             raw = reader.read(BODY_BYTES_MAX + 1)
-        if len(raw) > BODY_BYTES_MAX:
-            raise ValueError("too large")
+        if not 0 < len(raw) <= BODY_BYTES_MAX:
+            raise ValueError("empty or too large")
         message.ParseFromString(raw)
     except Exception as error:  # zstandard and protobuf raise unrelated types for damaged bytes
         raise Internal("journal body is damaged: it can not be parsed; restore the database from a backup") from error

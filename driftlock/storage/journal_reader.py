@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Sequence
-from uuid import UUID
 
 import asyncpg
 
@@ -28,21 +27,6 @@ select j.seq, j.kind, j.received_ns, j.crc, j.body, j.tenant_id, j.stream_id, s.
  where page.before < $3
  order by j.seq
 """
-READ_STREAM = """
-select j.seq, j.kind, j.received_ns, j.crc, j.body, j.tenant_id, j.stream_id, s.signal, s.service, s.namespace, s.environment
-  from driftlock.journal j join driftlock.streams s on s.id = j.stream_id
- where j.shard = $1 and j.kind = 0 and j.stream_id = $2 and j.seq > $3 and j.seq <= $4
- order by j.seq limit $5
-"""
-
-
-class CorruptRow(Internal):
-    """A journal row does not match its checksum; `seq` says which. The rows before it are good."""
-
-    def __init__(self, seq: int) -> None:
-        """The row's position."""
-        super().__init__(f"journal row {seq} is damaged (checksum); restore the database from a backup")
-        self.seq = seq
 
 
 class JournalRows:
@@ -56,8 +40,8 @@ class JournalRows:
     async def read(self, after_seq: int, bytes_max: int) -> Sequence[JournalRow]:
         """Rows after `after_seq`, gapless, at most `ROWS_MAX`, empty at the end; see the protocol.
 
-        Raises `CorruptRow` when the very next row is damaged (rows before a damaged one are returned first), `Internal`
-        when rows after `after_seq` are truncated already, `Unavailable`.
+        A row that does not match its checksum comes with an empty body: its fold gives it up with a line in the log, and
+        the rows after it go on. Raises `Internal` when rows after `after_seq` are gone, `Unavailable`.
         """
 
         async def work(connection: Connection) -> list[asyncpg.Record]:
@@ -68,23 +52,6 @@ class JournalRows:
         for expected, record in enumerate(found, after_seq + 1):
             if record["seq"] != expected:
                 raise Internal(f"journal row {expected} is gone, yet it is still needed; restore the database from a backup")
-            if zlib.crc32(record["body"]) != record["crc"]:
-                if rows:
-                    break
-                raise CorruptRow(expected)
-            rows.append(_row(record))
-        return rows
-
-    async def read_stream(self, stream_id: UUID, after_seq: int, up_to_seq: int) -> Sequence[JournalRow]:
-        """Rows of one stream in (after_seq, up_to_seq], ascending, at most `ROWS_MAX`: to rebuild a single fold."""
-
-        async def work(connection: Connection) -> list[asyncpg.Record]:
-            return await connection.fetch(READ_STREAM, self._shard, stream_id, after_seq, up_to_seq, ROWS_MAX)
-
-        rows = []
-        for record in await self._database.node(work):
-            if zlib.crc32(record["body"]) != record["crc"]:
-                raise CorruptRow(record["seq"])
             rows.append(_row(record))
         return rows
 
@@ -109,15 +76,17 @@ class JournalRows:
 
 
 def _row(record: asyncpg.Record) -> JournalRow:
+    body = record["body"] if zlib.crc32(record["body"]) == record["crc"] else b""
     if record["service"] is None:
         # A control record, or what a deleted tenant left behind. Of the latter only the time is true any more.
-        body = record["body"] if record["kind"] == RowKind.CLOCK else records.encode_clock(max(0, record["received_ns"]))
+        if record["kind"] != RowKind.CLOCK:
+            body = records.encode_clock(max(0, record["received_ns"]))
         return JournalRow(record["seq"], RowKind.CLOCK, record["received_ns"], body)
     return JournalRow(
         record["seq"],
         RowKind.RECORDS,
         record["received_ns"],
-        record["body"],
+        body,
         record["tenant_id"],
         record["stream_id"],
         StreamKey(Signal(record["signal"]), record["service"], record["namespace"], record["environment"]),

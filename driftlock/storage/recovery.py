@@ -45,11 +45,14 @@ async def recovery_position(database: Database, checkpoints: Checkpoints, shard:
     return first_needed - 1
 
 
-async def tenants_with_open_incidents(database: Database) -> list[UUID]:
-    """Tenants whose folds have something to close as time passes, even if no record of theirs comes. Raises `Unavailable`."""
+async def tenants_with_state(database: Database) -> list[UUID]:
+    """Tenants whose folds have a past: what waits there must go on as time passes, even if no record comes.
+
+    Raises `Unavailable`.
+    """
 
     async def work(connection: Connection) -> list[asyncpg.Record]:
-        return await connection.fetch("select distinct tenant_id from driftlock.incidents where state = 'open'")
+        return await connection.fetch("select distinct tenant_id from driftlock.tenant_checkpoints order by tenant_id")
 
     return [row["tenant_id"] for row in await database.node(work)]
 

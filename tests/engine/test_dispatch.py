@@ -2,8 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -27,7 +28,12 @@ def submission(key: StreamKey, batch: RecordBatch) -> Submission:
 
 
 @asynccontextmanager
-async def dispatcher(journal: MemoryJournal, limits: DispatchLimits = FAST, now_ns: int = BASE_NS) -> AsyncIterator[Dispatcher]:
+async def dispatcher(
+    journal: MemoryJournal,
+    limits: DispatchLimits = FAST,
+    now_ns: int = BASE_NS,
+    on_fault: Callable[[str], None] = pytest.fail,
+) -> AsyncIterator[Dispatcher]:
     running = Dispatcher(
         reader=journal,
         states=journal,
@@ -41,7 +47,7 @@ async def dispatcher(journal: MemoryJournal, limits: DispatchLimits = FAST, now_
         limits=Limits(),
         dispatch_limits=limits,
         on_step=lambda _: None,
-        on_fault=lambda line: pytest.fail(line),
+        on_fault=on_fault,
     )
     journal.on_commit = running.wake
     async with running:
@@ -178,3 +184,17 @@ async def test_the_clock_is_journaled_only_while_something_waits() -> None:
         await asyncio.sleep(0.05)
     assert len(journal.rows) > 3
     assert {row.kind.name for row in journal.rows[3:]} == {"CLOCK"}
+
+
+async def test_a_damaged_row_costs_that_row_only() -> None:
+    journal, faults = MemoryJournal(), list[str]()
+    for batch in batches(take(iid(1), 300), 100):
+        await journal.submit(submission(KEYS[0], batch))
+    await journal.append_clock(BASE_NS)
+    journal.rows[1] = replace(journal.rows[1], body=b"")
+    journal.rows[3] = replace(journal.rows[3], body=b"")
+    async with dispatcher(journal, on_fault=faults.append) as running:
+        await running.scored(4)
+    [status] = journal.statuses.values()
+    assert status.events == 200
+    assert [line.split(" is skipped")[0] for line in faults] == ["journal row 2 of stream logs:checkout", "clock row 4"]

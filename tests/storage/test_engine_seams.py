@@ -17,7 +17,7 @@ from driftlock.storage.incidents import Incidents
 from driftlock.storage.journal import Journal
 from driftlock.storage.journal_reader import JournalRows
 from driftlock.storage.pool import Database
-from driftlock.storage.recovery import recovery_position, tenants_with_open_incidents
+from driftlock.storage.recovery import recovery_position, tenants_with_state
 from driftlock.storage.retention import Retention
 from driftlock.storage.shard import Shard
 from driftlock.storage.streams import Streams
@@ -53,7 +53,7 @@ async def dispatcher(database: Database, limits: DispatchLimits) -> Dispatcher:
         clock_journal=Journal(database, shard, node="n", on_commit=lambda _: None),
         recovery_seq=await recovery_position(database, checkpoints),
         applied_seq=await rows.applied_seq(),
-        tenant_ids=await tenants_with_open_incidents(database),
+        tenant_ids=await tenants_with_state(database),
         now_ns=lambda: BASE_NS,
         seed=7,
         limits=Limits(),

@@ -7,14 +7,13 @@ import pytest
 import pytest_asyncio
 
 from driftlock.engine.event import Signal, StreamKey
-from driftlock.engine.ports import Checkpoint, IncidentRow, Step
-from driftlock.engine.verdict import Incident, IncidentState
+from driftlock.engine.ports import Checkpoint, Step
 from driftlock.errors import Conflict, Internal
 from driftlock.storage.checkpoints import Checkpoints
 from driftlock.storage.journal import Journal, JournalLimits
 from driftlock.storage.journal_reader import JournalRows
 from driftlock.storage.pool import Database
-from driftlock.storage.recovery import recovery_position, tenants_with_open_incidents
+from driftlock.storage.recovery import recovery_position, tenants_with_state
 from driftlock.storage.retention import Retention
 from driftlock.storage.shard import Shard
 from tests.storage.helpers import NOW_NS, SECOND_NS, submission
@@ -176,8 +175,7 @@ async def test_a_stale_owner_deletes_nothing(house: House) -> None:
         await house.retention.truncate(LATER_NS)
 
 
-async def test_tenants_with_open_incidents_are_known(house: House) -> None:
-    assert await tenants_with_open_incidents(house.database) == []
-    incident = Incident(UUID(int=5), (), IncidentState.OPEN, 1, 2, 1, 0.5, 0.01, "x")
-    await house.checkpoints.commit(Step(0, 1, incidents=(IncidentRow(house.tenant, incident, ()),)))
-    assert await tenants_with_open_incidents(house.database) == [house.tenant]
+async def test_tenants_with_a_past_are_known(house: House) -> None:
+    assert await tenants_with_state(house.database) == []
+    await house.checkpoints.commit(Step(0, 1, tenant_checkpoints={house.tenant: Checkpoint(1, b"x")}))
+    assert await tenants_with_state(house.database) == [house.tenant]
