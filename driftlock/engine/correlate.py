@@ -30,21 +30,24 @@ class Flag:
     p_value: float
     finding_id: UUID
     title: str
+    historical: bool = False
 
 
-@dataclass(slots=True)
-class _Progress:
-    """How far a stream has come: event-time watermark, windows evaluated, receive time of its newest row."""
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a stream has come: event-time watermark, windows evaluated, receive time and kind of its newest row."""
 
-    watermark_ns: int = 0
-    windows: int = 0
-    received_ns: int = 0
+    watermark_ns: int
+    windows: int
+    received_ns: int
+    historical: bool = False
 
 
 @dataclass(slots=True)
 class _Open:
     incident: Incident
     last_window: int
+    historical: bool
 
 
 class Correlator:
@@ -54,44 +57,54 @@ class Correlator:
         self.tenant_id = tenant_id
         self._limits = limits
         self._clock_ns = 0
-        self._progress: dict[UUID, _Progress] = {}
+        self._progress: dict[UUID, Progress] = {}
         self._pending: list[Flag] = []
         self._open: dict[UUID, _Open] = {}
 
     @property
     def waiting(self) -> bool:
-        """True while only a clock record can bring the fold further: something is pending or open."""
-        return bool(self._pending or self._open)
+        """True while a clock record can bring the fold further."""
+        return bool(self._pending) or any(not current.historical for current in self._open.values())
 
-    def derived(
-        self, stream_id: UUID, watermark_ns: int, windows: int, received_ns: int, flags: Iterable[Flag]
-    ) -> list[IncidentRow]:
+    def derived(self, stream_id: UUID, progress: Progress, flags: Iterable[Flag]) -> list[IncidentRow]:
         """Take what a stream's fold emitted for one journal row."""
-        progress = self._progress.setdefault(stream_id, _Progress())
-        progress.watermark_ns, progress.windows, progress.received_ns = watermark_ns, windows, received_ns
+        self._progress[stream_id] = progress
         self._pending.extend(flags)
-        moving = min(entry.watermark_ns for entry in self._progress.values())
+        if not self._pending and not self._open:
+            return []
+        moving = min(entry.watermark_ns for entry in self._progress.values()) if self._pending else 0
         return self._advance(moving, everything=len(self._pending) > self._limits.pending_flags_max)
 
     def clock(self, now_ns: int) -> list[IncidentRow]:
-        """Take a clock record: it closes buckets and ends what has been quiet for long."""
+        """Take a clock record: it closes buckets, and ends what has been quiet for long unless it replays the past."""
         self._clock_ns = max(self._clock_ns, now_ns)
         rows = self._advance(self._clock_ns - self._limits.bucket_grace_ns, everything=False)
         quiet_ns = self._clock_ns - self._limits.incident_idle_ns
+        waiting = {flag.stream_id for flag in self._pending}
         for stream_id in [known for known, progress in self._progress.items() if progress.received_ns < quiet_ns]:
-            if not any(flag.stream_id == stream_id for flag in self._pending):
+            if stream_id not in waiting:
                 del self._progress[stream_id]
-                if stream_id in self._open:
+                if stream_id in self._open and not self._open[stream_id].historical:
                     rows.append(self._close(stream_id))
-        return rows
+        return latest(rows)
+
+    def _buckets(self) -> dict[UUID, int]:
+        """The bucket of each pending flag. Event times may step back, windows do not: a flag waits for those before it."""
+        reached: dict[UUID, int] = {}
+        buckets = {}
+        for flag in sorted(self._pending, key=lambda flag: flag.window):
+            bucket = max(reached.get(flag.stream_id, 0), flag.end_ns // self._limits.bucket_ns)
+            buckets[flag.finding_id] = reached[flag.stream_id] = bucket
+        return buckets
 
     def _advance(self, until_ns: int, *, everything: bool) -> list[IncidentRow]:
-        bucket_ns = self._limits.bucket_ns
-        due = [flag for flag in self._pending if everything or (flag.end_ns // bucket_ns + 1) * bucket_ns <= until_ns]
+        buckets = self._buckets()
+        over = until_ns // self._limits.bucket_ns
+        due = [flag for flag in self._pending if everything or buckets[flag.finding_id] < over]
         if due:
             taken = {flag.finding_id for flag in due}
             self._pending = [flag for flag in self._pending if flag.finding_id not in taken]
-        due.sort(key=lambda flag: (flag.end_ns // bucket_ns, flag.stream, flag.window))
+        due.sort(key=lambda flag: (buckets[flag.finding_id], flag.stream, flag.window))
         rows: list[IncidentRow] = []
         for flag in due:
             rows.extend(self._join(flag))
@@ -105,7 +118,7 @@ class Correlator:
             rows.append(self._close(flag.stream_id))
             current = None
         if current is None:
-            current = self._open[flag.stream_id] = _Open(_opened(self.tenant_id, flag), flag.window)
+            current = self._open[flag.stream_id] = _Open(_opened(self.tenant_id, flag), flag.window, flag.historical)
         else:
             known = current.incident
             current.last_window = flag.window
@@ -149,6 +162,7 @@ class Correlator:
                         watermark_ns=entry.watermark_ns,
                         windows=entry.windows,
                         received_ns=entry.received_ns,
+                        historical=entry.historical,
                     )
                     for stream_id, entry in sorted(self._progress.items())
                 ],
@@ -162,7 +176,7 @@ class Correlator:
         state = unpack(state_pb2.TenantState(), body)
         self._clock_ns = state.clock_ns
         self._progress = {
-            UUID(bytes=entry.stream_id): _Progress(entry.watermark_ns, entry.windows, entry.received_ns)
+            UUID(bytes=entry.stream_id): Progress(entry.watermark_ns, entry.windows, entry.received_ns, entry.historical)
             for entry in state.progress
         }
         self._pending = [_flag_from(message) for message in state.pending]
@@ -204,6 +218,7 @@ def _flag_message(flag: Flag) -> state_pb2.PendingFlag:
         p_value=flag.p_value,
         finding_id=flag.finding_id.bytes,
         title=flag.title,
+        historical=flag.historical,
     )
 
 
@@ -219,6 +234,7 @@ def _flag_from(message: state_pb2.PendingFlag) -> Flag:
         p_value=message.p_value,
         finding_id=UUID(bytes=message.finding_id),
         title=message.title,
+        historical=message.historical,
     )
 
 
@@ -234,6 +250,7 @@ def _open_message(stream_id: UUID, current: _Open) -> state_pb2.OpenIncident:
         ncd_max=incident.ncd_max,
         p_value_min=incident.p_value_min,
         title=incident.title,
+        historical=current.historical,
     )
 
 
@@ -249,4 +266,4 @@ def _open_from(message: state_pb2.OpenIncident) -> _Open:
         p_value_min=message.p_value_min,
         title=message.title,
     )
-    return _Open(incident, message.last_window)
+    return _Open(incident, message.last_window, message.historical)

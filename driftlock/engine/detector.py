@@ -108,19 +108,32 @@ class Detector:
         return self._slide(incoming[missing:], codec)
 
     def _incoming(self, batch: RecordBatch, received_ns: int) -> list[Event]:
-        times, late = self.clock.place(batch, received_ns)
+        times = self.clock.place(batch, received_ns)
         lines = list(batch.lines())
-        cut = cut_lengths(batch.lengths, [len(event.text) for event in self.recent], self.profile.window_size, self.limits)
+        cut = self._cut_lengths(batch.lengths)
         if cut is not None:
             self.truncated_events += sum(kept < length for kept, length in zip(cut, batch.lengths, strict=True))
             lines = [_cut(line, kept) for line, kept in zip(lines, cut, strict=True)]
         masked, lengths = mask(b"".join(lines), array("I", map(len, lines)), line_bytes_max=self.limits.event_bytes_max)
         events, at = [], 0
-        for line, length, time_ns in zip(lines, lengths, times, strict=True):
-            events.append(Event(line, masked[at : at + length], time_ns))
+        for line, length, placed in zip(lines, lengths, times, strict=True):
+            form = masked[at : at + length]
             at += length
-        _annotate(events, batch, late)
+            if isinstance(placed, int):
+                events.append(Event(line, form, placed))
+            else:
+                events.append(Event(line, form, placed.time_ns, placed.late, placed.receive_timed))
+        _annotate(events, batch)
         return events
+
+    def _cut_lengths(self, lengths: Sequence[int]) -> list[int] | None:
+        """Bytes to keep of each event. Those that fill the baseline are in no window yet: only their own bound counts."""
+        missing = max(0, self.profile.baseline_size - self.events)
+        fills, slides = lengths[:missing], lengths[missing:]
+        cut = cut_lengths(slides, [len(event.text) for event in self.recent], self.profile.window_size, self.limits)
+        if cut is None and max(fills, default=0) <= self.limits.event_bytes_max:
+            return None
+        return [min(length, self.limits.event_bytes_max) for length in fills] + list(slides if cut is None else cut)
 
     def _fill(self, events: Sequence[Event]) -> None:
         self.events += len(events)
@@ -238,7 +251,7 @@ class Detector:
             codec_version=codec.version,
             seed=self.seed,
             late_events=sum(event.late for event in self.recent),
-            receive_timed=self.clock.receive_timed,
+            receive_timed=any(event.receive_timed for event in self.recent),
             explanation=told.sentence,
             lines=told.lines,
             window_lines=tuple(_shown(event.text) for event in self.recent),
@@ -259,11 +272,8 @@ def _shown(line: bytes) -> str:
     return line.decode("utf-8", "replace")
 
 
-def _annotate(events: Sequence[Event], batch: RecordBatch, late: Sequence[bool] | None) -> None:
+def _annotate(events: Sequence[Event], batch: RecordBatch) -> None:
     """The optional columns: only batches that have them pay for them."""
-    if late is not None:
-        for event, is_late in zip(events, late, strict=True):
-            event.late = is_late
     for event, index in zip(events, batch.instance_index, strict=False):
         event.instance = batch.instances[index - 1] if index else ""
     if batch.trace_ids:

@@ -29,7 +29,7 @@ from driftlock.engine.ports import (
     Step,
     StepCommitter,
 )
-from driftlock.engine.records import decode_clock
+from driftlock.engine.records import Damaged, decode_clock
 from driftlock.errors import Internal, Unavailable
 
 STOPPED = "scoring has stopped; the records are journaled and will be scored after a restart"
@@ -52,6 +52,7 @@ class DispatchLimits:
     checkpoint_bytes: int = 1024 * 1024
     checkpoint_period_ns: int = 30 * SECOND_NS
     resident_streams_max: int = 1000
+    step_checkpoints_max: int = 200
     clock_period_ns: int = 5 * SECOND_NS
     retry_delay_s: float = 0.5
 
@@ -137,6 +138,8 @@ class Dispatcher:
         try:
             await applier
         finally:
+            for folder in self._folders:
+                folder.abandon()
             self._threads.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -181,6 +184,7 @@ class Dispatcher:
 
     async def _apply_for_ever(self) -> None:
         step: Step | None = None
+        away = False
         while True:
             self._wake.clear()
             try:
@@ -188,9 +192,12 @@ class Dispatcher:
                 if step is not None:
                     await self._committer.commit(step)
                     self._committed(step)
-                    step = None
+                    step, away = None, False
                     continue
-            except Unavailable:
+            except Unavailable as error:
+                if not away:
+                    self._on_fault(f"scoring waits for the database, records are still journaled when it answers: {error}")
+                away = True
                 # The folds have moved on already, so the very same step is committed when the database is back.
                 if self._stopping:
                     return
@@ -249,7 +256,7 @@ class Dispatcher:
                 tenant.seq = checkpoint.seq
                 try:
                     tenant.fold.restore(checkpoint.state)
-                except Internal as error:
+                except Damaged as error:
                     self._on_fault(f"incident state of tenant {tenant_id} is lost, incidents start anew: {error}")
 
     async def _fold_streams(
@@ -297,16 +304,14 @@ class Dispatcher:
             elif row.tenant_id is not None and row.seq in emitted:
                 tenant, entry = self._tenants[row.tenant_id], emitted[row.seq]
                 if row.seq > tenant.seq:
-                    changed.extend(
-                        tenant.fold.derived(entry.stream_id, entry.watermark_ns, entry.windows, entry.received_ns, entry.flags)
-                    )
+                    changed.extend(tenant.fold.derived(entry.stream_id, entry.progress, entry.flags))
                     tenant.changed = tenant.changed or bool(entry.flags)
         return tuple(latest(changed))
 
     def _clock_of(self, row: JournalRow) -> int:
         try:
             return decode_clock(row.body)
-        except Internal as error:
+        except Damaged as error:
             self._on_fault(f"clock row {row.seq} is skipped: {error}")
             return 0
 
@@ -320,6 +325,7 @@ class Dispatcher:
             large = resident.dirty_bytes >= self._bounds.checkpoint_bytes
             if resident.dirty_bytes and (everything or old or large or number < surplus):
                 due.append(resident)
+        del due[self._bounds.step_checkpoints_max :]
 
         def save() -> dict[tuple[UUID, UUID], Checkpoint]:
             return {(resident.tenant_id, resident.stream_id): self._folders[0].save(resident, now_ns) for resident in due}

@@ -5,18 +5,20 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from cbad_cy.codec import Codec
-from driftlock.engine.correlate import Flag
+from driftlock.engine.correlate import Flag, Progress
 from driftlock.engine.detector import Detector, finding_id
 from driftlock.engine.event import StreamKey
 from driftlock.engine.limits import Limits
 from driftlock.engine.ports import Checkpoint, FindingRow, JournalRow, StreamStatus
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES
-from driftlock.engine.records import decode
+from driftlock.engine.records import Damaged, decode
 from driftlock.engine.state import restore_stream, stream_state
 from driftlock.engine.verdict import Finding
 from driftlock.errors import Internal
 
 DEFAULT_CODEC = "zstd"
+# A journal row can not complete more windows than this: 100,000 records at a hop of 10 or more.
+WINDOWS_A_ROW_MAX = 1 << 14
 
 
 @dataclass(slots=True)
@@ -50,9 +52,7 @@ class Emitted:
     """What one stream fold emitted for one journal row: findings to keep, and the derived record of the tenant fold."""
 
     stream_id: UUID
-    watermark_ns: int
-    windows: int
-    received_ns: int
+    progress: Progress
     findings: tuple[FindingRow, ...]
     flags: tuple[Flag, ...]
 
@@ -65,45 +65,51 @@ class Folder:
         self._limits = limits
         self._on_fault = on_fault
         self._codec = Codec(DEFAULT_CODEC)
+        self._abandoned = False
 
     def load(self, row: JournalRow, checkpoint: Checkpoint | None, now_ns: int) -> Resident:
         """The fold of the row's stream as of its checkpoint. A checkpoint that can not be read starts a new era."""
         if row.tenant_id is None or row.stream_id is None or row.stream_key is None:
             raise Internal(f"journal row {row.seq} holds records but names no stream")
-        seq = 0
-        detector = None
-        if checkpoint is not None:
-            seq = checkpoint.seq
-            detector = self._restore(checkpoint, row.stream_key)
+        seq = 0 if checkpoint is None else checkpoint.seq
+        detector = None if checkpoint is None else self._restore(checkpoint, row.stream_key)
         if detector is None:
             detector = Detector(row.stream_key, PROFILES[DEFAULT_PROFILE], self._seed, self._limits)
+            # After a loss windows are numbered beyond all that were evaluated: a number stands for one verdict for ever.
+            detector.windows = 0 if checkpoint is None else (seq + 1) * WINDOWS_A_ROW_MAX
         return Resident(row.tenant_id, row.stream_id, detector, seq, saved_ns=now_ns)
 
     def _restore(self, checkpoint: Checkpoint, key: StreamKey) -> Detector | None:
         try:
             return restore_stream(checkpoint.state, key, self._seed, self._limits, self._codec)
-        except Internal as error:
+        except Damaged as error:
             self._on_fault(f"state of stream {key.text} is lost, it calibrates anew: {error}")
             return None
+
+    def abandon(self) -> None:
+        """Leave `fold` at the next row, from any thread: its results are not wanted any more."""
+        self._abandoned = True
 
     def fold(self, resident: Resident, rows: Sequence[JournalRow]) -> dict[int, Emitted]:
         """Feed rows of one stream in order; what each emitted, by its position. Rows already taken emit nothing."""
         emitted = {}
         for row in rows:
+            if self._abandoned:
+                break
             if row.seq <= resident.seq:
                 continue
             resident.seq = row.seq
             resident.dirty_bytes += len(row.body)
             try:
                 batch = decode(row.body)
-            except Internal as error:
+            except Damaged as error:
                 self._on_fault(f"journal row {row.seq} of stream {resident.detector.key.text} is skipped: {error}")
                 continue
             findings = resident.detector.fold(batch, row.received_ns, self._codec)
-            emitted[row.seq] = self._emitted(resident, row, findings)
+            emitted[row.seq] = self._emitted(resident, row, findings, batch.historical)
         return emitted
 
-    def _emitted(self, resident: Resident, row: JournalRow, findings: Sequence[Finding]) -> Emitted:
+    def _emitted(self, resident: Resident, row: JournalRow, findings: Sequence[Finding], historical: bool) -> Emitted:
         detector, stream_id = resident.detector, resident.stream_id
         rows = tuple(FindingRow(resident.tenant_id, stream_id, finding_id(stream_id, it.window), it) for it in findings)
         flags = tuple(
@@ -118,10 +124,12 @@ class Folder:
                 p_value=kept.finding.p_value,
                 finding_id=kept.finding_id,
                 title=kept.finding.explanation,
+                historical=historical,
             )
             for kept in rows
         )
-        return Emitted(stream_id, detector.clock.watermark_ns, detector.windows, row.received_ns, rows, flags)
+        progress = Progress(detector.clock.watermark_ns, detector.windows, row.received_ns, historical)
+        return Emitted(stream_id, progress, rows, flags)
 
     def save(self, resident: Resident, now_ns: int) -> Checkpoint:
         """Its checkpoint; the resident counts as clean from here on."""

@@ -97,7 +97,7 @@ class JournalReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """State of a fold after the row `seq` (0 = before everything); `state` is b"" for a fold that has not begun."""
+    """State of a fold after the row `seq` (0 = before everything); `state` is b"" when it is lost."""
 
     seq: int
     state: bytes

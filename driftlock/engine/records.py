@@ -17,6 +17,11 @@ SCHEMA = 1
 BODY_LEVEL = 1
 BODY_BYTES_MAX = 256 * 1024 * 1024
 
+
+class Damaged(Internal):
+    """Stored bytes that can not be read. What they held is lost; what comes after them is not."""
+
+
 if sys.byteorder != "little":  # pragma: no cover
     raise ImportError("driftlock needs a little-endian machine: packed columns are read in place")
 
@@ -41,12 +46,12 @@ def encode(batch: RecordBatch) -> bytes:
 
 
 def decode(body: bytes) -> RecordBatch:
-    """The batch of one journal body; raises `Internal` when the body is damaged or of a newer schema."""
+    """The batch of one journal body; raises `Damaged`, or `Internal` when the body is of a newer schema."""
     message = records_pb2.RecordBatch()
     _parse(message, body)
     lengths = array("I", message.length)
     if sum(lengths) != len(message.text) or len(message.time_unix_nano) != len(lengths):
-        raise Internal("journal body is damaged: its columns disagree; restore the database from a backup")
+        raise Damaged("journal body is damaged: its columns disagree; restore the database from a backup")
     return RecordBatch(
         text=message.text,
         lengths=lengths,
@@ -73,7 +78,7 @@ def decode_clock(body: bytes) -> int:
     message = records_pb2.Control()
     _parse(message, body)
     if message.WhichOneof("fact") != "clock":
-        raise Internal("journal body is not a clock record; restore the database from a backup")
+        raise Damaged("journal body is not a clock record; restore the database from a backup")
     return message.clock.now_unix_nano
 
 
@@ -85,6 +90,6 @@ def _parse(message: records_pb2.RecordBatch | records_pb2.Control, body: bytes) 
             raise ValueError("empty or too large")
         message.ParseFromString(raw)
     except Exception as error:  # zstandard and protobuf raise unrelated types for damaged bytes
-        raise Internal("journal body is damaged: it can not be parsed; restore the database from a backup") from error
+        raise Damaged("journal body is damaged: it can not be parsed; restore the database from a backup") from error
     if message.schema != SCHEMA:
         raise Internal(f"journal body has schema {message.schema}, this version reads {SCHEMA}: upgrade driftlock")

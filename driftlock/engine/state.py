@@ -16,13 +16,14 @@ from driftlock.engine.detector import Detector
 from driftlock.engine.event import StreamKey
 from driftlock.engine.limits import Limits
 from driftlock.engine.profile import PROFILES
+from driftlock.engine.records import Damaged
 from driftlock.engine.window import Event
 from driftlock.errors import Internal
 from driftlock.v1 import state_pb2
 
 SCHEMA = 1
 STATE_LEVEL = 3
-STATE_BYTES_MAX = 8 * 1024 * 1024
+STATE_BYTES_MAX = 64 * 1024 * 1024
 
 Message = TypeVar("Message", state_pb2.StreamState, state_pb2.TenantState)
 
@@ -34,12 +35,15 @@ def pack(message: state_pb2.StreamState | state_pb2.TenantState) -> bytes:
 
 
 def unpack(message: Message, body: bytes) -> Message:
-    """Read what `pack` wrote; raises `Internal` for damaged bytes or another schema."""
+    """Read what `pack` wrote; raises `Damaged` for bytes that can not be read, `Internal` for a newer schema."""
     try:
         with zstandard.ZstdDecompressor().stream_reader(body) as reader:
-            message.ParseFromString(reader.read(STATE_BYTES_MAX))
+            raw = reader.read(STATE_BYTES_MAX + 1)
+        if not 0 < len(raw) <= STATE_BYTES_MAX:
+            raise ValueError("empty or too large")
+        message.ParseFromString(raw)
     except Exception as error:  # zstandard and protobuf raise unrelated types for damaged bytes
-        raise Internal("checkpoint is damaged: it can not be parsed") from error
+        raise Damaged("checkpoint is damaged: it can not be parsed") from error
     if message.schema != SCHEMA:
         raise Internal(f"checkpoint has schema {message.schema}, this version reads {SCHEMA}: upgrade driftlock")
     return message
@@ -61,7 +65,6 @@ def stream_state(detector: Detector, codec: Codec) -> bytes:
             late_events=clock.late_events,
             first_event_ns=clock.first_event_ns,
             watermark_ns=clock.watermark_ns,
-            receive_timed=clock.receive_timed,
             dictionary_line=detector.baseline.dictionary,
             accepted_line=detector.baseline.accepted,
             accepted=detector.baseline.accepted_events,
@@ -70,6 +73,7 @@ def stream_state(detector: Detector, codec: Codec) -> bytes:
                     text=event.text,
                     time_ns=event.time_ns,
                     late=event.late,
+                    receive_timed=event.receive_timed,
                     flagged=event.flagged,
                     instance=event.instance,
                     trace_id=event.trace_id,
@@ -92,15 +96,15 @@ def stream_state(detector: Detector, codec: Codec) -> bytes:
 def restore_stream(body: bytes, key: StreamKey, seed: int, limits: Limits, codec: Codec) -> Detector:
     """The detector as it was. Sizes of another codec version are not comparable, so then calibration starts again.
 
-    Raises `Internal` when the bytes are damaged, of another schema or another stream's.
+    Raises `Damaged` when the bytes can not be read or are another stream's, `Internal` when they are of a newer schema.
     """
     state = unpack(state_pb2.StreamState(), body)
     if state.stream != key.text or state.profile not in PROFILES:
-        raise Internal(f"checkpoint belongs to {state.stream!r} with profile {state.profile!r}, not to {key.text!r}")
+        raise Damaged(f"checkpoint belongs to {state.stream!r} with profile {state.profile!r}, not to {key.text!r}")
     detector = Detector(key, PROFILES[state.profile], seed, limits)
     detector.events, detector.windows, detector.truncated_events = state.events, state.windows, state.truncated_events
     clock = detector.clock
-    clock.late_events, clock.receive_timed = state.late_events, state.receive_timed
+    clock.late_events = state.late_events
     clock.first_event_ns, clock.watermark_ns = state.first_event_ns, state.watermark_ns
     detector.baseline.restore(state.dictionary_line, state.accepted_line, state.accepted)
     detector.recent = _window(state, limits)
@@ -119,6 +123,7 @@ def _window(state: state_pb2.StreamState, limits: Limits) -> list[Event]:
     events, at = [], 0
     for event, length in zip(state.event, lengths, strict=True):
         form = masked[at : at + length]
-        events.append(Event(event.text, form, event.time_ns, event.late, event.flagged, event.instance, event.trace_id))
         at += length
+        marks = event.late, event.receive_timed, event.flagged
+        events.append(Event(event.text, form, event.time_ns, *marks, event.instance, event.trace_id))
     return events

@@ -9,12 +9,17 @@ from driftlock.engine.limits import Limits
 
 @dataclass(slots=True)
 class Event:
-    """One event while it is in the window. `flagged`: a window that held it was flagged, so it never joins the baseline."""
+    """One event while it is in the window.
+
+    `late`: its own time was not believed. `receive_timed`: it stands at its receive time, which another run would not
+    repeat. `flagged`: a window that held it was flagged, so it never joins the baseline.
+    """
 
     text: bytes
     masked: bytes
     time_ns: int
     late: bool = False
+    receive_timed: bool = False
     flagged: bool = False
     instance: str = ""
     trace_id: bytes = b""
@@ -42,6 +47,15 @@ def cut_lengths(lengths: Sequence[int], held: Sequence[int], size: int, limits: 
     return cut
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where an event stands in time, in ns, and how it came there; see `Event`."""
+
+    time_ns: int
+    late: bool
+    receive_timed: bool
+
+
 class EventClock:
     """The monotone watermark of a stream, and the rule for times that can not be believed.
 
@@ -55,36 +69,30 @@ class EventClock:
         self.watermark_ns = 0
         self.first_event_ns = 0
         self.late_events = 0
-        self.receive_timed = False
 
-    def place(self, batch: RecordBatch, received_ns: int) -> tuple[Sequence[int], Sequence[bool] | None]:
-        """Event time of each record in ns, and which were late (None = none of them)."""
-        times = batch.times_ns
+    def place(self, batch: RecordBatch, received_ns: int) -> Sequence[int | Placed]:
+        """Event times of the records in ns; as `Placed` when any of them is not simply its own, credible time."""
+        times = batch.times_ns.tolist()
         if not times:
-            return times, None
-        ordered = times.tolist()
+            return times
         earliest = max(1, self.watermark_ns - self._lateness_ns)
-        if ordered[0] >= earliest and ordered[-1] <= received_ns + self._future_ns and ordered == sorted(ordered):
-            placed, late = ordered, None
-            self.watermark_ns = max(self.watermark_ns, ordered[-1])
-        else:
-            placed, late = self._place_each(ordered, received_ns, batch.historical)
-        if self.first_event_ns == 0:
-            self.first_event_ns = placed[0]
-        return placed, late
+        if times[0] >= earliest and times[-1] <= received_ns + self._future_ns and times == sorted(times):
+            self.watermark_ns = max(self.watermark_ns, times[-1])
+            self.first_event_ns = self.first_event_ns or times[0]
+            return times
+        placed = [self._place(time_ns, received_ns, batch.historical) for time_ns in times]
+        self.first_event_ns = self.first_event_ns or placed[0].time_ns
+        return placed
 
-    def _place_each(self, times: Sequence[int], received_ns: int, historical: bool) -> tuple[list[int], list[bool]]:
-        placed, late = [], []
-        for time_ns in times:
-            timed = time_ns != 0
-            believed = self.watermark_ns - self._lateness_ns <= time_ns <= received_ns + self._future_ns
-            if not timed:
-                self.receive_timed = True
-                time_ns = max(self.watermark_ns, 1 if historical else received_ns)
-            elif not believed:
-                self.late_events += 1
-                time_ns = self.watermark_ns or received_ns
-            late.append(timed and not believed)
-            placed.append(time_ns)
-            self.watermark_ns = max(self.watermark_ns, time_ns)
-        return placed, late
+    def _place(self, time_ns: int, received_ns: int, historical: bool) -> Placed:
+        late = receive_timed = False
+        if time_ns == 0 and historical:
+            time_ns = max(self.watermark_ns, 1)
+        elif time_ns == 0:
+            time_ns, receive_timed = max(self.watermark_ns, received_ns), True
+        elif not self.watermark_ns - self._lateness_ns <= time_ns <= received_ns + self._future_ns:
+            self.late_events += 1
+            late, receive_timed = True, self.watermark_ns == 0
+            time_ns = self.watermark_ns or received_ns
+        self.watermark_ns = max(self.watermark_ns, time_ns)
+        return Placed(time_ns, late, receive_timed)

@@ -170,16 +170,17 @@ class Checkpoints:
         if not ids:
             return {}
         loaded: dict[UUID, Checkpoint] = {}
-        damaged: dict[UUID, int] = {}
+        damaged: dict[UUID, int] = {}  # newest damaged checkpoint of each fold
         for row in await self._database.node(lambda connection: connection.fetch(sql, list(ids))):
             if row["id"] in loaded:
                 continue
             if zlib.crc32(row["state"]) == row["crc"]:
                 loaded[row["id"]] = Checkpoint(row["seq"], row["state"])
             else:
-                damaged[row["id"]] = row["seq"]
+                damaged.setdefault(row["id"], row["seq"])
         for fold, seq in damaged.items():
             instead = f"starting from its checkpoint at {loaded[fold].seq}" if fold in loaded else "its past is lost"
+            loaded.setdefault(fold, Checkpoint(seq, b""))  # it begins anew, and not before that row
             log.error("the checkpoint of %s at %d is damaged (checksum): %s", fold, seq, instead)
         return loaded
 

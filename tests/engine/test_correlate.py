@@ -1,12 +1,13 @@
 """Incidents: consecutive flags of a stream, in an order that arrival can not change."""
 
 import random
+from dataclasses import replace
 from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftlock.engine.correlate import Correlator, Flag
+from driftlock.engine.correlate import Correlator, Flag, Progress
 from driftlock.engine.detector import finding_id
 from driftlock.engine.limits import Limits
 from driftlock.engine.ports import IncidentRow
@@ -38,9 +39,10 @@ class Tenant:
             self.rows[row.incident.incident_id] = row
             self.joined.update(dict.fromkeys(row.joined, row.incident.incident_id))
 
-    def windows(self, stream: UUID, until: int, flagged: list[int], received_ns: int = BASE_NS) -> None:
-        flags = [flag(stream, window) for window in flagged]
-        self.take(self.fold.derived(stream, BASE_NS + until * 10 * SECOND_NS, until, received_ns, flags))
+    def windows(self, stream: UUID, until: int, flagged: list[int], *, historical: bool = False) -> None:
+        flags = [replace(flag(stream, window), historical=historical) for window in flagged]
+        progress = Progress(BASE_NS + until * 10 * SECOND_NS, until, BASE_NS, historical)
+        self.take(self.fold.derived(stream, progress, flags))
 
     def states(self) -> list[tuple[str, int]]:
         return sorted((str(row.incident.state), row.incident.findings) for row in self.rows.values())
@@ -89,7 +91,7 @@ def test_a_clock_record_closes_buckets_and_quiet_incidents() -> None:
 def test_the_title_is_of_the_strongest_finding() -> None:
     tenant = Tenant()
     flags = [flag(ONE, 10, 0.4), flag(ONE, 11, 0.9), flag(ONE, 12, 0.5)]
-    tenant.take(tenant.fold.derived(ONE, BASE_NS + 9000 * SECOND_NS, 900, BASE_NS, flags))
+    tenant.take(tenant.fold.derived(ONE, Progress(BASE_NS + 9000 * SECOND_NS, 900, BASE_NS), flags))
     [row] = tenant.rows.values()
     assert (row.incident.title, row.incident.ncd_max) == ("w11", 0.9)
 
@@ -119,3 +121,37 @@ def test_arrival_order_restarts_and_chunks_do_not_change_incidents(one: set[int]
     assert sum(len(entry) - 1 for entry in expected.values()) == len(one) + len(other)
     assert run(chunk=7, restart=True) == expected
     assert run(chunk=50, restart=False) == expected
+
+
+def test_the_wall_clock_does_not_end_an_incident_of_the_past() -> None:
+    tenant = Tenant()
+    tenant.windows(ONE, 11, [10], historical=True)
+    tenant.take(tenant.fold.clock(BASE_NS + 2 * Limits().incident_idle_ns))
+    assert tenant.states() == [("open", 1)]
+    assert not tenant.fold.waiting
+    body = tenant.fold.to_bytes()
+    tenant.fold = Correlator(TENANT, Limits())
+    tenant.fold.restore(body)
+    tenant.take(tenant.fold.clock(BASE_NS + 4 * Limits().incident_idle_ns))
+    tenant.windows(ONE, 12, [11], historical=True)
+    tenant.windows(ONE, 100, [], historical=True)
+    assert tenant.states() == [("closed", 2)]
+
+
+@given(st.lists(st.integers(0, 600), min_size=1, max_size=40), st.integers(1, 40), st.booleans())
+def test_event_times_that_step_back_do_not_change_incidents(ends: list[int], chunk: int, ticking: bool) -> None:
+    """Windows are numbered in order; their times jump about within a few minutes."""
+
+    def run(size: int, *, ticks: bool) -> list[tuple[int, int]]:
+        tenant = Tenant()
+        for start in range(0, len(ends), size):
+            part = range(start, min(start + size, len(ends)))
+            flags = [replace(flag(ONE, 3 * window), end_ns=BASE_NS + ends[window] * SECOND_NS) for window in part]
+            watermark = BASE_NS + max(ends[: part.stop]) * SECOND_NS
+            tenant.take(tenant.fold.derived(ONE, Progress(watermark, 3 * part.stop, BASE_NS), flags))
+            if ticks:
+                tenant.take(tenant.fold.clock(BASE_NS + ends[start] * SECOND_NS))
+        tenant.windows(ONE, 10_000, [])
+        return sorted((row.incident.findings, row.incident.end_ns) for row in tenant.rows.values())
+
+    assert run(chunk, ticks=ticking) == run(1, ticks=False)

@@ -154,3 +154,27 @@ def test_an_empty_batch_changes_nothing() -> None:
     detector = Detector(KEY, PROFILES["balanced"], 0, Limits())
     assert detector.fold(RecordBatch(), FAR_NS, Codec("zstd")) == []
     assert detector.events == 0
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_long_events_are_cut_alike_at_any_batch_size(size: int) -> None:
+    lines = [line + b" padding" * (number * 37 % 300) for number, line in enumerate(with_burst(2500, 3000))]
+    detector, findings = fold(lines, 1000)
+    other, others = fold(lines, size)
+    assert detector.truncated_events == other.truncated_events > 0
+    assert [finding.canonical() for finding in findings] == [finding.canonical() for finding in others]
+
+
+def test_one_record_without_a_time_touches_only_its_own_windows() -> None:
+    lines = with_burst(2500, 3000)
+    results = []
+    for size in (1, 1000):
+        detector, codec, findings = Detector(KEY, PROFILES["balanced"], 7, Limits()), Codec("zstd"), list[Finding]()
+        for start in range(0, len(lines), size):
+            part = batch(lines[start : start + size], start)
+            if start <= 2515 < start + size:
+                part.times_ns[2515 - start] = 0
+            findings += detector.fold(part, BASE_NS + 2515 * SECOND_NS, codec)
+        results.append([(finding.window, finding.receive_timed) for finding in findings])
+    assert results[0] == results[1]
+    assert {receive_timed for _, receive_timed in results[0]} == {False, True}

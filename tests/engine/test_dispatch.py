@@ -8,13 +8,15 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
+import zstandard
 
 from driftlock.engine.dispatch import Dispatcher, DispatchLimits
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
 from driftlock.engine.limits import Limits
-from driftlock.engine.ports import StreamBatch, Submission
+from driftlock.engine.ports import Checkpoint, StreamBatch, Submission
 from driftlock.engine.testing import MemoryJournal, memory_stream_id
-from driftlock.errors import Conflict, Unavailable
+from driftlock.errors import Conflict, Internal, Unavailable
+from driftlock.v1 import state_pb2
 from tests.engine.streams import BASE_NS, batches, iid, take
 from tests.engine.test_detector import with_burst
 
@@ -116,14 +118,16 @@ async def test_killed_anywhere_the_results_are_the_same(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_database_that_comes_and_goes_changes_nothing(seed: int) -> None:
     rng = random.Random(seed)
-    journal = MemoryJournal()
+    journal, faults = MemoryJournal(), list[str]()
     await fill(journal)
-    async with dispatcher(journal) as running:
+    async with dispatcher(journal, on_fault=faults.append) as running:
         for target in range(10, len(journal.rows), 10):
             journal.fail_next(Unavailable("away"), rng.randrange(4))
             await running.scored(target)
         await running.scored(len(journal.rows))
     assert results(journal) == await reference()
+    assert faults
+    assert all(line.startswith("scoring waits for the database") for line in faults)
 
 
 async def test_few_residents_change_nothing() -> None:
@@ -198,3 +202,32 @@ async def test_a_damaged_row_costs_that_row_only() -> None:
     [status] = journal.statuses.values()
     assert status.events == 200
     assert [line.split(" is skipped")[0] for line in faults] == ["journal row 2 of stream logs:checkout", "clock row 4"]
+
+
+async def test_after_a_lost_state_no_window_number_is_used_again() -> None:
+    journal, faults = MemoryJournal(), list[str]()
+    await fill(journal)
+    async with dispatcher(journal):
+        pass
+    before = set(journal.findings)
+    journal.stream_checkpoints = {known: Checkpoint(saved.seq, b"") for known, saved in journal.stream_checkpoints.items()}
+    await fill(journal)
+    async with dispatcher(journal, on_fault=faults.append):
+        pass
+    fresh = set(journal.findings) - before
+    assert len(fresh) == len(before)
+    assert len(faults) == len(KEYS)
+    assert all("is lost, it calibrates anew" in line for line in faults)
+
+
+async def test_a_state_of_a_newer_version_stops_the_process() -> None:
+    journal = MemoryJournal()
+    await fill(journal)
+    async with dispatcher(journal):
+        pass
+    newer = zstandard.compress(state_pb2.StreamState(schema=99).SerializeToString())
+    journal.stream_checkpoints = {known: Checkpoint(saved.seq, newer) for known, saved in journal.stream_checkpoints.items()}
+    await fill(journal)
+    with pytest.raises(Internal, match="upgrade driftlock"):
+        async with dispatcher(journal):
+            pass

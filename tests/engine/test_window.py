@@ -1,13 +1,14 @@
 """What an event may keep, and which times are believed."""
 
 from array import array
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftlock.engine.event import RecordBatch
 from driftlock.engine.limits import Limits
-from driftlock.engine.window import EventClock, cut_lengths
+from driftlock.engine.window import EventClock, Placed, cut_lengths
 from tests.engine.streams import SECOND_NS
 
 LIMITS = Limits()
@@ -40,36 +41,40 @@ def test_cutting_does_not_depend_on_batches_and_bounds_the_window(lengths: list[
 
 def test_times_in_order_are_taken_as_they_are() -> None:
     clock = EventClock(LIMITS)
-    assert clock.place(times(NOW, NOW + 1), NOW) == ([NOW, NOW + 1], None)
+    assert clock.place(times(NOW, NOW + 1), NOW) == [NOW, NOW + 1]
     assert (clock.watermark_ns, clock.first_event_ns, clock.late_events) == (NOW + 1, NOW, 0)
 
 
 def test_slightly_out_of_order_is_believed() -> None:
     clock = EventClock(LIMITS)
     clock.place(times(NOW), NOW)
-    placed, late = clock.place(times(NOW - LIMITS.lateness_ns), NOW)
-    assert placed == [NOW - LIMITS.lateness_ns]
-    assert not any(late or ())
+    assert clock.place(times(NOW - LIMITS.lateness_ns, NOW - 7), NOW) == [NOW - LIMITS.lateness_ns, NOW - 7]
+    assert clock.place(times(NOW - 7, NOW - 8), NOW) == [Placed(NOW - 7, False, False), Placed(NOW - 8, False, False)]
     assert clock.watermark_ns == NOW
 
 
 def test_far_behind_and_far_ahead_are_placed_at_the_watermark() -> None:
     clock = EventClock(LIMITS)
     clock.place(times(NOW), NOW)
-    placed, late = clock.place(times(NOW - LIMITS.lateness_ns - 1, NOW + LIMITS.future_ns + 1, 2**64 - 1), NOW)
-    assert placed == [NOW] * 3
-    assert late == [True] * 3
+    placed = clock.place(times(NOW - LIMITS.lateness_ns - 1, NOW + LIMITS.future_ns + 1, 2**64 - 1), NOW)
+    assert placed == [Placed(NOW, True, False)] * 3
     assert clock.late_events == 3
+
+
+def test_a_first_time_in_the_future_is_a_receive_time() -> None:
+    assert EventClock(LIMITS).place(times(2**63), NOW) == [Placed(NOW, True, True)]
 
 
 def test_a_log_of_2008_keeps_its_dates() -> None:
     clock = EventClock(LIMITS)
     old = 1_226_262_930 * SECOND_NS
-    assert clock.place(times(old, old + 5), NOW)[0] == [old, old + 5]
+    assert clock.place(times(old, old + 5), NOW) == [old, old + 5]
 
 
-def test_no_time_means_receive_time() -> None:
+def test_no_time_means_receive_time_and_in_a_replay_the_watermark() -> None:
     clock = EventClock(LIMITS)
-    assert clock.place(times(0, 0), NOW)[0] == [NOW, NOW]
-    assert clock.receive_timed
+    assert clock.place(times(0, 0), NOW) == [Placed(NOW, False, True)] * 2
     assert clock.late_events == 0
+    clock = EventClock(LIMITS)
+    clock.place(times(NOW - 9), NOW)
+    assert clock.place(replace(times(0), historical=True), NOW) == [Placed(NOW - 9, False, False)]
