@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.settings import Address
 
@@ -24,7 +24,7 @@ class AsgiLimits:
     connections_max: int = 1024
     backlog_max: int = 2048
     keep_alive_s: int = 75
-    graceful_stop_s: int = 4
+    graceful_stop_s: int = 2
 
 
 class _Server(uvicorn.Server):
@@ -63,7 +63,7 @@ class AsgiServer:
         listener = listen(self._address, self._what, self._limits.backlog_max)
         self.port = int(listener.getsockname()[1])
         config = uvicorn.Config(
-            cast(Callable[..., Any], self._app),  # uvicorn spells the same protocol otherwise
+            cast(Callable[..., Any], answered_when_stopped(self._app)),  # uvicorn spells the same protocol otherwise
             http="httptools",
             ws="none",
             lifespan="off",
@@ -94,8 +94,37 @@ class AsgiServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop accepting, let requests end within the limit, close. Harmless when repeated."""
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Stop accepting, let requests end within the limit, answer the rest 503, close. Harmless when repeated."""
         if self._server is not None and self._task is not None:
             self._server.should_exit = True
             await asyncio.gather(self._task, return_exceptions=True)
             self._server = None
+
+
+def answered_when_stopped(app: ASGIApp) -> ASGIApp:
+    """`app`, but a request that is cut off before its answer began is answered 503: nothing of it was acknowledged.
+
+    Without this the server would answer 500 in our name, and an OTLP sender drops what was answered 500.
+    """
+
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def watch(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await app(scope, receive, watch)
+        except asyncio.CancelledError:
+            if begun:
+                raise
+            headers = [(b"retry-after", b"1"), (b"connection", b"close"), (b"content-length", b"0")]
+            await send({"type": "http.response.start", "status": 503, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+
+    return run

@@ -1,5 +1,6 @@
 """Where requests come in: OTLP/gRPC, OTLP/HTTP and REST, all on one event loop, over the pipeline."""
 
+import asyncio
 import contextlib
 import os
 import secrets
@@ -34,7 +35,7 @@ from server.asgi import AsgiLimits, AsgiServer
 from server.pipeline import Pipeline
 from server.settings import Address, Settings
 
-RECEIVER_GRACE_S = 3.0
+RECEIVER_GRACE_S = 2.0
 DECODE_THREADS = 2
 CURSOR_KEY_BYTES = 32
 
@@ -58,21 +59,25 @@ async def open_doors(settings: Settings, pipeline: Pipeline, log: FilteringBound
         threads = stack.enter_context(ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode"))
         exporter = _exporter(settings, pipeline, threads)
         grpc_server, otlp_grpc, otlp_http, rest = None, None, None, None
+        doors: list[OtlpGrpcServer | AsgiServer] = []
         if settings.otlp_grpc is not None:
             grpc_server = await stack.enter_async_context(
                 OtlpGrpcServer(exporter, address=settings.otlp_grpc.text, limits=GrpcLimits(), grace_s=RECEIVER_GRACE_S)
             )
+            doors.append(grpc_server)
             otlp_grpc = replace(settings.otlp_grpc, port=grpc_server.port)
         if settings.otlp_http is not None:
             app = collector.otlp.http.create_app(exporter, HttpLimits())
             http_server = AsgiServer(app, address=settings.otlp_http, what="OTLP/HTTP", limits=AsgiLimits())
             await stack.enter_async_context(http_server)
+            doors.append(http_server)
             watched["OTLP/HTTP"] = http_server.failed
             otlp_http = replace(settings.otlp_http, port=http_server.port)
         if settings.http is not None:
             app = api.app.create_app(_deps(settings, pipeline, log))
             rest_server = AsgiServer(app, address=settings.http, what="REST", limits=AsgiLimits())
             await stack.enter_async_context(rest_server)
+            doors.append(rest_server)
             watched["REST"] = rest_server.failed
             rest = replace(settings.http, port=rest_server.port)
 
@@ -83,7 +88,10 @@ async def open_doors(settings: Settings, pipeline: Pipeline, log: FilteringBound
             if grpc_server is not None:
                 await grpc_server.drain()
 
-        yield Doors(otlp_grpc, otlp_http, rest, watched, drain)
+        try:
+            yield Doors(otlp_grpc, otlp_http, rest, watched, drain)
+        finally:  # all at once: the slowest sender of each door would else be waited for one after the other
+            await asyncio.gather(*(door.stop() for door in doors))
 
 
 def _exporter(settings: Settings, pipeline: Pipeline, threads: ThreadPoolExecutor) -> Exporter:
@@ -110,6 +118,18 @@ def _deps(settings: Settings, pipeline: Pipeline, log: FilteringBoundLogger) -> 
         if pipeline.draining.is_set():
             raise Unavailable("the server is stopping")
 
+    async def scored(seq: int) -> None:
+        """Wait for a position, but not longer than this process takes requests."""
+        waits = [asyncio.ensure_future(pipeline.dispatcher.scored(seq)), asyncio.ensure_future(pipeline.draining.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if not waits[0].done():
+                raise Unavailable("the server is stopping; the records are journaled")
+            waits[0].result()
+        finally:
+            for wait in waits:
+                wait.cancel()
+
     codec = pipeline.codec
     return ApiDeps(
         intake=pipeline.intake,
@@ -117,7 +137,7 @@ def _deps(settings: Settings, pipeline: Pipeline, log: FilteringBoundLogger) -> 
         anomalies=Anomalies(pipeline.database),
         incidents=Incidents(pipeline.database),
         access=pipeline.access,
-        scored=pipeline.dispatcher.scored,
+        scored=scored,
         readiness={"database": pipeline.database.ping, "serving": serving},
         metrics=pipeline.telemetry.render,
         detector=DetectorInfo(PROFILES[DEFAULT_PROFILE], codec.name, codec.level, codec.version),

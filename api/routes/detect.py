@@ -20,7 +20,7 @@ from driftlock.accounts.keys import Principal, Scope
 from driftlock.engine.canonical import Cuts, label
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.ports import Receipt, StreamBatch, Submission
-from driftlock.errors import Internal, PayloadTooLarge, PermissionDenied
+from driftlock.errors import Internal, PayloadTooLarge, PermissionDenied, Unavailable
 from driftlock.storage.slugs import slug
 
 PATH = "/v1/detect"
@@ -85,10 +85,11 @@ def _request_hash(request: Request, tenant_id: UUID, chars_max: int) -> bytes | 
 
 
 async def _scored_in_time(deps: ApiDeps, seq: int) -> bool:
+    """Whether the records are scored by now. They are journaled in any case: "send again" would be the wrong answer."""
     try:
         async with asyncio.timeout(deps.limits.detect_wait_ms_max / 1000):
             await deps.scored(seq)
-    except TimeoutError:
+    except (TimeoutError, Unavailable):
         return False
     return True
 

@@ -85,6 +85,15 @@ async def test_the_status_is_that_of_the_stream(service: Service, calibration: C
     assert (await post(service.client, {"events": ["b"]})).json()["status"] == status
 
 
+async def test_journaled_records_are_never_answered_as_if_they_were_not(service: Service, with_deps: WithDeps) -> None:
+    async def stopping(seq: int) -> None:
+        raise Unavailable(f"stopping before {seq}")
+
+    async with with_deps(scored=stopping) as client:
+        response = await post(client, {"events": ["a"]})
+    assert (response.status_code, response.json()["status"]) == (202, "pending")
+
+
 async def test_what_is_not_scored_in_time_is_accepted_and_told_where_to_look(service: Service, with_deps: WithDeps) -> None:
     service.house.gate = asyncio.Event()
     async with with_deps(limits=ApiLimits(detect_wait_ms_max=20)) as client:
