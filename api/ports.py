@@ -38,14 +38,14 @@ class Authenticator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AnomalyFilter:
-    """Which anomalies to list; None = all. `since` and `until` bound `detected_at`, the former inclusive."""
+    """Which anomalies to list; None = all. `since` and `until` are event times in ns, the former inclusive."""
 
     stream_id: UUID | None = None
     incident_id: UUID | None = None
     ncd_min: float | None = None
     p_value_max: float | None = None
-    since: datetime | None = None
-    until: datetime | None = None
+    since: int | None = None
+    until: int | None = None
 
 
 class StreamRepository(Protocol):
@@ -61,10 +61,10 @@ class StreamRepository(Protocol):
 
 
 class AnomalyRepository(Protocol):
-    """Anomalies by (detected_at, id)."""
+    """Anomalies by (detected_at, end of the window in ns, id)."""
 
     async def list(
-        self, tenant_id: UUID, filters: AnomalyFilter, *, limit: int, after: tuple[datetime, UUID] | None
+        self, tenant_id: UUID, filters: AnomalyFilter, *, limit: int, after: tuple[datetime, int, UUID] | None
     ) -> Sequence[AnomalyRow]:
         """One page, descending."""
         ...

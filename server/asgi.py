@@ -11,6 +11,7 @@ from typing import Any, Self, cast
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.settings import Address
 
@@ -25,6 +26,57 @@ class AsgiLimits:
     backlog_max: int = 2048
     keep_alive_s: int = 75
     graceful_stop_s: int = 2
+    head_bytes_max: int = 64 * 1024
+    head_timeout_s: float = 10.0
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's protocol, with bounds for a request's head: its parser limits neither its size nor the time it takes.
+
+    A head that is too long or too slow ends the connection; its pieces would be joined in quadratic time.
+    """
+
+    head_limits = AsgiLimits()
+    _head_bytes = 0
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A connection that says nothing is a slow head too."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def on_message_begin(self) -> None:
+        """The next request of the connection."""
+        super().on_message_begin()
+        self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        """The head is over; bodies have limits of their own."""
+        self._stop_timer()
+        self._head_bytes = 0
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is expected any more."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes in while a head is expected."""
+        if self._head_timer is not None:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_timer is not None and self._head_bytes > self.head_limits.head_bytes_max:
+            self.transport.abort()
+
+    def _expect_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.head_limits.head_timeout_s, self.transport.close)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 class _Server(uvicorn.Server):
@@ -64,7 +116,7 @@ class AsgiServer:
         self.port = int(listener.getsockname()[1])
         config = uvicorn.Config(
             cast(Callable[..., Any], answered_when_stopped(self._app)),  # uvicorn spells the same protocol otherwise
-            http="httptools",
+            http=type("Protocol", (_Protocol,), {"head_limits": self._limits}),
             ws="none",
             lifespan="off",
             interface="asgi3",

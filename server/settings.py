@@ -228,7 +228,7 @@ SETTINGS: tuple[Setting, ...] = (
         "DRIFTLOCK_SEED",
         "seed",
         "0",
-        "Seed of the permutation tests, 0..2^63-1. The same records and seed give the same findings.",
+        "What the seeds of streams are derived from, 0..2^63-1. The same records and seed give the same findings.",
         parse_int(0, 2**63 - 1),
     ),
     Setting(

@@ -32,8 +32,8 @@ class AnomalyQuery(PageQuery):
     incident: UUID | None = Field(default=None, description="Id of an incident.")
     min_ncd: FiniteFloat | None = Field(default=None, ge=0, le=1, description="Only distances of at least this.")
     max_p_value: FiniteFloat | None = Field(default=None, ge=0, le=1, description="Only p-values of at most this.")
-    since: Time | None = Field(default=None, description="Only those stored at this time or later, to the microsecond.")
-    until: Time | None = Field(default=None, description="Only those stored before this time.")
+    since: Time | None = Field(default=None, description="Only those whose window ends at this time or later (event time).")
+    until: Time | None = Field(default=None, description="Only those whose window begins before this time (event time).")
 
 
 async def list_anomalies(call: Call) -> Reply:
@@ -65,17 +65,17 @@ async def get_anomaly(call: Call) -> Reply:
     return Reply(views.anomaly(row))
 
 
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime_of_ns(parse_rfc3339(text))
+def _moment(text: str | None) -> int | None:
+    return None if text is None else parse_rfc3339(text)
 
 
 def _position(row: AnomalyRow) -> Position:
-    return ns_of_datetime(row.detected_at), str(row.anomaly_id)
+    return ns_of_datetime(row.detected_at), row.finding.end_ns, str(row.anomaly_id)
 
 
-def _key(position: Position) -> tuple[datetime, UUID]:
-    detected_ns, anomaly_id = position
-    return datetime_of_ns(int(detected_ns)), UUID(str(anomaly_id))
+def _key(position: Position) -> tuple[datetime, int, UUID]:
+    detected_ns, end_ns, anomaly_id = position
+    return datetime_of_ns(int(detected_ns)), int(end_ns), UUID(str(anomaly_id))
 
 
 ENDPOINTS = (

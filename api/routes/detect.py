@@ -36,7 +36,7 @@ async def detect(call: Call) -> Reply:
     started = clock()
     request = call.body(models.DetectRequest)
     key = StreamKey(Signal.LOGS, _stream_name(request, call.principal, deps.limits.stream_id_bytes_max))
-    request_hash = _request_hash(call.request, tenant_id, deps.limits.idempotency_key_chars_max)
+    key_given = _idempotency_key(call.request, deps.limits.idempotency_key_chars_max)
     count = len(request.events)
     if count > deps.limits.events_max:
         raise PayloadTooLarge(
@@ -48,8 +48,9 @@ async def detect(call: Call) -> Reply:
         lambda: decode(request.events, historical=request.historical, limits=deps.record_limits),
     )
     before = await deps.streams.get(tenant_id, slug(key))
+    part = StreamBatch(key, decoded.batch)
     receipt = await deps.intake.submit(
-        Submission(tenant_id, Signal.LOGS, deps.now_ns(), (StreamBatch(key, decoded.batch),), request_hash)
+        Submission(tenant_id, Signal.LOGS, deps.now_ns(), (part,), _request_hash(tenant_id, key_given, part))
     )
     scored = await _scored_in_time(deps, receipt.seq)
     stream = await _stream_of(deps, tenant_id, receipt)
@@ -72,16 +73,29 @@ def _stream_name(request: models.DetectRequest, principal: Principal, bytes_max:
     return name
 
 
-def _request_hash(request: Request, tenant_id: UUID, chars_max: int) -> bytes | None:
-    """What identifies a retry: BLAKE2b-128 of tenant, route and Idempotency-Key; None without that header."""
+def _idempotency_key(request: Request, chars_max: int) -> str | None:
+    """The Idempotency-Key; None without that header."""
     values = request.headers.getlist(IDEMPOTENCY_KEY_HEADER)
     if not values:
         return None
     if len(values) > 1 or not values[0] or len(values[0]) > chars_max or not values[0].isascii() or not values[0].isprintable():
         detail = f"must be given once, with 1 to {chars_max} printable ASCII characters (idempotency_key_chars_max)"
         raise BadMembers([ProblemMember(detail=detail, parameter=IDEMPOTENCY_KEY_HEADER)])
-    material = b"\0".join((tenant_id.bytes, PATH.encode(), values[0].encode()))
-    return hashlib.blake2b(material, digest_size=16).digest()
+    return values[0]
+
+
+def _request_hash(tenant_id: UUID, key: str | None, part: StreamBatch) -> bytes | None:
+    """What identifies a retry: BLAKE2b-128 of tenant, route, Idempotency-Key and records; None without a key.
+
+    The records belong to it: a key that is used again with other events must never make them vanish.
+    """
+    if key is None:
+        return None
+    batch = part.batch
+    material = (tenant_id.bytes, PATH.encode(), key.encode(), part.key.text.encode(), batch.lengths.tobytes())
+    digest = hashlib.blake2b(b"\0".join(material), digest_size=16)
+    digest.update(batch.times_ns.tobytes() + batch.text)
+    return digest.digest()
 
 
 async def _scored_in_time(deps: ApiDeps, seq: int) -> bool:

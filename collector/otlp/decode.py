@@ -164,7 +164,12 @@ class _Decoding:
         """Columns for the records of a resource and the name of the instance; None when all of them were rejected."""
         try:
             message = parse(Resource, resource, self._limits, self._cuts)
-            route = self._router.route(signal, plain_attributes(message.attributes, self._limits.text.depth_max))
+            route = self._router.route(
+                signal,
+                plain_attributes(
+                    message.attributes, self._limits.resource_attributes_max, self._limits.text.depth_max, self._cuts
+                ),
+            )
         except (TooDeep, TooManyElements) as error:
             self._reject(error, records)
             return None

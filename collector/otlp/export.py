@@ -107,14 +107,16 @@ class Exporter:
         try:
             return await self._authenticator.tenant(credentials)
         except Exception as error:
-            raise self.refusal(signal, error) from error
+            answer = self.refusal(signal, error)
+            raise answer.with_traceback(None) from None
 
     def admit(self, signal: Signal, request_bytes: int) -> Slot:
         """A slot for the request, which `export` closes; raises `Unavailable` with a retry hint."""
         try:
             return self._admission.admit(request_bytes)
         except DriftlockError as error:
-            raise self.refusal(signal, error) from error
+            answer = self.refusal(signal, error)
+            raise answer.with_traceback(None) from None
 
     def refusal(self, signal: Signal, error: Exception) -> DriftlockError:
         """Count a request that is answered with an error, and make the error safe to send."""
@@ -151,7 +153,9 @@ class Exporter:
             try:
                 return await self._accept(signal, tenant_id, body, slot, unpack)
             except Exception as error:
-                raise self.refusal(signal, error) from error
+                answer = self.refusal(signal, error)
+                # From itself it would be a cycle that keeps the body alive until the next full collection.
+                raise answer.with_traceback(None) from None
 
     async def _accept(self, signal: Signal, tenant_id: UUID, body: bytes, slot: Slot, unpack: Unpack | None) -> bytes:
         received_ns = self._now_ns()

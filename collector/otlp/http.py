@@ -46,7 +46,9 @@ class HttpLimits:
 def create_app(exporter: Exporter, limits: HttpLimits) -> Starlette:
     """The application. Draining is the exporter's admission: a draining process answers 503 with Retry-After."""
     routes = [Route(f"/v1/{signal}", _endpoint(exporter, limits, signal), methods=["POST"]) for signal in Signal]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _unrouted})
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _unrouted})
+    app.router.redirect_slashes = False  # a redirect would lead to whatever Host the sender named
+    return app
 
 
 def _endpoint(exporter: Exporter, limits: HttpLimits, signal: Signal) -> _Endpoint:

@@ -14,6 +14,7 @@ class OtlpLimits:
 
     `request_bytes_max`: after decompression. `records_max`: log records, spans or data points. `containers_max`:
     resources, scopes and metrics. `streams_max`, `instances_max`: distinct ones in a request, and in a stream of it.
+    `resource_attributes_max`: of a resource, those that are looked at for its stream.
     `record_bytes_trusted_max`: a record up to this size is parsed at once; in a longer one the wire is first checked
     for `record_elements_max` (fields and array elements, which cost far more memory than their bytes).
     `buckets_max`: of a histogram point, and quantiles of a summary point. `message_bytes_max`: an error message.
@@ -26,8 +27,9 @@ class OtlpLimits:
     containers_max: int = 100_000
     streams_max: int = 4096
     instances_max: int = 1024
+    resource_attributes_max: int = 1024
     record_bytes_trusted_max: int = 64 * 1024
-    record_elements_max: int = 100_000
+    record_elements_max: int = 25_000
     buckets_max: int = 10_000
     message_bytes_max: int = 1024
     inline_bytes_max: int = 64 * 1024
@@ -41,6 +43,7 @@ class OtlpLimits:
             "containers_max",
             "streams_max",
             "instances_max",
+            "resource_attributes_max",
             "record_bytes_trusted_max",
             "record_elements_max",
             "buckets_max",

@@ -17,7 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from collector.otlp.limits import OtlpLimits
 from collector.otlp.values import plain, plain_attributes
-from driftlock.engine.canonical import Cuts, cut_utf8, log_text, scalar_text, series_name, severity_name, span_text
+from driftlock.engine.canonical import Cuts, Value, cut_utf8, log_text, scalar_text, series_name, severity_name, span_text
 from driftlock.errors import InvalidArgument
 
 _KINDS = ("", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
@@ -62,7 +62,7 @@ def log_record(record: LogRecord, limits: OtlpLimits, cuts: Cuts) -> tuple[str, 
         record.body.string_value or plain(record.body, depth_max),
         severity=record.severity_text or severity_name(record.severity_number),
         event_name=record.event_name,
-        attributes=plain_attributes(record.attributes, depth_max),
+        attributes=_attributes(record, limits, cuts),
         limits=limits.text,
         cuts=cuts,
     )
@@ -75,18 +75,21 @@ def log_record(record: LogRecord, limits: OtlpLimits, cuts: Cuts) -> tuple[str, 
     )
 
 
+def _attributes(owner: Any, limits: OtlpLimits, cuts: Cuts) -> dict[str, Value]:
+    return plain_attributes(owner.attributes, limits.text.attributes_max, limits.text.depth_max, cuts)
+
+
 def span(record: Span, limits: OtlpLimits, cuts: Cuts) -> tuple[str, int, bytes, bytes]:
     """Text, start time in ns, trace id and span id; raises `BadRecord` for ids that are neither empty nor of their length."""
     trace_id, span_id = record.trace_id, record.span_id
     if len(trace_id) not in {0, 16} or len(span_id) not in {0, 8}:
         raise BadRecord(Reason.BAD_ID, "a trace id is 16 bytes and a span id 8")
-    depth_max = limits.text.depth_max
     text = span_text(
         _named(_KINDS, record.kind),
         record.name,
         _status_text(record, limits, cuts),
-        plain_attributes(record.attributes, depth_max),
-        ((event.name, plain_attributes(event.attributes, depth_max)) for event in record.events),
+        _attributes(record, limits, cuts),
+        ((event.name, _attributes(event, limits, cuts)) for event in record.events),
         limits=limits.text,
         cuts=cuts,
     )
@@ -109,7 +112,7 @@ def data_point(point: Message, metric: str, limits: OtlpLimits, cuts: Cuts) -> P
 
 
 def _series(point: Any, metric: str, limits: OtlpLimits, cuts: Cuts) -> str:
-    return series_name(metric, plain_attributes(point.attributes, limits.text.depth_max), limits=limits.text, cuts=cuts)
+    return series_name(metric, _attributes(point, limits, cuts), limits=limits.text, cuts=cuts)
 
 
 def _number(point: NumberDataPoint, metric: str, limits: OtlpLimits, cuts: Cuts) -> Point:

@@ -1,6 +1,6 @@
 """OTLP values to plain Python values, which is all that routing and canonical text know."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TypeVar, cast
 
 from google.protobuf.descriptor import Descriptor
@@ -50,7 +50,13 @@ def plain(value: AnyValue, depth_max: int, depth: int = 1) -> Value:
     return result
 
 
-def plain_attributes(pairs: Iterable[KeyValue], depth_max: int) -> dict[str, Value]:
-    """Attributes by key; of a key that is there twice, which the protocol forbids, the last value stays."""
+def plain_attributes(pairs: Sequence[KeyValue], attributes_max: int, depth_max: int, cuts: Cuts) -> dict[str, Value]:
+    """Attributes by key; of a key that is there twice, which the protocol forbids, the last value stays.
+
+    Those over `attributes_max` are counted and never looked at: each would cost more time than it took to send.
+    """
+    if len(pairs) > attributes_max:
+        cuts.attributes_dropped += len(pairs) - attributes_max
+        pairs = pairs[:attributes_max]
     # A non-empty string_value can only be the one that is set: most attributes are strings and need no second look.
     return {pair.key: value.string_value or plain(value, depth_max) for pair in pairs for value in (pair.value,)}

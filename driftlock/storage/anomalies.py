@@ -15,16 +15,17 @@ SELECT = """
 select a.id, a.stream_id, s.slug, a.incident_id, a.detected_at, a.body
   from driftlock.anomalies a join driftlock.streams s on s.id = a.stream_id
 """
+NS_MAX = 2**63 - 1
 # Every filter is a parameter: the statement is one and the same whatever is asked for.
 LIST = f"""{SELECT}
  where ($2::uuid is null or a.stream_id = $2)
    and ($3::uuid is null or a.incident_id = $3)
    and ($4::float8 is null or a.ncd >= $4)
    and ($5::float8 is null or a.p_value <= $5)
-   and ($6::timestamptz is null or a.detected_at >= $6)
-   and ($7::timestamptz is null or a.detected_at < $7)
-   and ($8::timestamptz is null or (a.detected_at, a.id) < ($8, $9::uuid))
- order by a.detected_at desc, a.id desc limit $1
+   and ($6::bigint is null or a.end_ns >= $6)
+   and ($7::bigint is null or a.start_ns < $7)
+   and ($8::timestamptz is null or (a.detected_at, a.end_ns, a.id) < ($8, $9::bigint, $10::uuid))
+ order by a.detected_at desc, a.end_ns desc, a.id desc limit $1
 """
 
 
@@ -41,7 +42,7 @@ class AnomalyRow:
 
 
 class AnomalyFilter(Protocol):
-    """Which anomalies to list; None = all. `since` and `until` bound `detected_at`, the former inclusive."""
+    """Which anomalies to list; None = all. `since` and `until` are event times in ns, the former inclusive."""
 
     @property
     def stream_id(self) -> UUID | None:
@@ -64,13 +65,13 @@ class AnomalyFilter(Protocol):
         ...
 
     @property
-    def since(self) -> datetime | None:
-        """Detected then or later."""
+    def since(self) -> int | None:
+        """Whose window ends then or later."""
         ...
 
     @property
-    def until(self) -> datetime | None:
-        """Detected before."""
+    def until(self) -> int | None:
+        """Whose window begins before."""
         ...
 
 
@@ -82,19 +83,22 @@ class Everything:
     incident_id: UUID | None = None
     ncd_min: float | None = None
     p_value_max: float | None = None
-    since: datetime | None = None
-    until: datetime | None = None
+    since: int | None = None
+    until: int | None = None
 
 
 class Anomalies:
-    """Anomalies of one tenant at a time, by (detected_at, id). Raises `Unavailable` when the database is away."""
+    """Anomalies of one tenant at a time, by (detected_at, end of the window, id).
+
+    Raises `Unavailable` when the database is away.
+    """
 
     def __init__(self, database: Database) -> None:
         """`database` must be entered before use."""
         self._database = database
 
     async def list(
-        self, tenant_id: UUID, filters: AnomalyFilter, *, limit: int, after: tuple[datetime, UUID] | None = None
+        self, tenant_id: UUID, filters: AnomalyFilter, *, limit: int, after: tuple[datetime, int, UUID] | None = None
     ) -> list[AnomalyRow]:
         """One page, descending; `after` is the position of the last anomaly of the page before."""
         async with self._database.tenant(tenant_id) as connection:
@@ -105,9 +109,9 @@ class Anomalies:
                 filters.incident_id,
                 filters.ncd_min,
                 filters.p_value_max,
-                filters.since,
-                filters.until,
-                *(after or (None, None)),
+                _bigint(filters.since),
+                _bigint(filters.until),
+                *(after or (None, None, None)),
             )
         return [_anomaly(row) for row in rows]
 
@@ -116,6 +120,10 @@ class Anomalies:
         async with self._database.tenant(tenant_id) as connection:
             row = await connection.fetchrow(f"{SELECT} where a.id = $1", anomaly_id)
         return None if row is None else _anomaly(row)
+
+
+def _bigint(time_ns: int | None) -> int | None:
+    return None if time_ns is None else max(0, min(time_ns, NS_MAX))
 
 
 def _anomaly(row: asyncpg.Record) -> AnomalyRow:

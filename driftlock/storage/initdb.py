@@ -60,7 +60,8 @@ async def create_cluster(
         await process.wait()
         raise
     if process.returncode != 0:
-        lines = [line for line in output.decode("utf-8", "replace").splitlines() if "error" in line or "FATAL" in line]
+        said = [line for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
+        lines = [line for line in said if "error" in line or "FATAL" in line] or said
         raise StartupRefused(
             f"initdb failed in {fresh}: {' | '.join(lines[-2:]) or f'exit status {process.returncode}'}; {hint}"
         )

@@ -144,6 +144,10 @@ async def _ensure_roles(connection: "asyncpg.Connection[asyncpg.Record]", app_ro
         raise StartupRefused(
             f'the role "{app_role}" of DATABASE_URL does not exist: CREATE ROLE "{app_role}" LOGIN NOINHERIT PASSWORD \'...\''
         )
+    if connection.get_server_version().major < 16 and await connection.fetchval(
+        "select rolinherit from pg_roles where rolname = $1", app_role
+    ):
+        raise StartupRefused(f'the role "{app_role}" must not inherit: ALTER ROLE "{app_role}" NOINHERIT')
     for role in (API_ROLE, NODE_ROLE):
         if not await connection.fetchval("select exists (select from pg_roles where rolname = $1)", role):
             try:

@@ -33,7 +33,7 @@ CONSOLE_WIDTH = 120
 )
 @click.option("--show", default=20, show_default=True, type=click.IntRange(1, 1000), help="Most incidents in the table.")
 @click.option("--json", "as_json", is_flag=True, help="Print all findings as JSON lines instead of a table.")
-@click.option("--retry-for", default=300.0, show_default=True, help="Seconds to wait for a server that is away.")
+@click.option("--retry-for", default=300.0, show_default=True, help="Seconds to wait for a server that goes away.")
 @click.option("--otlp-endpoint", help="OTLP/gRPC address, host:port. Default: DRIFTLOCK_OTLP_ENDPOINT, else the local server.")
 @server_options
 def replay(

@@ -7,7 +7,7 @@ from typing import Never
 import click
 import uvloop
 
-from driftlock.errors import DriftlockError
+from driftlock.errors import Conflict, DriftlockError
 from server.cli.options import load_settings
 from server.compose import serve as serve_until_stopped
 from server.logs import configure_logs
@@ -31,7 +31,8 @@ def serve() -> None:
     except OSError as error:
         _refuse(error.strerror or str(error))
     except Stopped as error:
-        log.error("stopped by itself", exc_info=error)
+        taken_over = isinstance(error.__cause__, Conflict)  # expected, and said in one line
+        log.error("stopped by itself", exc_info=None if taken_over else error)
         _refuse(str(error))
     except KeyboardInterrupt:
         sys.exit(130)

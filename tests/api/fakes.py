@@ -141,13 +141,15 @@ class FakeAnomalies:
         self.filters: list[AnomalyFilter] = []
 
     async def list(
-        self, tenant_id: UUID, filters: AnomalyFilter, *, limit: int, after: tuple[datetime, UUID] | None
+        self, tenant_id: UUID, filters: AnomalyFilter, *, limit: int, after: tuple[datetime, int, UUID] | None
     ) -> list[AnomalyRow]:
         self.filters.append(filters)
-        rows = sorted(self.house.anomaly_rows[tenant_id], key=lambda row: (row.detected_at, row.anomaly_id), reverse=True)
-        return [row for row in rows if _passes(row, filters) and (after is None or (row.detected_at, row.anomaly_id) < after)][
-            :limit
-        ]
+
+        def key(row: AnomalyRow) -> tuple[datetime, int, UUID]:
+            return row.detected_at, row.finding.end_ns, row.anomaly_id
+
+        rows = sorted(self.house.anomaly_rows[tenant_id], key=key, reverse=True)
+        return [row for row in rows if _passes(row, filters) and (after is None or key(row) < after)][:limit]
 
     async def get(self, tenant_id: UUID, anomaly_id: UUID) -> AnomalyRow | None:
         return next((row for row in self.house.anomaly_rows[tenant_id] if row.anomaly_id == anomaly_id), None)
@@ -174,8 +176,8 @@ def _passes(row: AnomalyRow, filters: AnomalyFilter) -> bool:
         and filters.incident_id in (None, row.incident_id)
         and (filters.ncd_min is None or row.finding.ncd >= filters.ncd_min)
         and (filters.p_value_max is None or row.finding.p_value <= filters.p_value_max)
-        and (filters.since is None or row.detected_at >= filters.since)
-        and (filters.until is None or row.detected_at < filters.until)
+        and (filters.since is None or row.finding.end_ns >= filters.since)
+        and (filters.until is None or row.finding.start_ns < filters.until)
     )
 
 

@@ -109,6 +109,8 @@ async def test_what_is_not_scored_in_time_is_accepted_and_told_where_to_look(ser
 async def test_a_repeated_idempotency_key_is_a_duplicate(service: Service) -> None:
     first = await post(service.client, {"events": ["a"]}, Idempotency_Key="k-1")
     again = await post(service.client, {"events": ["a"]}, Idempotency_Key="k-1")
+    other_events = await post(service.client, {"events": ["b"]}, Idempotency_Key="k-1")
+    assert (other_events.json()["duplicate"], other_events.json()["processed"]) == (False, 1)
     other_key = await post(service.client, {"events": ["a"]}, Idempotency_Key="k-2")
     other_tenant = await post(service.client, {"events": ["a"]}, Idempotency_Key="k-1", X_Api_Key=key("other"))
     assert [(r.json()["duplicate"], r.json()["processed"]) for r in (first, again, other_key, other_tenant)] == [

@@ -63,6 +63,48 @@ async def test_a_request_that_never_ends_is_answered_retryably() -> None:
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
+async def test_an_endless_head_ends_the_connection() -> None:
+    async with AsgiServer(app(), address=LOCAL, what="REST", limits=AsgiLimits(head_bytes_max=10_000)) as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
+
+        async def flood() -> None:
+            for _ in range(500):
+                writer.write(b"y" * 10_000)
+                await writer.drain()
+                await asyncio.sleep(0.001)
+
+        with pytest.raises(ConnectionError):
+            await flood()
+        writer.close()
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(f"http://127.0.0.1:{server.port}/")).status_code == 200
+
+
+@pytest.mark.parametrize("begin", [b"", b"GET / HTTP/1.1\r\nHost: lo"])
+async def test_a_head_that_does_not_come_ends_the_connection(begin: bytes) -> None:
+    async with AsgiServer(app(), address=LOCAL, what="REST", limits=AsgiLimits(head_timeout_s=0.2)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(begin)
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_kept_connection_may_rest_and_bodies_may_be_large() -> None:
+    async def size(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(str(len(await request.body())))
+
+    served = Starlette(routes=[Route("/", size, methods=["POST"])])
+    limits = AsgiLimits(head_bytes_max=10_000, head_timeout_s=0.2)
+    async with AsgiServer(served, address=LOCAL, what="REST", limits=limits) as server, httpx.AsyncClient() as client:
+        for _ in range(2):
+            response = await client.post(f"http://127.0.0.1:{server.port}/", content=b"x" * 1_000_000)
+            assert response.text == "1000000"
+            await asyncio.sleep(0.5)
+
+
 async def test_connections_are_bounded() -> None:
     release = asyncio.Event()
     limits = AsgiLimits(connections_max=2)

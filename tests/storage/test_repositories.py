@@ -74,7 +74,8 @@ async def findings(database: Database, shard: Shard, journal: Journal, tenant: U
     )
     for n in range(6):
         detected_at = NOW + timedelta(minutes=min(n, 4))
-        await owner.execute("update driftlock.anomalies set detected_at = $1 where id = $2", detected_at, UUID(int=n))
+        change = "update driftlock.anomalies set detected_at = $1, start_ns = $2, end_ns = $2 where id = $3"
+        await owner.execute(change, detected_at, n, UUID(int=n))
     return streams
 
 
@@ -88,9 +89,9 @@ async def test_anomalies_are_filtered(database: Database, tenant: UUID, findings
     assert await listed(database, tenant, Everything(incident_id=UUID(int=50))) == [5, 4, 3]
     assert await listed(database, tenant, Everything(ncd_min=0.6)) == [5, 4, 3]
     assert await listed(database, tenant, Everything(p_value_max=0.046)) == [5, 4, 3, 2, 1]
-    assert await listed(database, tenant, Everything(since=NOW + timedelta(minutes=3))) == [5, 4, 3]
-    assert await listed(database, tenant, Everything(until=NOW + timedelta(minutes=3))) == [2, 1, 0]
-    both = Everything(stream_id=findings[1], ncd_min=0.5, until=NOW + timedelta(minutes=4))
+    assert await listed(database, tenant, Everything(since=3)) == [5, 4, 3]
+    assert await listed(database, tenant, Everything(until=3)) == [2, 1, 0]
+    both = Everything(stream_id=findings[1], ncd_min=0.5, until=4)
     assert await listed(database, tenant, both) == [3]
 
 
@@ -100,7 +101,7 @@ async def test_pages_of_anomalies_are_stable_when_times_are_equal(
     seen, after = [], None
     while page := await Anomalies(database).list(tenant, Everything(), limit=1, after=after):
         seen.append(page[0].anomaly_id.int)
-        after = (page[0].detected_at, page[0].anomaly_id)
+        after = (page[0].detected_at, page[0].finding.end_ns, page[0].anomaly_id)
     assert seen == [5, 4, 3, 2, 1, 0]
 
 

@@ -44,8 +44,8 @@ create table driftlock.anomalies (
   body bytea not null,
   primary key (stream_id, window_no)
 );
-create index anomalies_by_time on driftlock.anomalies (tenant_id, detected_at desc, id desc);
-create index anomalies_by_stream on driftlock.anomalies (stream_id, detected_at desc, id desc);
+create index anomalies_by_time on driftlock.anomalies (tenant_id, detected_at desc, end_ns desc, id desc);
+create index anomalies_by_stream on driftlock.anomalies (stream_id, detected_at desc, end_ns desc, id desc);
 create index anomalies_by_incident on driftlock.anomalies (incident_id) where incident_id is not null;
 alter table driftlock.anomalies enable row level security;
 alter table driftlock.anomalies force row level security;
