@@ -74,8 +74,7 @@ async def findings(database: Database, shard: Shard, journal: Journal, tenant: U
     )
     for n in range(6):
         detected_at = NOW + timedelta(minutes=min(n, 4))
-        change = "update driftlock.anomalies set detected_at = $1, start_ns = $2, end_ns = $2 where id = $3"
-        await owner.execute(change, detected_at, n, UUID(int=n))
+        await owner.execute("update driftlock.anomalies set detected_at = $1 where id = $2", detected_at, UUID(int=n))
     return streams
 
 
@@ -89,9 +88,9 @@ async def test_anomalies_are_filtered(database: Database, tenant: UUID, findings
     assert await listed(database, tenant, Everything(incident_id=UUID(int=50))) == [5, 4, 3]
     assert await listed(database, tenant, Everything(ncd_min=0.6)) == [5, 4, 3]
     assert await listed(database, tenant, Everything(p_value_max=0.046)) == [5, 4, 3, 2, 1]
-    assert await listed(database, tenant, Everything(since=3)) == [5, 4, 3]
-    assert await listed(database, tenant, Everything(until=3)) == [2, 1, 0]
-    both = Everything(stream_id=findings[1], ncd_min=0.5, until=4)
+    assert await listed(database, tenant, Everything(since=finding(3).end_ns)) == [5, 4, 3]
+    assert await listed(database, tenant, Everything(until=finding(3).start_ns)) == [2, 1, 0]
+    both = Everything(stream_id=findings[1], ncd_min=0.5, until=finding(4).start_ns)
     assert await listed(database, tenant, both) == [3]
 
 
