@@ -19,17 +19,17 @@ class Libzstd:
     def __init__(self) -> None:
         name = ctypes.util.find_library("zstd")
         assert name is not None, "libzstd is not installed: apt install libzstd1"
-        self.library = ctypes.CDLL(name)
+        self.shared_object = ctypes.CDLL(name)
         for function in ("createCCtx", "createCCtxParams", "createCDict_advanced2"):
-            getattr(self.library, f"ZSTD_{function}").restype = ctypes.c_void_p
+            getattr(self.shared_object, f"ZSTD_{function}").restype = ctypes.c_void_p
         for function in ("compressBound", "compress2", "CCtx_setParameter", "CCtx_refCDict", "CCtxParams_init"):
-            getattr(self.library, f"ZSTD_{function}").restype = ctypes.c_size_t
-        self.library.ZSTD_versionString.restype = ctypes.c_char_p
-        self.version = self.library.ZSTD_versionString().decode()
+            getattr(self.shared_object, f"ZSTD_{function}").restype = ctypes.c_size_t
+        self.shared_object.ZSTD_versionString.restype = ctypes.c_char_p
+        self.version = self.shared_object.ZSTD_versionString().decode()
 
     def compress(self, data: bytes, level: int, dictionary: bytes | None = None) -> bytes:
         """A frame without magic number, checksum, content size and dictionary id."""
-        zstd = self.library
+        zstd = self.shared_object
         context = ctypes.c_void_p(zstd.ZSTD_createCCtx())
         prepared = None
         for parameter, value in ((_LEVEL, level), (_FORMAT, 1), (_CONTENT_SIZE, 0), (_CHECKSUM, 0), (_DICTIONARY_ID, 0)):
@@ -53,4 +53,4 @@ class Libzstd:
         return target.raw[:size]
 
     def check(self, code: int) -> None:
-        assert not self.library.ZSTD_isError(ctypes.c_size_t(code))
+        assert not self.shared_object.ZSTD_isError(ctypes.c_size_t(code))
