@@ -103,16 +103,19 @@ async def test_root_may_use_a_folder_that_only_root_can_enter(tmp_path: Path) ->
     assert stat.S_IMODE(private.stat().st_mode) == 0o700
 
 
+def open_to_others(folder: str) -> bool:
+    """A virtual environment under a private folder is closed to other users: then a refusal is all there is to see."""
+    return all(above.stat().st_mode & stat.S_IXOTH for above in Path(folder).resolve().parents)
+
+
 @pytest.mark.skipif(not ROOT, reason="only root can become another user")
 async def test_without_namespaces_a_system_user_runs_it(tmp_path: Path) -> None:
     account = pwd.getpwnam("nobody")
     identity = Identity(f"user:{account.pw_uid}:{account.pw_gid}", (account.pw_uid, account.pw_gid))
     readable = Path("/var/tmp") / f"driftlock-test-{os.getpid()}"  # noqa: S108  # pytest's own folders are closed to others
     readable.mkdir(mode=0o700)
-    # A virtual environment under a private folder is closed to other users: then the refusal is all there is to see.
-    programs_open = all(folder.stat().st_mode & stat.S_IXOTH for folder in Path(sys.prefix).resolve().parents)
     try:
-        if programs_open:
+        if open_to_others(sys.prefix):
             async with embedded(readable, identity=identity) as postgres:
                 assert await query(postgres.app_dsn, "select 1") == 1
                 assert owner_of(postgres.pid) == account.pw_uid
