@@ -1,18 +1,17 @@
 """What the API needs from the other rooms: small protocols, so that every endpoint can be run against shipped fakes.
 
-The rows are those of `driftlock.storage`, which implements the repositories.
+The rows and filters are those of `driftlock.storage`, which implements the repositories.
 Lists are keyset pages: `after` is the position of the last item of the page before (None = from the start), and an item's
 position is what the list sorts by. Repositories see one tenant at a time; another tenant's id is simply not found.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
 from driftlock.accounts.keys import Principal
-from driftlock.storage.anomalies import AnomalyRow
+from driftlock.storage.anomalies import AnomalyFilter, AnomalyRow
 from driftlock.storage.incidents import IncidentRow
 from driftlock.storage.streams import StreamRow
 
@@ -34,18 +33,6 @@ class Authenticator(Protocol):
     async def principal(self, presented: Sequence[str], *, peer: str, host: str, origin: str, now: datetime) -> Principal:
         """The principal of the credentials that were presented; raise `Unauthenticated` with one text for every reason."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class AnomalyFilter:
-    """Which anomalies to list; None = all. `since` and `until` are event times in ns, the former inclusive."""
-
-    stream_id: UUID | None = None
-    incident_id: UUID | None = None
-    ncd_min: float | None = None
-    p_value_max: float | None = None
-    since: int | None = None
-    until: int | None = None
 
 
 class StreamRepository(Protocol):

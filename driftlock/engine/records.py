@@ -6,16 +6,19 @@ The bytes are read back by later versions: fields are only ever added, and a bod
 
 import sys
 from array import array
+from typing import TypeVar
 
 import zstandard
 
 from driftlock.engine.event import RecordBatch
 from driftlock.errors import Internal
-from driftlock.v1 import records_pb2
+from driftlock.v1 import records_pb2, state_pb2
 
 SCHEMA = 1
 BODY_LEVEL = 1
 BODY_BYTES_MAX = 256 * 1024 * 1024
+
+Message = TypeVar("Message", records_pb2.RecordBatch, records_pb2.Control, state_pb2.StreamState, state_pb2.TenantState)
 
 
 class Damaged(Internal):
@@ -47,8 +50,7 @@ def encode(batch: RecordBatch) -> bytes:
 
 def decode(body: bytes) -> RecordBatch:
     """The batch of one journal body; raises `Damaged`, or `Internal` when the body is of a newer schema."""
-    message = records_pb2.RecordBatch()
-    _parse(message, body)
+    message = parse_stored(records_pb2.RecordBatch(), body, "journal body", BODY_BYTES_MAX)
     lengths = array("I", message.length)
     if sum(lengths) != len(message.text) or len(message.time_unix_nano) != len(lengths):
         raise Damaged("journal body is damaged: its columns disagree; restore the database from a backup")
@@ -75,21 +77,22 @@ def encode_clock(now_ns: int) -> bytes:
 
 def decode_clock(body: bytes) -> int:
     """The wall clock of a clock record, in ns since 1970."""
-    message = records_pb2.Control()
-    _parse(message, body)
+    message = parse_stored(records_pb2.Control(), body, "journal body", BODY_BYTES_MAX)
     if message.WhichOneof("fact") != "clock":
         raise Damaged("journal body is not a clock record; restore the database from a backup")
     return message.clock.now_unix_nano
 
 
-def _parse(message: records_pb2.RecordBatch | records_pb2.Control, body: bytes) -> None:
+def parse_stored(message: Message, stored: bytes, what: str, bytes_max: int) -> Message:
+    """Read a compressed message of ours; raises `Damaged` when it can not be read, `Internal` when its schema is newer."""
     try:
-        with zstandard.ZstdDecompressor().stream_reader(body) as reader:
-            raw = reader.read(BODY_BYTES_MAX + 1)
-        if not 0 < len(raw) <= BODY_BYTES_MAX:
+        with zstandard.ZstdDecompressor().stream_reader(stored) as reader:
+            raw = reader.read(bytes_max + 1)
+        if not 0 < len(raw) <= bytes_max:
             raise ValueError("empty or too large")
         message.ParseFromString(raw)
     except Exception as error:  # zstandard and protobuf raise unrelated types for damaged bytes
-        raise Damaged("journal body is damaged: it can not be parsed; restore the database from a backup") from error
+        raise Damaged(f"{what} is damaged: it can not be parsed") from error
     if message.schema != SCHEMA:
-        raise Internal(f"journal body has schema {message.schema}, this version reads {SCHEMA}: upgrade driftlock")
+        raise Internal(f"{what} has schema {message.schema}, this version reads {SCHEMA}: upgrade driftlock")
+    return message

@@ -16,12 +16,10 @@ from driftlock.engine.detector import Detector
 from driftlock.engine.event import StreamKey
 from driftlock.engine.limits import Limits
 from driftlock.engine.profile import PROFILES
-from driftlock.engine.records import Damaged
+from driftlock.engine.records import SCHEMA, Damaged, parse_stored
 from driftlock.engine.window import Event
-from driftlock.errors import Internal
 from driftlock.v1 import state_pb2
 
-SCHEMA = 1
 STATE_LEVEL = 3
 STATE_BYTES_MAX = 64 * 1024 * 1024
 
@@ -36,17 +34,7 @@ def pack(message: state_pb2.StreamState | state_pb2.TenantState) -> bytes:
 
 def unpack(message: Message, body: bytes) -> Message:
     """Read what `pack` wrote; raises `Damaged` for bytes that can not be read, `Internal` for a newer schema."""
-    try:
-        with zstandard.ZstdDecompressor().stream_reader(body) as reader:
-            raw = reader.read(STATE_BYTES_MAX + 1)
-        if not 0 < len(raw) <= STATE_BYTES_MAX:
-            raise ValueError("empty or too large")
-        message.ParseFromString(raw)
-    except Exception as error:  # zstandard and protobuf raise unrelated types for damaged bytes
-        raise Damaged("checkpoint is damaged: it can not be parsed") from error
-    if message.schema != SCHEMA:
-        raise Internal(f"checkpoint has schema {message.schema}, this version reads {SCHEMA}: upgrade driftlock")
-    return message
+    return parse_stored(message, body, "checkpoint", STATE_BYTES_MAX)
 
 
 def stream_state(detector: Detector, codec: Codec) -> bytes:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 from uuid import UUID
 
 import asyncpg
@@ -41,43 +40,9 @@ class AnomalyRow:
     finding: Finding
 
 
-class AnomalyFilter(Protocol):
-    """Which anomalies to list; None = all. `since` and `until` are event times in ns, the former inclusive."""
-
-    @property
-    def stream_id(self) -> UUID | None:
-        """Of this stream."""
-        ...
-
-    @property
-    def incident_id(self) -> UUID | None:
-        """Of this incident."""
-        ...
-
-    @property
-    def ncd_min(self) -> float | None:
-        """At least so far from normal."""
-        ...
-
-    @property
-    def p_value_max(self) -> float | None:
-        """At most so likely by chance."""
-        ...
-
-    @property
-    def since(self) -> int | None:
-        """Whose window ends then or later."""
-        ...
-
-    @property
-    def until(self) -> int | None:
-        """Whose window begins before."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class Everything:
-    """The filter that lets everything pass; replace what should not."""
+class AnomalyFilter:
+    """Which anomalies to list; None = all. `since` and `until` are event times in ns, the former inclusive."""
 
     stream_id: UUID | None = None
     incident_id: UUID | None = None

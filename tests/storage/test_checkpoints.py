@@ -12,7 +12,7 @@ import pytest_asyncio
 from driftlock.engine.ports import Checkpoint, FindingRow, IncidentRow, Step, StreamStatus
 from driftlock.engine.verdict import Incident, IncidentState
 from driftlock.errors import Conflict, Unavailable
-from driftlock.storage.anomalies import Anomalies, Everything
+from driftlock.storage.anomalies import Anomalies, AnomalyFilter
 from driftlock.storage.checkpoints import Checkpoints
 from driftlock.storage.incidents import Incidents
 from driftlock.storage.journal import Journal
@@ -50,7 +50,7 @@ def status(tenant: UUID, stream: UUID, events: int) -> StreamStatus:
 
 
 async def listed(database: Database, tenant: UUID) -> list[tuple[int, UUID | None]]:
-    rows = await Anomalies(database).list(tenant, Everything(), limit=200)
+    rows = await Anomalies(database).list(tenant, AnomalyFilter(), limit=200)
     return sorted((each.finding.window, each.incident_id) for each in rows)
 
 

@@ -11,7 +11,7 @@ from driftlock.engine.dispatch import Dispatcher, DispatchLimits
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.limits import Limits
 from driftlock.engine.ports import StreamBatch, Submission
-from driftlock.storage.anomalies import Anomalies, Everything
+from driftlock.storage.anomalies import Anomalies, AnomalyFilter
 from driftlock.storage.checkpoints import Checkpoints
 from driftlock.storage.incidents import Incidents
 from driftlock.storage.journal import Journal
@@ -76,7 +76,7 @@ async def scored(running: Dispatcher, seq: int) -> None:
 
 async def results(database: Database, tenant: UUID) -> tuple[object, ...]:
     """Everything that users see but for ids and times of detection."""
-    found = [row.finding.canonical() for row in await Anomalies(database).list(tenant, Everything(), limit=200)]
+    found = [row.finding.canonical() for row in await Anomalies(database).list(tenant, AnomalyFilter(), limit=200)]
     groups = [
         (row.slugs, row.incident.start_ns, row.incident.end_ns, row.incident.findings, row.incident.title)
         for row in await Incidents(database).list(tenant, limit=200)

@@ -11,7 +11,7 @@ from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.ports import FindingRow, IncidentRow, Step
 from driftlock.engine.verdict import Incident, IncidentState
 from driftlock.errors import Conflict, InvalidArgument, NotFound
-from driftlock.storage.anomalies import Anomalies, Everything
+from driftlock.storage.anomalies import Anomalies, AnomalyFilter
 from driftlock.storage.checkpoints import Checkpoints
 from driftlock.storage.incidents import Incidents
 from driftlock.storage.journal import Journal
@@ -78,19 +78,19 @@ async def findings(database: Database, shard: Shard, journal: Journal, tenant: U
     return streams
 
 
-async def listed(database: Database, tenant: UUID, filters: Everything) -> list[int]:
+async def listed(database: Database, tenant: UUID, filters: AnomalyFilter) -> list[int]:
     return [row.anomaly_id.int for row in await Anomalies(database).list(tenant, filters, limit=9)]
 
 
 async def test_anomalies_are_filtered(database: Database, tenant: UUID, findings: list[UUID]) -> None:
-    assert await listed(database, tenant, Everything()) == [5, 4, 3, 2, 1, 0]
-    assert await listed(database, tenant, Everything(stream_id=findings[0])) == [4, 2, 0]
-    assert await listed(database, tenant, Everything(incident_id=UUID(int=50))) == [5, 4, 3]
-    assert await listed(database, tenant, Everything(ncd_min=0.6)) == [5, 4, 3]
-    assert await listed(database, tenant, Everything(p_value_max=0.046)) == [5, 4, 3, 2, 1]
-    assert await listed(database, tenant, Everything(since=finding(3).end_ns)) == [5, 4, 3]
-    assert await listed(database, tenant, Everything(until=finding(3).start_ns)) == [2, 1, 0]
-    both = Everything(stream_id=findings[1], ncd_min=0.5, until=finding(4).start_ns)
+    assert await listed(database, tenant, AnomalyFilter()) == [5, 4, 3, 2, 1, 0]
+    assert await listed(database, tenant, AnomalyFilter(stream_id=findings[0])) == [4, 2, 0]
+    assert await listed(database, tenant, AnomalyFilter(incident_id=UUID(int=50))) == [5, 4, 3]
+    assert await listed(database, tenant, AnomalyFilter(ncd_min=0.6)) == [5, 4, 3]
+    assert await listed(database, tenant, AnomalyFilter(p_value_max=0.046)) == [5, 4, 3, 2, 1]
+    assert await listed(database, tenant, AnomalyFilter(since=finding(3).end_ns)) == [5, 4, 3]
+    assert await listed(database, tenant, AnomalyFilter(until=finding(3).start_ns)) == [2, 1, 0]
+    both = AnomalyFilter(stream_id=findings[1], ncd_min=0.5, until=finding(4).start_ns)
     assert await listed(database, tenant, both) == [3]
 
 
@@ -98,7 +98,7 @@ async def test_pages_of_anomalies_are_stable_when_times_are_equal(
     database: Database, tenant: UUID, findings: list[UUID]
 ) -> None:
     seen, after = [], None
-    while page := await Anomalies(database).list(tenant, Everything(), limit=1, after=after):
+    while page := await Anomalies(database).list(tenant, AnomalyFilter(), limit=1, after=after):
         seen.append(page[0].anomaly_id.int)
         after = (page[0].detected_at, page[0].finding.end_ns, page[0].anomaly_id)
     assert seen == [5, 4, 3, 2, 1, 0]
@@ -124,7 +124,7 @@ async def test_incidents_are_listed_newest_first_in_pages(
 async def test_no_list_is_longer_than_a_page(database: Database, tenant: UUID, limit: int) -> None:
     calls = (
         Streams(database).list(tenant, limit=limit),
-        Anomalies(database).list(tenant, Everything(), limit=limit),
+        Anomalies(database).list(tenant, AnomalyFilter(), limit=limit),
         Incidents(database).list(tenant, limit=limit),
         Keys(database).list(tenant, limit=limit),
         Tenants(database).list(limit=limit),

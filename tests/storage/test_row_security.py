@@ -10,7 +10,7 @@ from driftlock.accounts.keys import KeyKind, Scope, mint
 from driftlock.engine.ports import Checkpoint, FindingRow, IncidentRow, Step, StreamStatus
 from driftlock.engine.verdict import Incident, IncidentState
 from driftlock.errors import Internal, Unavailable
-from driftlock.storage.anomalies import Anomalies, Everything
+from driftlock.storage.anomalies import Anomalies, AnomalyFilter
 from driftlock.storage.checkpoints import Checkpoints
 from driftlock.storage.incidents import Incidents
 from driftlock.storage.journal import Journal
@@ -116,7 +116,7 @@ async def test_a_tenant_sees_its_own_rows_only(
 async def test_repositories_do_not_find_what_is_anothers(database: Database, two_tenants: tuple[UUID, UUID]) -> None:
     mine, _ = two_tenants
     assert len(await Streams(database).list(mine, limit=9)) == 1
-    assert len(await Anomalies(database).list(mine, Everything(), limit=9)) == 1
+    assert len(await Anomalies(database).list(mine, AnomalyFilter(), limit=9)) == 1
     assert len(await Incidents(database).list(mine, limit=9)) == 1
     assert len(await Keys(database).list(mine)) == 1
     assert await Anomalies(database).get(mine, UUID(int=91)) is None
