@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.harness import Server
+from tests.e2e.harness import Server, wait_for
 
 pytestmark = pytest.mark.e2e
 Make = Callable[..., Server]
@@ -41,7 +41,7 @@ def test_the_second_start_is_quick_and_keeps_the_key(make_server: Make) -> None:
     key_file = server.data_dir / "api-key"
     key = key_file.read_text()
     assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
-    assert key.strip() in server.output.read_text()
+    wait_for("the banner", lambda: key.strip() in server.output.read_text())
     server.signal(signal.SIGTERM)
     assert server.start() < 3
     assert key_file.read_text() == key
@@ -55,7 +55,7 @@ def test_the_banner_and_the_endpoints_file_name_the_addresses(server: Server) ->
         "otlp_grpc": f"127.0.0.1:{server.grpc_port}",
         "otlp_http": f"127.0.0.1:{server.otlp_http_port}",
     }
-    banner = server.output.read_text()
+    banner = wait_for("the banner", server.output.read_text)
     assert f"endpoint: 127.0.0.1:{server.grpc_port}" in banner
     assert f"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:{server.grpc_port}" in banner
 
