@@ -10,11 +10,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
-NATIVE := setup.py $(wildcard cbad_cy/*.pyx cbad_cy/*.pxd collector/otlp/*.pyx proto/driftlock/v1/*.proto)
+NATIVE := setup.py $(wildcard cbad_cy/*.pyx cbad_cy/*.px[di] collector/otlp/*.pyx proto/driftlock/v1/*.proto)
 TESTS ?= tests
 PYTEST_ARGS ?= -n 2
 
-.PHONY: help run build test lint format bench-replay bench-alarms clean
+.PHONY: help run build test lint format bench-replay bench-alarms bench-core clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,10 @@ bench-replay: build $(STAMPS)/bench ## Public logs through port 4317, undisturbe
 
 bench-alarms: build $(STAMPS)/bench ## Share of windows that alarm on normal streams
 	@$(BIN)/python -m bench.alarms
+
+bench-core: build $(STAMPS)/bench ## Events/s of the detection core by codec and stage, beside Drain3; permutation test; state
+	@$(BIN)/python -m bench.core
+	@$(BIN)/python -m bench.permutation
 
 clean: ## Remove everything that was built; the data folder stays
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage coverage.xml $(STAMPS)

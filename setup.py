@@ -11,20 +11,26 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 DEBUG = os.environ.get("CBAD_DEBUG") == "1"
 SANITIZE = os.environ.get("CBAD_SANITIZE") == "1"
+# Where the generated C goes; empty: beside its source.
+C_FOLDER = os.environ.get("CBAD_C_FOLDER") or None
 # Reproducible arithmetic: no fused multiply-add, no fast-math, no machine-specific code.
 FLAGS = ["-std=c11", "-ffp-contract=off", *(["-O1", "-g"] if DEBUG or SANITIZE else ["-O3"])]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"] if SANITIZE else []
 
 
-def extension(name: str, libraries: tuple[str, ...] = ()) -> Extension:
-    """One .pyx, one module."""
+def extension(name: str, libraries: tuple[str, ...] = (), archives: tuple[str, ...] = ()) -> Extension:
+    """One .pyx, one module. Archives are linked into it, their symbols hidden: no other copy in the process replaces them."""
     return Extension(
         f"cbad_cy.{name}",
         [f"cbad_cy/{name}.pyx"],
-        depends=sorted(str(path.relative_to(ROOT)) for path in (ROOT / "cbad_cy").glob("*.pxi")),
+        depends=sorted(str(path.relative_to(ROOT)) for path in (ROOT / "cbad_cy").glob("*.px[id]")),
         libraries=list(libraries),
         extra_compile_args=FLAGS + SANITIZERS,
-        extra_link_args=SANITIZERS,
+        extra_link_args=[
+            *SANITIZERS,
+            *(f"-l:{archive}" for archive in archives),
+            *(f"-Wl,--exclude-libs,{archive}" for archive in archives),
+        ],
         define_macros=[("CYTHON_TRACE", "1")] if DEBUG else [],
     )
 
@@ -50,11 +56,21 @@ class BuildPy(build_py):
 
 if __name__ == "__main__" or "setuptools" in sys.modules:
     os.chdir(ROOT)
-    compile_protos()
+    if not SANITIZE:
+        compile_protos()
     setup(
         cmdclass={"build_py": BuildPy},
         ext_modules=cythonize(
-            [extension("tokenize"), extension("codec", ("zstd",)), extension("novelty")],
+            [
+                extension("tokenize"),
+                extension("codec", ("zstd", "z"), ("liblz4.a",)),
+                extension("novelty"),
+                extension("rank"),
+                extension("pool"),
+                extension("slide"),
+                extension("permute"),
+            ],
+            build_dir=C_FOLDER,
             compiler_directives={
                 "language_level": "3",
                 "boundscheck": DEBUG,

@@ -11,9 +11,8 @@ from bench.report import report
 from cbad_cy.codec import Codec
 from driftlock.engine.detector import Detector
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
-from driftlock.engine.folding import DEFAULT_CODEC
 from driftlock.engine.limits import Limits
-from driftlock.engine.profile import PROFILES, Profile
+from driftlock.engine.profile import DEFAULT_CODEC, PROFILES, Profile
 from driftlock.engine.verdict import Finding
 from tests.engine.streams import FAR_NS, bursty, iid, take
 

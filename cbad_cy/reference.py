@@ -6,11 +6,13 @@ kernel works in one; agreement of the two is therefore evidence. The rules thems
 
 import math
 import re
+import zlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
+import lz4.block
 import zstandard
 
 from cbad_cy.tokenize import TokenKind
@@ -298,6 +300,26 @@ def zstd_size(data: bytes, level: int, dictionary: bytes | None = None) -> int:
     past = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
     past.precompute_compress(level=level)
     return len(zstandard.ZstdCompressor(compression_params=parameters, dict_data=past).compress(data))
+
+
+def lz4_size(data: bytes, level: int, dictionary: bytes | None = None) -> int:
+    """Size of the lz4 block of `data`, by the library that the `lz4` package brings; `level` is 1.
+
+    Near `Codec.size` and `.size_given`, and equal to them when the library versions are equal.
+    """
+    # liblz4 ignores a dictionary of fewer than 8 bytes
+    past = dictionary if dictionary is not None and len(dictionary) >= 8 else b""
+    return len(lz4.block.compress(data, mode="fast", acceleration=level, store_size=False, dict=past))
+
+
+def gzip_size(data: bytes, level: int, dictionary: bytes | None = None) -> int:
+    """Size of the raw deflate stream of `data`, by Python's zlib.
+
+    Near `Codec.size` and `.size_given`, and equal to them when the library versions are equal.
+    """
+    past = () if dictionary is None else (dictionary,)
+    stream = zlib.compressobj(level, zlib.DEFLATED, -15, zlib.DEF_MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY, *past)
+    return len(stream.compress(data) + stream.flush())
 
 
 def _grams(text: bytes, gram: int) -> set[bytes]:

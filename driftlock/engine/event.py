@@ -47,7 +47,8 @@ class RecordBatch:
     `times_ns[i]` its event time (0 = none). The optional columns are empty or have one entry a record:
     `instance_index` and `series_index` are 1-based into `instances` and `series` (0 = none), `trace_ids` holds 16 and
     `span_ids` 8 bytes a record, `values` the number of a metric point (NaN where the point is not one number).
-    `historical` marks a replay of the past, to which wall-clock records do not apply.
+    `historical` marks a replay of the past, to which wall-clock records do not apply. Windows that end in these records
+    are judged with `ncd_threshold` and `p_value_threshold`; 0.0 = with the stream's own.
     """
 
     text: bytes = b""
@@ -61,6 +62,8 @@ class RecordBatch:
     series: tuple[str, ...] = ()
     series_index: "array[int]" = field(default_factory=lambda: array("I"))
     values: "array[float]" = field(default_factory=lambda: array("d"))
+    ncd_threshold: float = 0.0
+    p_value_threshold: float = 0.0
 
     def __len__(self) -> int:
         """Number of records."""

@@ -1,8 +1,7 @@
 """What a person gets: which lines of a flagged window are new, which of their bytes, and one plain sentence."""
 
 from array import array
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cbad_cy.codec import Codec, Prepared
@@ -26,23 +25,28 @@ class Explanation:
 
 
 def explain(
-    events: Sequence[Event], first_event: int, baseline: Sequence[bytes], codec: Codec, prepared: Prepared, limits: Limits
+    events: Sequence[Event],
+    first_event: int,
+    baseline: Mapping[bytes, int],
+    codec: Codec,
+    prepared: Prepared,
+    limits: Limits,
 ) -> Explanation:
-    """Name the masked forms of the window that the baseline does not hold, or else those that grew most.
+    """Name the masked forms of the window that the baseline (form -> count) does not hold, or else those that grew most.
 
     A form is new when some of its bytes lie in no run of `GRAM_BYTES` bytes that the baseline holds, or when the whole
     form never occurs there. Novel bytes are mapped back to the line as it was sent: a masked value is novel as a whole.
     """
-    known = set(baseline)
     coverage = Coverage(b"\n".join(baseline), GRAM_BYTES)
     groups: dict[bytes, list[int]] = {}
     for index, event in enumerate(events):
         groups.setdefault(event.masked, []).append(index)
     costs = dict(zip(groups, _costs(list(groups), codec, prepared), strict=True))
-    spans = {form: coverage.novel_spans(form) for form in groups if form not in known}
+    spans = {form: coverage.novel_spans(form) for form in groups if form not in baseline}
+    forms = list(baseline)
     order = sorted(spans, key=lambda form: (-sum(b - a for a, b in spans[form]), -costs[form], groups[form][0]))
     lines = tuple(
-        _novel_line(events, first_event, groups[form], spans[form], costs[form], baseline, limits)
+        _novel_line(events, first_event, groups[form], spans[form], costs[form], forms, limits)
         for form in order[: limits.finding_lines_max]
     )
     if lines:
@@ -142,10 +146,10 @@ def _mix_changed(
     first_event: int,
     groups: dict[bytes, list[int]],
     costs: dict[bytes, int],
-    baseline: Sequence[bytes],
+    baseline: Mapping[bytes, int],
 ) -> Explanation:
-    usual = Counter(baseline)
-    expected = {form: usual[form] * len(events) / len(baseline) for form in groups}
+    lines = sum(baseline.values())
+    expected = {form: baseline.get(form, 0) * len(events) / lines for form in groups}
     grown = max(groups, key=lambda form: (len(groups[form]) - expected[form], -groups[form][0]))
     event = events[groups[grown][0]]
     text = event.text.decode("utf-8", "replace")

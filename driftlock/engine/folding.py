@@ -9,16 +9,15 @@ from driftlock.engine.correlate import Flag, Progress
 from driftlock.engine.detector import Detector, finding_id
 from driftlock.engine.event import StreamKey
 from driftlock.engine.limits import Limits
-from driftlock.engine.ports import Checkpoint, FindingRow, JournalRow, StreamStatus
-from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES
-from driftlock.engine.records import Damaged, decode
+from driftlock.engine.ports import Checkpoint, FindingRow, JournalRow, RowKind, StreamStatus
+from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
+from driftlock.engine.records import Damaged, decode, decode_config
 from driftlock.engine.state import restore_stream, stream_state
 from driftlock.engine.verdict import Finding
 from driftlock.errors import Internal
 
-DEFAULT_CODEC = "zstd"
-# A journal row can not complete more windows than this: 100,000 records at a hop of 10 or more.
-WINDOWS_A_ROW_MAX = 1 << 14
+# A journal row can not complete more windows than this: 100,000 records at a hop of 1.
+WINDOWS_A_ROW_MAX = 1 << 17
 
 
 @dataclass(slots=True)
@@ -64,8 +63,15 @@ class Folder:
         self._seed = seed
         self._limits = limits
         self._on_fault = on_fault
-        self._codec = Codec(DEFAULT_CODEC)
+        self._codecs: dict[tuple[str, int], Codec] = {}
         self._abandoned = False
+
+    def _codec(self, profile: Profile) -> Codec:
+        """Contexts of this folder alone for a profile's codec and level; there are as many as a codec has levels, at most."""
+        name = profile.codec, profile.level
+        if name not in self._codecs:
+            self._codecs[name] = Codec(*name)
+        return self._codecs[name]
 
     def load(self, row: JournalRow, checkpoint: Checkpoint | None, now_ns: int) -> Resident:
         """The fold of the row's stream as of its checkpoint. A checkpoint that can not be read starts a new era."""
@@ -74,9 +80,10 @@ class Folder:
         seq = 0 if checkpoint is None else checkpoint.seq
         detector = None if checkpoint is None else self._restore(checkpoint, row.stream_key)
         if detector is None:
-            detector = Detector(row.stream_key, PROFILES[DEFAULT_PROFILE], self._seed, self._limits)
+            lost = row.configured if checkpoint is not None else None
+            detector = Detector(row.stream_key, lost or PROFILES[DEFAULT_PROFILE], self._seed, self._limits)
             # After a loss windows are numbered beyond all that were evaluated: a number stands for one verdict for ever.
-            detector.windows = 0 if checkpoint is None else (seq + 1) * WINDOWS_A_ROW_MAX
+            detector.slide.windows = 0 if checkpoint is None else (seq + 1) * WINDOWS_A_ROW_MAX
         return Resident(row.tenant_id, row.stream_id, detector, seq, saved_ns=now_ns)
 
     def _restore(self, checkpoint: Checkpoint, key: StreamKey) -> Detector | None:
@@ -100,14 +107,25 @@ class Folder:
                 continue
             resident.seq = row.seq
             resident.dirty_bytes += len(row.body)
+            if row.kind is RowKind.CONFIG:
+                self._configure(resident.detector, row)
+                continue
             try:
                 batch = decode(row.body)
             except Damaged as error:
                 self._on_fault(f"journal row {row.seq} of stream {resident.detector.key.text} is skipped: {error}")
                 continue
-            findings = resident.detector.fold(batch, row.received_ns, self._codec)
+            findings = resident.detector.fold(batch, row.received_ns, self._codec(resident.detector.profile))
             emitted[row.seq] = self._emitted(resident, row, findings, batch.historical)
         return emitted
+
+    def _configure(self, detector: Detector, row: JournalRow) -> None:
+        try:
+            detector.configure(decode_config(row.body))
+        except Damaged as error:
+            self._on_fault(f"configuration row {row.seq} of stream {detector.key.text} is damaged: {error}")
+            if row.configured is not None:
+                detector.configure(row.configured)
 
     def _emitted(self, resident: Resident, row: JournalRow, findings: Sequence[Finding], historical: bool) -> Emitted:
         detector, stream_id = resident.detector, resident.stream_id
@@ -135,4 +153,4 @@ class Folder:
         """Its checkpoint; the resident counts as clean from here on."""
         resident.dirty_bytes = 0
         resident.saved_ns = now_ns
-        return Checkpoint(resident.seq, stream_state(resident.detector, self._codec))
+        return Checkpoint(resident.seq, stream_state(resident.detector, self._codec(resident.detector.profile)))

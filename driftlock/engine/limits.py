@@ -26,7 +26,7 @@ class Limits:
     reference_windows_max: int = 1000
     block_windows: int = 5
     lag_windows: int = 5
-    normal_windows_max: int = 200
+    normal_windows_max: int = 100
     calibrated_events_min: int = 5000
     lateness_ns: int = 5 * MINUTE_NS
     future_ns: int = 10 * MINUTE_NS

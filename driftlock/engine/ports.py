@@ -1,6 +1,7 @@
 """The seams of the engine: one-method protocols and the values that cross them.
 
 collector, api ── Submission ──> Intake ──> Receipt          (OK means durable)
+api ── Profile ──> Configurator                              (a configuration row among the stream's records)
 dispatch <── JournalRow ── JournalReader                     (the applier reads what was committed)
 dispatch <── Checkpoint ── StateStore                        (where each fold stands)
 dispatch ── Step ──> StepCommitter                           (findings, positions and states, all or nothing)
@@ -13,6 +14,7 @@ from typing import Protocol
 from uuid import UUID
 
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
+from driftlock.engine.profile import Profile
 from driftlock.engine.verdict import Finding, Incident
 
 
@@ -67,16 +69,40 @@ class Intake(Protocol):
         ...
 
 
+class Configurator(Protocol):
+    """Where streams get their profiles. Both methods raise `Unavailable` when nothing can be made durable now."""
+
+    async def configure(self, tenant_id: UUID, stream_id: UUID, profile: Profile) -> int:
+        """Let `profile` hold for all records after the returned position; it is durable then.
+
+        Raise `NotFound` for a stream that the tenant does not have.
+        """
+        ...
+
+    async def create_stream(self, tenant_id: UUID, key: StreamKey, profile: Profile) -> bool:
+        """Create the stream of `key` with `profile` in force before its first record.
+
+        False when there is a stream with a past, or when the tenant may have no more: then nothing has changed.
+        """
+        ...
+
+
 class RowKind(IntEnum):
-    """What a journal row holds."""
+    """What a journal row holds; 2 is what stays in the database of a deleted tenant's row, which readers give as a clock."""
 
     RECORDS = 0
     CLOCK = 1
+    CONFIG = 3
 
 
 @dataclass(frozen=True, slots=True)
 class JournalRow:
-    """One committed row: records of one stream (`body` is an encoded RecordBatch), or a control record (no stream)."""
+    """One committed row: records (`body` is an encoded RecordBatch) or the configuration of one stream, or a clock record.
+
+    The ids and the key of the stream are set unless it is a clock record. A configuration holds for the rows after it.
+    `configured` is what the stream's newest configuration says (None = there never was one), for a fold that begins anew
+    because its state, or a configuration, can not be read. Nobody else may use it: it is not of the row's time.
+    """
 
     seq: int
     kind: RowKind
@@ -85,6 +111,7 @@ class JournalRow:
     tenant_id: UUID | None = None
     stream_id: UUID | None = None
     stream_key: StreamKey | None = None
+    configured: Profile | None = None
 
 
 class JournalReader(Protocol):

@@ -1,15 +1,24 @@
-"""Detection profiles: how far a window must be from normal, and how rare, before it is a finding."""
+"""Detection profiles: how far a window must be from normal, and how rare, before it is a finding; and their overrides."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+
+from cbad_cy.codec import CODECS
+from driftlock.errors import InvalidArgument
+
+DEFAULT_CODEC = "zstd"
+CUSTOM = "custom"
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Thresholds and window geometry of a stream.
+    """Thresholds, window geometry and codec of a stream.
 
     A window alarms when its calibrated distance is at least `ncd_threshold` (0 = as explainable as usual, 1 = nothing
     is explained) and its p-value at most `p_value_threshold`. Sizes are in events: `window_size` events are compared with
-    the `baseline_size` accepted ones before them, every `hop_size` events.
+    the `baseline_size` accepted ones before them, every `hop_size` events. `codec_level` 0 is the codec's own default.
+    `permutations_max` bounds the permutation test of a finding (its p-value is at least 1/(1 + permutations_max)).
     """
 
     name: str
@@ -18,6 +27,20 @@ class Profile:
     baseline_size: int
     window_size: int
     hop_size: int
+    codec: str = DEFAULT_CODEC
+    codec_level: int = 0
+    permutations_max: int = 1000
+
+    @property
+    def level(self) -> int:
+        """The compression level in force."""
+        return self.codec_level or CODECS[self.codec].level
+
+
+def restarts_calibration(before: Profile, after: Profile) -> bool:
+    """Whether a stream that changes from one to the other has to learn anew: other sizes or another codec, other numbers."""
+    measured = ("baseline_size", "window_size", "hop_size", "codec", "level")
+    return any(getattr(before, name) != getattr(after, name) for name in measured)
 
 
 PROFILES: dict[str, Profile] = {
@@ -29,3 +52,80 @@ PROFILES: dict[str, Profile] = {
     )
 }
 DEFAULT_PROFILE = "balanced"
+
+OVERRIDE_RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "ncd_threshold": (0.01, 1.0),
+        "p_value_threshold": (0.0001, 0.5),
+        "baseline_size": (20, 5000),
+        "window_size": (5, 400),
+        "hop_size": (1, 400),
+        "permutations_max": (19, 10_000),
+    }
+)
+"""Allowed values, bounds included, of every number that a custom profile may set."""
+
+
+class BadOverride(InvalidArgument):
+    """One or more values of a custom profile are not allowed; `members` maps each member's name to what is wrong with it."""
+
+    def __init__(self, members: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {detail}" for name, detail in members.items()))
+        self.members = dict(members)
+
+
+def custom(base: Profile, changes: Mapping[str, object]) -> Profile:
+    """`base` with some of its values changed; it is called `custom` unless nothing differs. Raises `BadOverride`.
+
+    >>> custom(PROFILES["balanced"], {"window_size": 25}).name
+    'custom'
+    >>> custom(PROFILES["balanced"], {"window_size": 50}).name
+    'balanced'
+    >>> custom(PROFILES["balanced"], {"hop_size": 60})
+    Traceback (most recent call last):
+    driftlock.engine.profile.BadOverride: hop_size: is 60, at most window_size = 50, or events between windows go untested
+    """
+    known = {field.name for field in fields(Profile)} - {"name"}
+    wrong = {name: f"is unknown; choose of {', '.join(sorted(known))}" for name in changes if name not in known}
+    wrong |= {name: detail for name, value in changes.items() if name in known and (detail := _wrong(name, value))}
+    if wrong:
+        raise BadOverride(wrong)
+    changed = replace(base, **changes)  # type: ignore[arg-type]
+    if "codec" in changes and "codec_level" not in changes and changed.codec != base.codec:
+        changed = replace(changed, codec_level=0)
+    wrong = _inconsistent(changed)
+    if wrong:
+        raise BadOverride(wrong)
+    return base if changed == base else replace(changed, name=CUSTOM)
+
+
+def _wrong(name: str, value: object) -> str:
+    """What is wrong with one value by itself; "" if nothing is."""
+    if name == "codec":
+        return "" if isinstance(value, str) and value in CODECS else f"must be one of {', '.join(CODECS)}"
+    if name == "codec_level":
+        return (
+            "" if isinstance(value, int) and not isinstance(value, bool) else "must be a whole number; 0 is the default level"
+        )
+    low, high = OVERRIDE_RANGES[name]
+    whole = isinstance(high, int)
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        return f"must be a {'whole ' if whole else ''}number from {low} to {high}"
+    return "" if low <= value <= high else f"must be from {low} to {high}"
+
+
+def _inconsistent(profile: Profile) -> dict[str, str]:
+    """What does not fit together, by member."""
+    wrong = {}
+    row = CODECS[profile.codec]
+    if profile.codec_level and not row.level_min <= profile.codec_level <= row.level_max:
+        wrong["codec_level"] = f"must be from {row.level_min} to {row.level_max} for {profile.codec}, or 0 for its default"
+    if profile.hop_size > profile.window_size:
+        wrong["hop_size"] = (
+            f"is {profile.hop_size}, at most window_size = {profile.window_size}, or events between windows go untested"
+        )
+    if profile.baseline_size < profile.window_size:
+        wrong["baseline_size"] = (
+            f"is {profile.baseline_size}, at least window_size = {profile.window_size}: a window is compared with more"
+        )
+    return wrong

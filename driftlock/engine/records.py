@@ -6,11 +6,13 @@ The bytes are read back by later versions: fields are only ever added, and a bod
 
 import sys
 from array import array
+from dataclasses import asdict, replace
 from typing import TypeVar
 
 import zstandard
 
 from driftlock.engine.event import RecordBatch
+from driftlock.engine.profile import CUSTOM, DEFAULT_PROFILE, PROFILES, BadOverride, Profile, custom
 from driftlock.errors import Internal
 from driftlock.v1 import records_pb2, state_pb2
 
@@ -44,6 +46,8 @@ def encode(batch: RecordBatch) -> bytes:
         series=batch.series,
         series_index=batch.series_index,
         value=batch.values,
+        ncd_threshold=batch.ncd_threshold,
+        p_value_threshold=batch.p_value_threshold,
     )
     return zstandard.ZstdCompressor(level=BODY_LEVEL).compress(message.SerializeToString(deterministic=True))
 
@@ -54,6 +58,8 @@ def decode(body: bytes) -> RecordBatch:
     lengths = array("I", message.length)
     if sum(lengths) != len(message.text) or len(message.time_unix_nano) != len(lengths):
         raise Damaged("journal body is damaged: its columns disagree; restore the database from a backup")
+    if not (0 <= message.ncd_threshold <= 1 and 0 <= message.p_value_threshold <= 1):
+        raise Damaged("journal body is damaged: its thresholds are not from 0 to 1; restore the database from a backup")
     return RecordBatch(
         text=message.text,
         lengths=lengths,
@@ -66,21 +72,60 @@ def decode(body: bytes) -> RecordBatch:
         series=tuple(message.series),
         series_index=array("I", message.series_index),
         values=array("d", message.value),
+        ncd_threshold=message.ncd_threshold,
+        p_value_threshold=message.p_value_threshold,
     )
 
 
 def encode_clock(now_ns: int) -> bytes:
     """A control record that says what the wall clock was, in ns since 1970."""
-    message = records_pb2.Control(schema=SCHEMA, clock=records_pb2.Clock(now_unix_nano=now_ns))
-    return zstandard.ZstdCompressor(level=BODY_LEVEL).compress(message.SerializeToString(deterministic=True))
+    return _pack_control(records_pb2.Control(schema=SCHEMA, clock=records_pb2.Clock(now_unix_nano=now_ns)))
 
 
 def decode_clock(body: bytes) -> int:
-    """The wall clock of a clock record, in ns since 1970."""
+    """The wall clock of a clock record, in ns since 1970; raises `Damaged`, or `Internal` for a newer schema."""
     message = parse_stored(records_pb2.Control(), body, "journal body", BODY_BYTES_MAX)
     if message.WhichOneof("fact") != "clock":
         raise Damaged("journal body is not a clock record; restore the database from a backup")
     return message.clock.now_unix_nano
+
+
+def encode_config(profile: Profile) -> bytes:
+    """A control record that says how a stream is judged from here on. It carries every value, not only the name."""
+    return _pack_control(records_pb2.Control(schema=SCHEMA, profile=config_message(profile)))
+
+
+def config_message(profile: Profile) -> records_pb2.StreamConfig:
+    """Every value of a profile."""
+    return records_pb2.StreamConfig(**asdict(profile))
+
+
+def decode_config(body: bytes) -> Profile:
+    """The profile of a configuration record; equal to the one that was encoded.
+
+    A built-in name may come with other values than it has now: those of the version that wrote it. Raises `Damaged` when
+    the body can not be read or holds values that no profile may have, `Internal` when it is of a newer schema.
+    """
+    message = parse_stored(records_pb2.Control(), body, "journal body", BODY_BYTES_MAX)
+    if message.WhichOneof("fact") != "profile":
+        raise Damaged("journal body is not a stream's configuration; restore the database from a backup")
+    return profile_of(message.profile)
+
+
+def profile_of(message: records_pb2.StreamConfig) -> Profile:
+    """The profile that `config_message` was given; raises `Damaged` for values that no profile may have."""
+    values = {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
+    name = values.pop("name")
+    if name not in (*PROFILES, CUSTOM):
+        raise Damaged("a stored profile has an unknown name; restore the database from a backup")
+    try:
+        return replace(custom(PROFILES[DEFAULT_PROFILE], values), name=name)
+    except BadOverride as error:
+        raise Damaged(f"a stored profile is not allowed: {error}; restore the database from a backup") from error
+
+
+def _pack_control(message: records_pb2.Control) -> bytes:
+    return zstandard.ZstdCompressor(level=BODY_LEVEL).compress(message.SerializeToString(deterministic=True))
 
 
 def parse_stored(message: Message, stored: bytes, what: str, bytes_max: int) -> Message:

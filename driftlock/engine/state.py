@@ -5,18 +5,18 @@ are not stored: they are computed again from the texts.
 """
 
 from array import array
+from collections.abc import Callable
 from typing import TypeVar
 
 import zstandard
 
 from cbad_cy.codec import Codec
 from cbad_cy.tokenize import mask
-from driftlock.engine.calibration import Median
 from driftlock.engine.detector import Detector
 from driftlock.engine.event import StreamKey
 from driftlock.engine.limits import Limits
-from driftlock.engine.profile import PROFILES
-from driftlock.engine.records import SCHEMA, Damaged, parse_stored
+from driftlock.engine.profile import Profile
+from driftlock.engine.records import SCHEMA, Damaged, config_message, parse_stored, profile_of
 from driftlock.engine.window import Event
 from driftlock.v1 import state_pb2
 
@@ -39,70 +39,94 @@ def unpack(message: Message, body: bytes) -> Message:
 
 def stream_state(detector: Detector, codec: Codec) -> bytes:
     """The bytes from which `restore_stream` continues; `codec` is the one that measured the past."""
-    reference, clock = detector.reference, detector.clock
+    slide, clock = detector.slide, detector.clock
+    waiting, values, opened, maxima = (list(map(int, part)) for part in slide.reference.parts())
+    forms, accepted = slide.pool.parts()
     return pack(
         state_pb2.StreamState(
             stream=detector.key.text,
-            profile=detector.profile.name,
+            config=config_message(detector.profile),
             codec=codec.name,
             codec_level=codec.level,
             codec_version=codec.version,
+            origin=detector.origin,
             events=detector.events,
             windows=detector.windows,
             truncated_events=detector.truncated_events,
             late_events=clock.late_events,
             first_event_ns=clock.first_event_ns,
             watermark_ns=clock.watermark_ns,
-            dictionary_line=detector.baseline.dictionary,
-            accepted_line=detector.baseline.accepted,
-            accepted=detector.baseline.accepted_events,
+            dictionary=None if slide.prepared is None else slide.prepared.source_bytes,
+            form=forms,
+            accepted_form=accepted,
+            accepted=slide.accepted,
             event=[
                 state_pb2.WindowEvent(
                     text=event.text,
                     time_ns=event.time_ns,
                     late=event.late,
                     receive_timed=event.receive_timed,
-                    flagged=event.flagged,
+                    flagged=flagged,
                     instance=event.instance,
                     trace_id=event.trace_id,
                 )
-                for event in detector.recent
+                for event, flagged in zip(detector.recent, slide.window_flags(), strict=True)
             ],
-            reference=state_pb2.Reference(
-                waiting=reference.waiting,
-                value=reference.values,
-                block_open=reference.block_open,
-                block_maximum=reference.block_maxima,
-            ),
-            normal_ratio=detector.normal_ratio.values,
-            normal_compression=detector.normal_compression.values,
-            normal_entropy=detector.normal_entropy.values,
+            reference=state_pb2.Reference(waiting=waiting, value=values, block_open=opened, block_maximum=maxima),
+            normal_ratio=slide.ratios.values(),
+            normal_compression=slide.compressions.values(),
+            normal_entropy=slide.entropies.values(),
         )
     )
 
 
-def restore_stream(body: bytes, key: StreamKey, seed: int, limits: Limits, codec: Codec) -> Detector:
-    """The detector as it was. Sizes of another codec version are not comparable, so then calibration starts again.
+def restore_stream(body: bytes, key: StreamKey, seed: int, limits: Limits, codec_of: Callable[[Profile], Codec]) -> Detector:
+    """The detector as it was; `codec_of` gives the codec of its profile.
 
-    Raises `Damaged` when the bytes can not be read or are another stream's, `Internal` when they are of a newer schema.
+    Sizes of another codec version are not comparable, so then calibration starts again. Raises `Damaged` when the bytes
+    can not be read, do not fit together or are another stream's, `Internal` when they are of a newer schema.
     """
     state = unpack(state_pb2.StreamState(), body)
-    if state.stream != key.text or state.profile not in PROFILES:
-        raise Damaged(f"checkpoint belongs to {state.stream!r} with profile {state.profile!r}, not to {key.text!r}")
-    detector = Detector(key, PROFILES[state.profile], seed, limits)
-    detector.events, detector.windows, detector.truncated_events = state.events, state.windows, state.truncated_events
+    if state.stream != key.text:
+        raise Damaged(f"checkpoint belongs to {state.stream!r}, not to {key.text!r}")
+    profile = profile_of(state.config)
+    codec = codec_of(profile)
+    detector = Detector(key, profile, seed, limits)
+    detector.origin, detector.truncated_events = state.origin, state.truncated_events
     clock = detector.clock
     clock.late_events = state.late_events
     clock.first_event_ns, clock.watermark_ns = state.first_event_ns, state.watermark_ns
-    detector.baseline.restore(state.dictionary_line, state.accepted_line, state.accepted)
     detector.recent = _window(state, limits)
-    if (state.codec, state.codec_level, state.codec_version) == (codec.name, codec.level, codec.version):
-        past = state.reference
-        detector.reference.restore(past.waiting, past.value, past.block_open, past.block_maximum)
-        detector.normal_ratio = Median(limits.normal_windows_max, state.normal_ratio)
-        detector.normal_compression = Median(limits.normal_windows_max, state.normal_compression)
-        detector.normal_entropy = Median(limits.normal_windows_max, state.normal_entropy)
+    try:
+        _restore_slide(detector, state, codec)
+    except ValueError as error:
+        raise Damaged(f"checkpoint of {key.text!r} does not fit together: {error}") from error
     return detector
+
+
+def _restore_slide(detector: Detector, state: state_pb2.StreamState, codec: Codec) -> None:
+    slide = detector.slide
+    slide.pool.restore(list(state.form), list(state.accepted_form))
+    slide.restore_window(
+        [event.masked for event in detector.recent],
+        [event.flagged for event in state.event],
+        taken=state.events - state.origin,
+        windows=state.windows,
+        accepted=state.accepted,
+        codec=codec,
+        dictionary=state.dictionary if state.HasField("dictionary") else None,
+    )
+    if (state.codec, state.codec_level, state.codec_version) != (codec.name, codec.level, codec.version):
+        return
+    past = state.reference
+    slide.reference.restore(past.waiting, past.value, past.block_open, past.block_maximum)
+    for sample, values in (
+        (slide.ratios, state.normal_ratio),
+        (slide.compressions, state.normal_compression),
+        (slide.entropies, state.normal_entropy),
+    ):
+        for value in values:
+            sample.add(value)
 
 
 def _window(state: state_pb2.StreamState, limits: Limits) -> list[Event]:
@@ -112,6 +136,5 @@ def _window(state: state_pb2.StreamState, limits: Limits) -> list[Event]:
     for event, length in zip(state.event, lengths, strict=True):
         form = masked[at : at + length]
         at += length
-        marks = event.late, event.receive_timed, event.flagged
-        events.append(Event(event.text, form, event.time_ns, *marks, event.instance, event.trace_id))
+        events.append(Event(event.text, form, event.time_ns, event.late, event.receive_timed, event.instance, event.trace_id))
     return events

@@ -1,6 +1,7 @@
 """Shipped fakes of the engine's seams: a journal in memory that keeps the promises of the real one, and breaks on demand."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from driftlock.engine.event import StreamKey
@@ -15,9 +16,10 @@ from driftlock.engine.ports import (
     StreamStatus,
     Submission,
 )
-from driftlock.engine.records import encode, encode_clock
+from driftlock.engine.profile import Profile
+from driftlock.engine.records import encode, encode_clock, encode_config
 from driftlock.engine.verdict import content_id
-from driftlock.errors import Conflict, DriftlockError, Internal
+from driftlock.errors import Conflict, DriftlockError, Internal, NotFound
 
 
 def memory_stream_id(tenant_id: UUID, key: StreamKey) -> UUID:
@@ -26,7 +28,7 @@ def memory_stream_id(tenant_id: UUID, key: StreamKey) -> UUID:
 
 
 class MemoryJournal:
-    """Intake, JournalReader, StateStore, StepCommitter and ClockJournal over lists.
+    """Intake, Configurator, JournalReader, StateStore, StepCommitter and ClockJournal over lists.
 
     What is appended or committed survives the `Dispatcher` that used it, as a database would: build a new one on the same
     `MemoryJournal` to simulate a restart. `fail_next(error, times)` makes the next calls raise before they have an effect.
@@ -42,6 +44,8 @@ class MemoryJournal:
         self.tenant_checkpoints: dict[UUID, Checkpoint] = {}
         self.applied_seq = 0
         self.on_commit: Callable[[], None] = lambda: None
+        self.profiles: dict[UUID, Profile] = {}
+        self._keys: dict[tuple[UUID, UUID], StreamKey] = {}
         self._seen: dict[tuple[UUID, bytes], Receipt] = {}
         self._failures: list[DriftlockError] = []
 
@@ -63,6 +67,7 @@ class MemoryJournal:
         stream_ids = []
         for part in submission.batches:
             stream_ids.append(memory_stream_id(submission.tenant_id, part.key))
+            self._keys[submission.tenant_id, stream_ids[-1]] = part.key
             self.rows.append(
                 JournalRow(
                     seq=len(self.rows) + 1,
@@ -88,6 +93,31 @@ class MemoryJournal:
         self.on_commit()
         return len(self.rows)
 
+    async def configure(self, tenant_id: UUID, stream_id: UUID, profile: Profile) -> int:
+        """Append a configuration record of a stream that was written to or created; the same profile again appends none."""
+        self._maybe_fail()
+        key = self._keys.get((tenant_id, stream_id))
+        if key is None:
+            raise NotFound("there is no such stream")
+        if self.profiles.get(stream_id) == profile:
+            return len(self.rows)
+        received_ns = self.rows[-1].received_ns if self.rows else 0
+        row = JournalRow(len(self.rows) + 1, RowKind.CONFIG, received_ns, encode_config(profile), tenant_id, stream_id, key)
+        self.rows.append(row)
+        self.profiles[stream_id] = profile
+        self.on_commit()
+        return row.seq
+
+    async def create_stream(self, tenant_id: UUID, key: StreamKey, profile: Profile) -> bool:
+        """Configure a stream that has neither records nor a configuration yet."""
+        self._maybe_fail()
+        stream_id = memory_stream_id(tenant_id, key)
+        if (tenant_id, stream_id) in self._keys:
+            return False
+        self._keys[tenant_id, stream_id] = key
+        await self.configure(tenant_id, stream_id, profile)
+        return True
+
     async def read(self, after_seq: int, bytes_max: int) -> Sequence[JournalRow]:
         """Rows after a position, at least one if there is any."""
         self._maybe_fail()
@@ -97,7 +127,7 @@ class MemoryJournal:
             room -= len(row.body)
             if taken and room < 0:
                 break
-            taken.append(row)
+            taken.append(row if row.stream_id is None else replace(row, configured=self.profiles.get(row.stream_id)))
         return taken
 
     async def load_streams(self, stream_ids: Sequence[UUID]) -> Mapping[UUID, Checkpoint]:

@@ -1,9 +1,11 @@
 """What the engine says: findings about one stream, incidents of a tenant."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from hashlib import blake2b
+from typing import Protocol
 from uuid import UUID
 
 
@@ -49,9 +51,12 @@ class Finding:
 
     Directions: `ncd` (calibrated distance, 0..1) and `confidence` (share of the stream's own past windows that were less
     surprising) grow with strangeness, `p_value` (never 0) shrinks. `ratio` is C(W given B)/C(W) with its normal value,
-    `ncd_classical` the textbook distance. `compression_ratio` is raw/compressed bytes, `entropy` bits per byte, each beside
-    the stream's own normal. Times are event times in ns; events are indices in the stream, `last_event` inclusive.
-    `receive_timed`: some events carried no time and were placed at their receive time, so the times are not canonical.
+    `ncd_classical` the textbook distance. `p_permutation` is the permutation test's (1 + k)/(1 + permutations): exact if
+    lines were exchangeable, which bursts are not, so it is evidence and never the decision. `compression_ratio` is
+    raw/compressed bytes, `entropy` bits per byte, each beside the stream's own normal and a two-sided p-value among its
+    normal windows (low = unusually high or unusually low). Times are event times in ns; events are indices in the stream,
+    `last_event` inclusive. `receive_timed`: some events carried no time and were placed at their receive time, so the
+    times are not canonical.
     """
 
     stream: str
@@ -66,12 +71,16 @@ class Finding:
     p_value: float
     p_value_threshold: float
     confidence: float
+    p_permutation: float
+    permutations: int
     ratio: float
     ratio_normal: float
     compression_ratio: float
     compression_ratio_normal: float
+    compression_ratio_p_value: float
     entropy: float
     entropy_normal: float
+    entropy_p_value: float
     profile: str
     calibration: Calibration
     codec: str
@@ -109,6 +118,35 @@ class Finding:
 
 def _json(fields: dict[str, object]) -> bytes:
     return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class WindowScore:
+    """One evaluated window, flagged or not, as offline runs report it; `bits` = 8 C(W given B), the rest as in `Finding`."""
+
+    window: int
+    first_event: int
+    last_event: int
+    start_ns: int
+    end_ns: int
+    bits: int
+    ncd: float
+    p_value: float
+    confidence: float
+    flagged: bool
+    calibration: Calibration
+
+
+class Observer(Protocol):
+    """Who wants to see everything that a stream's fold computes, not only findings. Watching changes no verdict."""
+
+    def events(self, first_event: int, times_ns: Sequence[int], bits: Sequence[int]) -> None:
+        """Consecutive events from index `first_event` on: event times in ns, code lengths in bits (higher = less explained)."""
+        ...
+
+    def window(self, score: WindowScore) -> None:
+        """An evaluated window; its events have been told before."""
+        ...
 
 
 class IncidentState(StrEnum):

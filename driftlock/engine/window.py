@@ -1,38 +1,93 @@
 """The newest events of a stream: texts for the eye, masked forms for the codec, and the event time of each."""
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 
+from cbad_cy.slide import ascending, largest
 from driftlock.engine.event import RecordBatch
 from driftlock.engine.limits import Limits
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Event:
-    """One event while it is in the window.
-
-    `late`: its own time was not believed. `receive_timed`: it stands at its receive time, which another run would not
-    repeat. `flagged`: a window that held it was flagged, so it never joins the baseline.
-    """
+    """One event of a window. `late`: its own time was not believed. `receive_timed`: it stands at its receive time."""
 
     text: bytes
     masked: bytes
     time_ns: int
     late: bool = False
     receive_timed: bool = False
-    flagged: bool = False
     instance: str = ""
     trace_id: bytes = b""
 
 
-def cut_lengths(lengths: Sequence[int], held: Sequence[int], size: int, limits: Limits) -> list[int] | None:
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Event times of records in ns; one byte a record says which are late or stand at their receive time, b"" that none is."""
+
+    times_ns: "array[int]"
+    late: bytes = b""
+    receive_timed: bytes = b""
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """The records of one batch on their way into the window: as columns, of which only few ever become `Event`s."""
+
+    text: bytes
+    lengths: "array[int]"
+    masked: bytes
+    masked_lengths: "array[int]"
+    placed: Placed
+    batch: RecordBatch
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return len(self.lengths)
+
+    @cached_property
+    def _stops(self) -> Sequence[int]:
+        return list(accumulate(self.lengths))
+
+    @cached_property
+    def _masked_stops(self) -> Sequence[int]:
+        return list(accumulate(self.masked_lengths))
+
+    def events(self, first: int, last: int) -> list[Event]:
+        """Records first..last-1."""
+        batch, placed, stops, masked_stops = self.batch, self.placed, self._stops, self._masked_stops
+        events = []
+        for number in range(first, last):
+            index = batch.instance_index[number] if batch.instance_index else 0
+            events.append(
+                Event(
+                    text=self.text[stops[number] - self.lengths[number] : stops[number]],
+                    masked=self.masked[masked_stops[number] - self.masked_lengths[number] : masked_stops[number]],
+                    time_ns=placed.times_ns[number],
+                    late=bool(placed.late and placed.late[number]),
+                    receive_timed=bool(placed.receive_timed and placed.receive_timed[number]),
+                    instance=batch.instances[index - 1] if index else "",
+                    trace_id=batch.trace_ids[16 * number : 16 * number + 16],
+                )
+            )
+        return events
+
+    def newest(self, count: int) -> list[Event]:
+        """The last `count` records, or all."""
+        return self.events(max(0, len(self.lengths) - count), len(self.lengths))
+
+
+def cut_lengths(lengths: "array[int]", held: Sequence[int], size: int, limits: Limits) -> list[int] | None:
     """How many bytes of each new event to keep, or None when none has to be cut.
 
     An event may use what the window has left, and always its fair share of `window_bytes_max`. `held` are the kept bytes of
     the events now in the window, oldest first; the rule depends on nothing else, so batch sizes do not change it.
     """
     share = limits.window_bytes_max // size
-    if not lengths or max(lengths) <= min(share, limits.event_bytes_max):
+    if largest(lengths) <= min(share, limits.event_bytes_max):
         return None
     kept = list(held)
     used = sum(kept)
@@ -45,15 +100,6 @@ def cut_lengths(lengths: Sequence[int], held: Sequence[int], size: int, limits: 
         kept.append(cut[-1])
         used += cut[-1]
     return cut
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """Where an event stands in time, in ns, and how it came there; see `Event`."""
-
-    time_ns: int
-    late: bool
-    receive_timed: bool
 
 
 class EventClock:
@@ -70,21 +116,25 @@ class EventClock:
         self.first_event_ns = 0
         self.late_events = 0
 
-    def place(self, batch: RecordBatch, received_ns: int) -> Sequence[int | Placed]:
-        """Event times of the records in ns; as `Placed` when any of them is not simply its own, credible time."""
-        times = batch.times_ns.tolist()
+    def place(self, batch: RecordBatch, received_ns: int) -> Placed:
+        """Where the records stand in time."""
+        times = batch.times_ns
         if not times:
-            return times
+            return Placed(times)
         earliest = max(1, self.watermark_ns - self._lateness_ns)
-        if times[0] >= earliest and times[-1] <= received_ns + self._future_ns and times == sorted(times):
+        if times[0] >= earliest and times[-1] <= received_ns + self._future_ns and ascending(times):
             self.watermark_ns = max(self.watermark_ns, times[-1])
             self.first_event_ns = self.first_event_ns or times[0]
-            return times
-        placed = [self._place(time_ns, received_ns, batch.historical) for time_ns in times]
-        self.first_event_ns = self.first_event_ns or placed[0].time_ns
-        return placed
+            return Placed(times)
+        late, receive_timed = bytearray(len(times)), bytearray(len(times))
+        placed = array("Q", times)
+        for number, time_ns in enumerate(times):
+            placed[number], late[number], receive_timed[number] = self._place(time_ns, received_ns, batch.historical)
+        self.first_event_ns = self.first_event_ns or placed[0]
+        return Placed(placed, bytes(late) if any(late) else b"", bytes(receive_timed) if any(receive_timed) else b"")
 
-    def _place(self, time_ns: int, received_ns: int, historical: bool) -> Placed:
+    def _place(self, time_ns: int, received_ns: int, historical: bool) -> tuple[int, bool, bool]:
+        """Time in ns, whether it is late, and whether it is the receive time."""
         late = receive_timed = False
         if time_ns == 0 and historical:
             time_ns = max(self.watermark_ns, 1)
@@ -95,4 +145,4 @@ class EventClock:
             late, receive_timed = True, self.watermark_ns == 0
             time_ns = self.watermark_ns or received_ns
         self.watermark_ns = max(self.watermark_ns, time_ns)
-        return Placed(time_ns, late, receive_timed)
+        return time_ns, late, receive_timed

@@ -7,17 +7,20 @@ A group is all or nothing; when the data of one request makes it fail, halves of
 """
 
 import asyncio
+import json
 import logging
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Self
 from uuid import UUID
 
 from driftlock.engine import records
+from driftlock.engine.event import StreamKey
 from driftlock.engine.ports import Receipt, StreamBatch, Submission
+from driftlock.engine.profile import Profile
 from driftlock.errors import Conflict, DriftlockError, Internal, NotFound, Unavailable
 from driftlock.storage.faults import FENCED, RETRY_AFTER_MS, is_poison
 from driftlock.storage.pool import Connection, Database
@@ -32,6 +35,7 @@ select duplicate, seq from driftlock.journal_append(
   $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) order by request
 """
 APPEND_CLOCK = "select driftlock.journal_append_control($1, $2, $3, $4, $5)"
+CONFIGURE = "select driftlock.journal_configure($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +73,11 @@ class _Pending:
 
 
 class Journal:
-    """Implements `driftlock.engine.ports.Intake`. An async context manager: leaving it commits what is queued.
+    """Implements `Intake` and `Configurator` of `driftlock.engine.ports`.
 
-    `shard` has to be acquired. `node` names this process in the meter. `on_commit(seq)` is called on the event loop after
-    every commit with the position reached, so that the applier need not poll; it must not block or raise.
+    An async context manager: leaving it commits what is queued. `shard` has to be acquired. `node` names this process in the
+    meter. `on_commit(seq)` is called on the event loop after every commit with the position reached, so that the applier need
+    not poll; it must not block or raise.
     """
 
     def __init__(
@@ -176,6 +181,56 @@ class Journal:
         except Conflict as error:
             raise self._shard.lost() from error
         self._on_commit(seq)
+        return seq
+
+    async def configure(self, tenant_id: UUID, stream_id: UUID, profile: Profile) -> int:
+        """Let `profile` hold for all records after the returned position; it is on disk then, and shown by `Streams`.
+
+        The profile that is configured already leaves no row. Raises `NotFound` for a stream that the tenant does not have,
+        `Unavailable` as `submit` does.
+        """
+        seq = await self._configure(tenant_id, stream_id, profile, fresh=False)
+        if seq is None:
+            raise NotFound("there is no such stream")
+        return seq
+
+    async def create_stream(self, tenant_id: UUID, key: StreamKey, profile: Profile) -> bool:
+        """Create the stream of `key` with `profile` in force before its first record.
+
+        False when there is a stream with records or a profile, or when the tenant may have no more streams: then nothing has
+        changed. Raises `NotFound` (no such tenant), `InvalidArgument` (a key that can not be one), `Unavailable`.
+        """
+        self._admit(0)
+        (stream,) = await self._stream_ids.resolve(tenant_id, [key])
+        return not stream.overflow and await self._configure(tenant_id, stream.stream_id, profile, fresh=True) is not None
+
+    async def _configure(self, tenant_id: UUID, stream_id: UUID, profile: Profile, *, fresh: bool) -> int | None:
+        """The position of the stream's configuration; None when there is no such stream, or none that is still `fresh`."""
+        self._admit(0)
+        body = records.encode_config(profile)
+
+        async def work(connection: Connection) -> int | None:
+            position: int | None = await connection.fetchval(
+                CONFIGURE,
+                self._shard.number,
+                self._shard.epoch,
+                self._limits.journal_bytes_max,
+                tenant_id,
+                stream_id,
+                json.dumps(asdict(profile)),
+                zlib.crc32(body),
+                body,
+                fresh,
+            )
+            return position
+
+        try:
+            seq = await self._database.node(work)
+        except Conflict as error:
+            self._shard.lost()
+            raise _taken_over() from error
+        if seq is not None:
+            self._on_commit(seq)
         return seq
 
     def _admit(self, size: int) -> None:

@@ -11,6 +11,7 @@ from driftlock.engine.ports import JournalRow, RowKind
 from driftlock.errors import Internal
 from driftlock.storage.pool import Connection, Database
 from driftlock.storage.shard import ONLY_SHARD
+from driftlock.storage.streams import stored_profile
 
 ROWS_MAX = 2000
 # Sizes are summed before bodies are fetched; octet_length does not fetch a body that is stored out of line.
@@ -21,7 +22,8 @@ with page as (
       select seq, body from driftlock.journal where shard = $1 and seq > $2 order by seq limit $4
     ) p
 )
-select j.seq, j.kind, j.received_ns, j.crc, j.body, j.tenant_id, j.stream_id, s.signal, s.service, s.namespace, s.environment
+select j.seq, j.kind, j.received_ns, j.crc, j.body, j.tenant_id, j.stream_id, s.signal, s.service, s.namespace, s.environment,
+       s.profile
   from page join driftlock.journal j on j.shard = $1 and j.seq = page.seq
   left join driftlock.streams s on s.id = j.stream_id
  where page.before < $3
@@ -78,16 +80,17 @@ class JournalRows:
 def _row(record: asyncpg.Record) -> JournalRow:
     body = record["body"] if zlib.crc32(record["body"]) == record["crc"] else b""
     if record["service"] is None:
-        # A control record, or what a deleted tenant left behind. Of the latter only the time is true any more.
+        # A clock record, or what a deleted tenant left behind. Of the latter only the time is true any more.
         if record["kind"] != RowKind.CLOCK:
             body = records.encode_clock(max(0, record["received_ns"]))
         return JournalRow(record["seq"], RowKind.CLOCK, record["received_ns"], body)
     return JournalRow(
         record["seq"],
-        RowKind.RECORDS,
+        RowKind(record["kind"]),
         record["received_ns"],
         body,
         record["tenant_id"],
         record["stream_id"],
         StreamKey(Signal(record["signal"]), record["service"], record["namespace"], record["environment"]),
+        None if record["profile"] is None else stored_profile(record["profile"]),
     )

@@ -1,5 +1,6 @@
 """Streams as lists show them."""
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -7,17 +8,18 @@ from uuid import UUID
 import asyncpg
 
 from driftlock.engine.event import Signal, StreamKey
+from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
 from driftlock.storage.paging import check_limit
 from driftlock.storage.pool import Database
 from driftlock.storage.shard import ONLY_SHARD
 
 SELECT = """
-select s.id, s.slug, s.signal, s.service, s.namespace, s.environment, s.created_at,
+select s.id, s.slug, s.signal, s.service, s.namespace, s.environment, s.created_at, s.profile,
        coalesce(t.events, 0) as events, coalesce(t.windows, 0) as windows, coalesce(t.first_event_ns, 0) as first_event_ns,
        coalesce(t.last_event_ns, 0) as last_event_ns, coalesce(t.calibration, 'calibrating') as calibration,
        coalesce(t.events_until_ready, 0) as events_until_ready,
        (select coalesce(sum(j.records), 0)::bigint from driftlock.journal j
-         where j.kind = 0 and j.stream_id = s.id and j.shard = $1
+         where j.stream_id = s.id and j.shard = $1
            and j.seq > (select p.applied_seq from driftlock.journal_position p where p.shard = $1)) as pending
   from driftlock.streams s left join driftlock.stream_status t on t.stream_id = s.id
 """
@@ -28,6 +30,7 @@ class StreamRow:
     """A stream. `pending` records are durable and not yet scored; times of events are ns (0 = no event had one).
 
     `events_until_ready` is 0 for a stream of which nothing was scored yet (`events` == 0), too: nobody knows it by then.
+    `profile` is the configured one: it holds for records that are journaled from now on.
     """
 
     stream_id: UUID
@@ -41,6 +44,7 @@ class StreamRow:
     calibration: str
     events_until_ready: int
     pending: int
+    profile: Profile = PROFILES[DEFAULT_PROFILE]
 
 
 class Streams:
@@ -88,4 +92,10 @@ def _stream(row: asyncpg.Record) -> StreamRow:
         row["calibration"],
         row["events_until_ready"],
         row["pending"],
+        PROFILES[DEFAULT_PROFILE] if row["profile"] is None else stored_profile(row["profile"]),
     )
+
+
+def stored_profile(text: str) -> Profile:
+    """The profile of a `streams` row, which the journal wrote as a JSON object of all its values."""
+    return Profile(**json.loads(text))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 
+import zstandard
+
 _LEVEL, _CONTENT_SIZE, _CHECKSUM, _DICTIONARY_ID, _FORMAT = 100, 200, 201, 202, 10
 _BY_COPY, _RAW_CONTENT = 0, 1
 
@@ -51,6 +53,12 @@ class Libzstd:
         if prepared is not None:
             zstd.ZSTD_freeCDict(prepared)
         return target.raw[:size]
+
+    def decompress(self, frame: bytes, bytes_max: int, dictionary: bytes | None = None) -> bytes:
+        """The text of a frame, by another build of libzstd; fails when it is damaged or longer than `bytes_max`."""
+        past = None if dictionary is None else zstandard.ZstdCompressionDict(dictionary, zstandard.DICT_TYPE_RAWCONTENT)
+        reader = zstandard.ZstdDecompressor(dict_data=past, format=zstandard.FORMAT_ZSTD1_MAGICLESS)
+        return reader.decompress(frame, max_output_size=bytes_max + 1)
 
     def check(self, code: int) -> None:
         assert not self.shared_object.ZSTD_isError(ctypes.c_size_t(code))

@@ -59,7 +59,7 @@ def test_windows_that_saw_the_burst_stay_out_of_the_baseline() -> None:
     flagged = {number for finding in findings for number in range(finding.first_event, finding.last_event + 1)}
     first = findings[0].first_event
     assert first in flagged
-    past = b"\n".join([*detector.baseline.dictionary, *detector.baseline.accepted])
+    past = b"\n".join(form for form, _ in detector.slide.pool.distinct())
     assert b"SocketTimeoutException" not in past
 
 
@@ -84,7 +84,7 @@ def test_a_restart_anywhere_does_not_change_findings(cuts: list[int]) -> None:
     bounds = [0, *sorted(cuts), len(lines)]
     for start, stop in itertools.pairwise(bounds):
         findings += detector.fold(batch(lines[start:stop], start), FAR_NS, codec)
-        detector = restore_stream(stream_state(detector, codec), KEY, 7, Limits(), codec)
+        detector = restore_stream(stream_state(detector, codec), KEY, 7, Limits(), lambda _: codec)
     assert [finding.canonical() for finding in findings] == expected
 
 
@@ -139,8 +139,8 @@ def test_state_is_bounded_whatever_the_lines_are() -> None:
     noise = [bytes((7 * number * position) % 90 + 33 for position in range(3000)) for number in range(1500)]
     detector, _ = fold(noise, 500)
     assert sum(len(event.text) for event in detector.recent) <= 2 * limits.window_bytes_max
-    assert len(detector.baseline.text()) <= limits.baseline_bytes_max
-    assert len(b"\n".join(detector.baseline.accepted)) <= limits.baseline_bytes_max // 2
+    assert detector.slide.pool.text_bytes <= limits.baseline_bytes_max
+    assert len(detector.slide.prepared.source_bytes) <= limits.baseline_bytes_max
     assert detector.truncated_events > 1000
     assert len(stream_state(detector, Codec("zstd"))) <= 128 * 1024
 

@@ -1,6 +1,7 @@
 """Novel lines and novel bytes."""
 
 import itertools
+from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ KNOWN = [b"INFO order # stored in # ms", b"INFO cart # loaded by worker #", b"DE
 def told(*texts: str):
     codec = Codec("zstd")
     events = [Event(text.encode(), mask_line(text.encode()), 1000 + number) for number, text in enumerate(texts)]
-    return explain(events, 100, KNOWN, codec, codec.prepare(b"\n".join(KNOWN)), Limits())
+    return explain(events, 100, Counter(KNOWN), codec, codec.prepare(b"\n".join(KNOWN)), Limits())
 
 
 def novel(line) -> list[str]:

@@ -1,13 +1,16 @@
 """Journal bodies."""
 
 from array import array
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cbad_cy.codec import CODECS
 from driftlock.engine.event import RecordBatch
-from driftlock.engine.records import decode, decode_clock, encode, encode_clock
+from driftlock.engine.profile import CUSTOM, OVERRIDE_RANGES, PROFILES, Profile
+from driftlock.engine.records import Damaged, decode, decode_clock, decode_config, encode, encode_clock, encode_config
 from driftlock.errors import Internal
 
 
@@ -47,3 +50,74 @@ def test_damage_is_named(body: bytes) -> None:
 def test_a_batch_is_not_a_clock() -> None:
     with pytest.raises(Internal):
         decode_clock(encode(RecordBatch()))
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_thresholds_of_a_request_survive(ncd: float, p_value: float) -> None:
+    batch = RecordBatch(b"a", array("I", [1]), array("Q", [0]), ncd_threshold=ncd, p_value_threshold=p_value)
+    again = decode(encode(batch))
+    assert (again.ncd_threshold, again.p_value_threshold) == (ncd, p_value)
+
+
+def test_a_batch_without_thresholds_is_judged_with_the_streams_own() -> None:
+    again = decode(encode(RecordBatch(b"a", array("I", [1]), array("Q", [0]))))
+    assert (again.ncd_threshold, again.p_value_threshold) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), -0.1, 1.1], ids=["nan", "negative", "large"])
+@pytest.mark.parametrize("name", ["ncd_threshold", "p_value_threshold"])
+def test_thresholds_of_a_request_are_from_0_to_1(name: str, value: float) -> None:
+    batch = RecordBatch()
+    setattr(batch, name, value)
+    with pytest.raises(Damaged, match="thresholds"):
+        decode(encode(batch))
+
+
+@st.composite
+def profiles(draw: st.DrawFn) -> Profile:
+    codec = draw(st.sampled_from(sorted(CODECS)))
+    row = CODECS[codec]
+    window = draw(st.integers(20, 400))
+    return Profile(
+        draw(st.sampled_from([*PROFILES, CUSTOM])),
+        draw(st.floats(*OVERRIDE_RANGES["ncd_threshold"])),
+        draw(st.floats(*OVERRIDE_RANGES["p_value_threshold"])),
+        draw(st.integers(window, 5000)),
+        window,
+        draw(st.integers(1, window)),
+        codec,
+        draw(st.integers(row.level_min, row.level_max) | st.just(0)),
+        draw(st.integers(19, 10_000)),
+    )
+
+
+@given(profiles())
+def test_profiles_survive_with_every_value(profile: Profile) -> None:
+    assert decode_config(encode_config(profile)) == profile
+    assert encode_config(profile) == encode_config(profile)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"garbage",
+        encode_config(PROFILES["strict"])[:-3],
+        encode_clock(1),
+        encode_config(replace(PROFILES["strict"], name="lenient")),
+        encode_config(replace(PROFILES["strict"], ncd_threshold=float("nan"))),
+        encode_config(replace(PROFILES["strict"], hop_size=101)),
+        encode_config(replace(PROFILES["strict"], baseline_size=2**32 - 1)),
+        encode_config(replace(PROFILES["strict"], codec="rar")),
+        encode_config(replace(PROFILES["strict"], codec_level=-1000)),
+    ],
+    ids=["empty", "garbage", "cut", "clock", "name", "nan", "hop", "baseline", "codec", "level"],
+)
+def test_a_profile_that_can_not_be_believed_is_damage(body: bytes) -> None:
+    with pytest.raises(Damaged):
+        decode_config(body)
+
+
+def test_a_profile_is_not_a_clock() -> None:
+    with pytest.raises(Damaged, match="clock"):
+        decode_clock(encode_config(PROFILES["strict"]))

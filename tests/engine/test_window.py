@@ -19,37 +19,47 @@ def times(*values: int) -> RecordBatch:
     return RecordBatch(b"x" * len(values), array("I", [1] * len(values)), array("Q", values))
 
 
+def lengths_of(values: list[int]) -> "array[int]":
+    return array("I", values)
+
+
+def at(*values: int, late: bool = False, receive_timed: bool = False) -> Placed:
+    """All records alike."""
+    marks = len(values) * b"\x01"
+    return Placed(array("Q", values), marks if late else b"", marks if receive_timed else b"")
+
+
 def test_short_events_are_never_cut() -> None:
-    assert cut_lengths([500] * 1000, [500] * 50, 50, LIMITS) is None
+    assert cut_lengths(lengths_of([500] * 1000), [500] * 50, 50, LIMITS) is None
 
 
 def test_a_lone_long_event_may_use_what_is_left() -> None:
-    assert cut_lengths([4000], [100] * 50, 50, LIMITS) == [4000]
-    assert cut_lengths([10**6], [100] * 50, 50, LIMITS) == [LIMITS.event_bytes_max]
+    assert cut_lengths(lengths_of([4000]), [100] * 50, 50, LIMITS) == [4000]
+    assert cut_lengths(lengths_of([10**6]), [100] * 50, 50, LIMITS) == [LIMITS.event_bytes_max]
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 9000), max_size=200), st.integers(1, 199))
-def test_cutting_does_not_depend_on_batches_and_bounds_the_window(lengths: list[int], at: int) -> None:
+def test_cutting_does_not_depend_on_batches_and_bounds_the_window(lengths: list[int], split: int) -> None:
     size = 50
-    whole = cut_lengths(lengths, [], size, LIMITS) or lengths
-    first = cut_lengths(lengths[:at], [], size, LIMITS) or lengths[:at]
-    second = cut_lengths(lengths[at:], first[-size:], size, LIMITS) or lengths[at:]
+    whole = cut_lengths(lengths_of(lengths), [], size, LIMITS) or lengths
+    first = cut_lengths(lengths_of(lengths[:split]), [], size, LIMITS) or lengths[:split]
+    second = cut_lengths(lengths_of(lengths[split:]), first[-size:], size, LIMITS) or lengths[split:]
     assert [*first, *second] == list(whole)
     assert all(sum(whole[begin : begin + size]) <= 2 * LIMITS.window_bytes_max for begin in range(len(lengths)))
 
 
 def test_times_in_order_are_taken_as_they_are() -> None:
     clock = EventClock(LIMITS)
-    assert clock.place(times(NOW, NOW + 1), NOW) == [NOW, NOW + 1]
+    assert clock.place(times(NOW, NOW + 1), NOW) == at(NOW, NOW + 1)
     assert (clock.watermark_ns, clock.first_event_ns, clock.late_events) == (NOW + 1, NOW, 0)
 
 
 def test_slightly_out_of_order_is_believed() -> None:
     clock = EventClock(LIMITS)
     clock.place(times(NOW), NOW)
-    assert clock.place(times(NOW - LIMITS.lateness_ns, NOW - 7), NOW) == [NOW - LIMITS.lateness_ns, NOW - 7]
-    assert clock.place(times(NOW - 7, NOW - 8), NOW) == [Placed(NOW - 7, False, False), Placed(NOW - 8, False, False)]
+    assert clock.place(times(NOW - LIMITS.lateness_ns, NOW - 7), NOW) == at(NOW - LIMITS.lateness_ns, NOW - 7)
+    assert clock.place(times(NOW - 7, NOW - 8), NOW) == at(NOW - 7, NOW - 8)
     assert clock.watermark_ns == NOW
 
 
@@ -57,24 +67,24 @@ def test_far_behind_and_far_ahead_are_placed_at_the_watermark() -> None:
     clock = EventClock(LIMITS)
     clock.place(times(NOW), NOW)
     placed = clock.place(times(NOW - LIMITS.lateness_ns - 1, NOW + LIMITS.future_ns + 1, 2**64 - 1), NOW)
-    assert placed == [Placed(NOW, True, False)] * 3
+    assert placed == at(NOW, NOW, NOW, late=True)
     assert clock.late_events == 3
 
 
 def test_a_first_time_in_the_future_is_a_receive_time() -> None:
-    assert EventClock(LIMITS).place(times(2**63), NOW) == [Placed(NOW, True, True)]
+    assert EventClock(LIMITS).place(times(2**63), NOW) == at(NOW, late=True, receive_timed=True)
 
 
 def test_a_log_of_2008_keeps_its_dates() -> None:
     clock = EventClock(LIMITS)
     old = 1_226_262_930 * SECOND_NS
-    assert clock.place(times(old, old + 5), NOW) == [old, old + 5]
+    assert clock.place(times(old, old + 5), NOW) == at(old, old + 5)
 
 
 def test_no_time_means_receive_time_and_in_a_replay_the_watermark() -> None:
     clock = EventClock(LIMITS)
-    assert clock.place(times(0, 0), NOW) == [Placed(NOW, False, True)] * 2
+    assert clock.place(times(0, 0), NOW) == at(NOW, NOW, receive_timed=True)
     assert clock.late_events == 0
     clock = EventClock(LIMITS)
     clock.place(times(NOW - 9), NOW)
-    assert clock.place(replace(times(0), historical=True), NOW) == [Placed(NOW - 9, False, False)]
+    assert clock.place(replace(times(0), historical=True), NOW) == at(NOW - 9)

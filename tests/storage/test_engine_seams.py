@@ -11,6 +11,7 @@ from driftlock.engine.dispatch import Dispatcher, DispatchLimits
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.limits import Limits
 from driftlock.engine.ports import StreamBatch, Submission
+from driftlock.engine.profile import PROFILES, custom
 from driftlock.storage.anomalies import Anomalies, AnomalyFilter
 from driftlock.storage.checkpoints import Checkpoints
 from driftlock.storage.incidents import Incidents
@@ -36,11 +37,16 @@ async def acquired(database: Database) -> Shard:
     return shard
 
 
-async def fill(journal: Journal, tenant: UUID) -> None:
-    """Two streams with something new in each."""
+async def fill(database: Database, journal: Journal, tenant: UUID) -> None:
+    """Two streams with something new in each: one with a profile of its own from the start, one whose profile changes."""
+    await journal.create_stream(tenant, KEYS[1], custom(PROFILES["balanced"], {"window_size": 40, "codec": "lz4"}))
     for number, key in enumerate(KEYS):
-        for batch in batches(with_burst(1500 + 200 * number, 2200), 100):
-            await journal.submit(Submission(tenant, Signal.LOGS, RECEIVED_NS, (StreamBatch(key, batch),)))
+        for index, batch in enumerate(batches(with_burst(1500 + 200 * number, 2200), 100)):
+            receipt = await journal.submit(Submission(tenant, Signal.LOGS, RECEIVED_NS, (StreamBatch(key, batch),)))
+            if index == 12:
+                row = await Streams(database).get(tenant, receipt.stream_ids[0])
+                assert row is not None
+                await journal.configure(tenant, row.stream_id, custom(row.profile, {"ncd_threshold": 0.31}))
 
 
 async def dispatcher(database: Database, limits: DispatchLimits) -> Dispatcher:
@@ -82,7 +88,7 @@ async def results(database: Database, tenant: UUID) -> tuple[object, ...]:
         for row in await Incidents(database).list(tenant, limit=200)
     ]
     streams = [
-        (row.slug, row.events, row.windows, row.pending, row.calibration)
+        (row.slug, row.events, row.windows, row.pending, row.calibration, row.profile)
         for row in await Streams(database).list(tenant, limit=9)
     ]
     return sorted(found), sorted(groups), streams
@@ -93,20 +99,24 @@ async def test_kills_and_truncation_change_nothing(
     database: Database, tenant: UUID, owner: asyncpg.Connection, seed: int
 ) -> None:
     async with await open_journal(database) as journal:
-        await fill(journal, tenant)
+        await fill(database, journal, tenant)
     last = await JournalRows(database).last_seq()
     calm = DispatchLimits(threads=2)
     running = await dispatcher(database, calm)
     async with running:
         await scored(running, last)
     undisturbed = await results(database, tenant)
-    assert len(undisturbed[0]) >= 2  # type: ignore[arg-type]
+    findings = [row.finding for row in await Anomalies(database).list(tenant, AnomalyFilter(), limit=200)]
+    assert {(it.stream, it.codec, it.ncd_threshold) for it in findings} == {
+        (KEYS[0].text, "zstd", 0.31),
+        (KEYS[1].text, "lz4", 0.31),
+    }
     assert await recovery_position(database, Checkpoints(database, await acquired(database))) == last
 
     await owner.execute(EMPTY)
     await owner.execute("insert into driftlock.tenants (id, name) values ($1, 'local')", tenant)
     async with await open_journal(database) as journal:
-        await fill(journal, tenant)
+        await fill(database, journal, tenant)
     rng = random.Random(seed)
     while (applied := await JournalRows(database).applied_seq()) < last:
         # Small steps and frequent checkpoints, then a kill: what is in memory is gone, without a stop.

@@ -7,6 +7,7 @@ import pytest
 
 from driftlock.engine import records
 from driftlock.engine.ports import RowKind
+from driftlock.engine.profile import PROFILES
 from driftlock.errors import Internal
 from driftlock.storage.journal import Journal
 from driftlock.storage.journal_reader import JournalRows
@@ -75,3 +76,33 @@ async def test_a_deleted_tenant_leaves_its_places_but_no_record(database: Databa
     ]
     assert records.decode_clock(rows[0].body) == NOW_NS
     assert await JournalRows(database).size_bytes() < before
+
+
+async def test_what_a_stream_is_configured_with_comes_with_its_rows(database: Database, journal: Journal, tenant: UUID) -> None:
+    stream_id = await fill(journal, tenant, 1)
+    reader = JournalRows(database)
+    assert [row.configured for row in await reader.read(0, 1 << 20)] == [None]
+    await journal.configure(tenant, stream_id, PROFILES["strict"])
+    await journal.append_clock(NOW_NS)
+    assert [row.configured for row in await reader.read(0, 1 << 20)] == [PROFILES["strict"], PROFILES["strict"], None]
+
+
+async def test_a_damaged_configuration_is_not_believed(
+    database: Database, journal: Journal, tenant: UUID, owner: asyncpg.Connection
+) -> None:
+    await journal.configure(tenant, await fill(journal, tenant, 1), PROFILES["strict"])
+    await owner.execute("update driftlock.journal set body = set_bit(body, 9, 1 - get_bit(body, 9)) where seq = 2")
+    (row,) = await JournalRows(database).read(1, 1 << 20)
+    assert (row.kind, row.body) == (RowKind.CONFIG, b"")
+    with pytest.raises(records.Damaged):
+        records.decode_config(row.body)
+
+
+async def test_a_deleted_tenants_configuration_becomes_a_clock(database: Database, journal: Journal, tenant: UUID) -> None:
+    gone = (await Tenants(database).create("gone")).tenant_id
+    await journal.configure(gone, await fill(journal, gone, 1), PROFILES["strict"])
+    await fill(journal, tenant, 1)
+    assert await Tenants(database).delete(gone)
+    rows = await JournalRows(database).read(0, 1 << 20)
+    assert [row.kind for row in rows] == [RowKind.CLOCK, RowKind.CLOCK, RowKind.RECORDS]
+    assert records.decode_clock(rows[1].body) == rows[1].received_ns > NOW_NS

@@ -34,6 +34,28 @@ async def test_a_later_version_applies_what_is_missing(empty_database_urls: Urls
     assert (await migrate(empty_database_urls.owner, APP_ROLE, migrations=[ONE, TWO])).applied == ("0002_two.sql",)
 
 
+async def test_profiles_come_to_a_journal_with_rows(empty_database_urls: Urls) -> None:
+    await migrate(empty_database_urls.owner, APP_ROLE, migrations=shipped()[:4])
+    connection = await asyncpg.connect(empty_database_urls.owner)
+    try:
+        tenant = await connection.fetchval("insert into driftlock.tenants (name) values ('t') returning id")
+        stream = await connection.fetchval(
+            "insert into driftlock.streams (tenant_id, signal, service, slug) values ($1, 'logs', 's', 's') returning id",
+            tenant,
+        )
+        insert = "insert into driftlock.journal values (0, $1, $2, $3, $4, 0, 0, 0, 0, '')"
+        for seq, (kind, *owners) in enumerate([(0, tenant, stream), (1, None, None), (2, None, None)], 1):
+            await connection.execute(insert, seq, kind, *owners)
+        await migrate(empty_database_urls.owner, APP_ROLE)
+        assert await connection.fetchval("select profile from driftlock.streams") is None
+        await connection.execute(insert, 4, 3, tenant, stream)
+        for kind, *owners in [(3, None, None), (0, tenant, None), (1, tenant, stream), (4, None, None)]:
+            with pytest.raises(asyncpg.CheckViolationError):
+                await connection.execute(insert, 5, kind, *owners)
+    finally:
+        await connection.close()
+
+
 async def test_a_failed_migration_leaves_nothing(empty_database_urls: Urls) -> None:
     broken = dataclasses.replace(TWO, sql=TWO.sql + "; select 1 / 0")
     with pytest.raises(StartupRefused, match=r"rolled back.*22012"):

@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.ports import Checkpoint, Step
+from driftlock.engine.profile import PROFILES
 from driftlock.errors import Conflict, Internal
 from driftlock.storage.checkpoints import Checkpoints
 from driftlock.storage.journal import Journal, JournalLimits
@@ -126,6 +127,19 @@ async def test_rows_not_applied_are_never_deleted(house: House) -> None:
 async def test_rows_that_a_fold_lacks_are_kept(house: House) -> None:
     await house.apply(6, tenant_seq=6, A=6)
     assert await house.kept() == [2, 3, 4, 5, 6]  # B has no checkpoint
+
+
+async def test_a_configuration_that_a_fold_lacks_is_kept(house: House, journal: Journal) -> None:
+    await house.apply(5, tenant_seq=5, A=5, B=5)
+    await house.apply(6, tenant_seq=6, A=6, B=6)
+    assert await journal.configure(house.tenant, house.streams["A"], PROFILES["strict"]) == 7
+    await house.apply(7, tenant_seq=7)
+    assert await house.position() == 6
+    far_ns = 4 * LATER_NS  # configurations carry the time of the database
+    assert await house.kept(far_ns) == [7]
+    await house.apply(7, A=7)
+    assert await house.position() == 7
+    assert await house.kept(far_ns) == []
 
 
 async def test_rows_behind_the_older_checkpoint_of_a_lagging_fold_are_kept(house: House) -> None:

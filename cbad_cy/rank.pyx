@@ -1,0 +1,293 @@
+# cython: autotestdict=False
+"""Where a number stands among a stream's own past: moving samples, conformal ranks, block maxima and an exponential tail.
+
+Lines of a bursty log are not exchangeable, so a permutation of lines rejects far too often on perfectly normal streams.
+Windows of the same size keep the burstiness inside; the maximum over blocks of neighbouring windows keeps what bursts
+longer than a window does. Rank: conformal prediction (Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World",
+2005). Beyond the 90 % quantile of the block maxima an exponential tail through their 50 % and 90 % quantiles.
+Correctly rounded operations only: the same double on every machine.
+"""
+
+from typing import Final
+
+cimport cython
+from cpython cimport array
+from libc.math cimport ldexp
+from libc.stdlib cimport free, malloc
+from libc.string cimport memmove
+
+import array
+
+SAMPLE_MAX: Final = 100_000
+"""Largest sample that is kept, numbers."""
+
+BLOCKS_MIN: Final = 10
+"""Fewer block maxima than this say nothing about rarity: every p-value is 1 until then."""
+
+cdef enum:
+    BLOCKS_NEEDED = 10
+
+# ---- moving samples ------------------------------------------------------------------------------------------------
+
+
+cdef inline int below(const Moving* m, double value) noexcept nogil:
+    """How many of the sample are smaller."""
+    cdef int low = 0, high = m.count, middle
+    while low < high:
+        middle = (low + high) >> 1
+        if m.ordered[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+cdef void moving_push(Moving* m, double value) noexcept nogil:
+    """Take a number in; the oldest makes room."""
+    cdef int at, gone
+    if m.count == m.capacity:
+        gone = below(m, m.ring[m.head])
+        m.count -= 1
+        memmove(&m.ordered[gone], &m.ordered[gone + 1], (m.count - gone) * sizeof(double))
+        m.ring[m.head] = value
+        m.head = m.head + 1 if m.head + 1 < m.capacity else 0
+    else:
+        m.ring[(m.head + m.count) % m.capacity] = value
+    at = below(m, value)
+    memmove(&m.ordered[at + 1], &m.ordered[at], (m.count - at) * sizeof(double))
+    m.ordered[at] = value
+    m.count += 1
+
+
+cdef int moving_open(Moving* m, int capacity) except -1:
+    if not 1 <= capacity <= SAMPLE_MAX:
+        raise ValueError(f"a sample of {capacity} numbers is not possible; choose 1 to SAMPLE_MAX = {SAMPLE_MAX}")
+    m.count = 0
+    m.head = 0
+    m.capacity = capacity
+    m.ring = <double*>malloc(capacity * sizeof(double))
+    m.ordered = <double*>malloc(capacity * sizeof(double))
+    if m.ring == NULL or m.ordered == NULL:
+        raise MemoryError(f"no room for a sample of {capacity} numbers")
+    return 0
+
+
+cdef void moving_close(Moving* m) noexcept:
+    free(m.ring)
+    free(m.ordered)
+
+
+cdef list moving_list(const Moving* m):
+    """The sample, oldest first."""
+    cdef int i
+    return [m.ring[(m.head + i) % m.capacity] for i in range(m.count)]
+
+
+cdef double exp_of_minus(double x) noexcept nogil:
+    """e to the power -x for x >= 0, within a few units in the last place."""
+    cdef double scaled, rest, term = 1.0, total = 1.0
+    cdef int whole, n
+    if x > 700.0:
+        x = 700.0
+    scaled = x * 1.4426950408889634  # 1 / ln 2
+    whole = <int>scaled
+    rest = (scaled - whole) * 0.6931471805599453
+    for n in range(1, 20):
+        term *= -rest / n
+        total += term
+    return ldexp(total, -whole)
+
+
+# ---- border --------------------------------------------------------------------------------------------------------
+
+@cython.final
+cdef class Sample:
+    """The last `size` numbers: what is usual for a stream. Slow on purpose, and deaf to single outliers.
+
+    >>> sample = Sample(3)
+    >>> for value in (5.0, 1.0, 2.0, 3.0):
+    ...     sample.add(value)
+    >>> sample.median(0.0), sample.values()
+    (2.0, [1.0, 2.0, 3.0])
+    """
+
+    def __cinit__(self, int size):
+        moving_open(&self.moving, size)
+
+    def __dealloc__(self):
+        moving_close(&self.moving)
+
+    def __reduce__(self):
+        raise TypeError("a Sample can not be pickled; keep its values and add them again")
+
+    def __len__(self):
+        return self.moving.count
+
+    cdef void push(self, double value) noexcept nogil:
+        moving_push(&self.moving, value)
+
+    cdef double middle(self, double otherwise) noexcept nogil:
+        return self.moving.ordered[self.moving.count // 2] if self.moving.count else otherwise
+
+    def add(self, double value):
+        """Take a finite number in, forget the oldest; ValueError for NaN, which has no rank."""
+        if value != value:
+            raise ValueError("NaN has no rank; leave it out")
+        self.push(value)
+
+    def median(self, double otherwise):
+        """The upper median, or `otherwise` before the first number."""
+        return self.middle(otherwise)
+
+    def two_sided(self, double value):
+        """p in (0, 1]: twice the rank towards the nearer end, so that unusually low and unusually high are both small.
+
+        With n numbers the smallest is 2/(n + 1); 1.0 before the first number.
+
+        >>> sample = Sample(99)
+        >>> for value in range(99):
+        ...     sample.add(value)
+        >>> sample.two_sided(200.0), sample.two_sided(-1.0), sample.two_sided(49.0)
+        (0.02, 0.02, 1.0)
+        """
+        cdef int n = self.moving.count, low = below(&self.moving, value), i = low
+        while i < n and self.moving.ordered[i] == value:
+            i += 1
+        return min(1.0, 2.0 * min(1 + n - low, 1 + i) / (1 + n))
+
+    def values(self):
+        """The sample as a list, oldest first."""
+        return moving_list(&self.moving)
+
+
+@cython.final
+cdef class Reference:
+    """Past window statistics of a stream (higher = less explained), the newest `lag` left out.
+
+    `size` values are kept, and the maxima of `size // block` blocks of `block` neighbours. Leaving the newest out avoids a
+    comparison with windows that share events with the one under test. Raises ValueError for sizes that make no block.
+
+    >>> reference = Reference(size=1000, block=5, lag=5)
+    >>> for number in range(205):
+    ...     reference.add(100 + number % 7)
+    >>> reference.surprise(500) < reference.surprise(103) <= (1.0, 1.0)
+    True
+    """
+
+    def __cinit__(self, *, int size, int block, int lag):
+        if not 1 <= block <= size or not 0 <= lag <= size:
+            raise ValueError(f"blocks of {block} and a lag of {lag} do not fit a size of {size}; keep both within it")
+        moving_open(&self.values, size)
+        moving_open(&self.maxima, size // block)
+        self.block = block
+        self.lag = lag
+        self.waiting = <double*>malloc((lag + 1) * sizeof(double))
+        self.open_block = <double*>malloc(block * sizeof(double))
+        if self.waiting == NULL or self.open_block == NULL:
+            raise MemoryError("no room for a reference")
+
+    def __dealloc__(self):
+        moving_close(&self.values)
+        moving_close(&self.maxima)
+        free(self.waiting)
+        free(self.open_block)
+
+    def __reduce__(self):
+        raise TypeError("a Reference can not be pickled; keep its parts and restore them")
+
+    cdef double tail(self, double statistic) noexcept nogil:
+        """p of what lies beyond the 90 % quantile of the maxima; 0 inside, where rank and block say all there is to say."""
+        cdef int blocks = self.maxima.count, ninth = blocks * 9 // 10
+        cdef double median = self.maxima.ordered[blocks // 2]
+        cdef double high = self.maxima.ordered[ninth if ninth < blocks else blocks - 1]
+        cdef double scale = (high - median) / 1.6094379124341003  # ln 5
+        if statistic <= high:
+            return 0.0
+        if scale < 0.02 * median:
+            scale = 0.02 * median
+        if scale < 1e-9:
+            scale = 1e-9
+        return 0.1 * exp_of_minus((statistic - high) / scale)
+
+    cdef Rarity judge(self, double statistic) noexcept nogil:
+        cdef Rarity found
+        cdef int count = self.values.count, blocks = self.maxima.count, under = below(&self.values, statistic)
+        cdef double other
+        found.confidence = <double>under / count if count else 0.0
+        found.p_value = 1.0
+        if blocks < BLOCKS_NEEDED:
+            return found
+        found.p_value = <double>(1 + count - under) / (1 + count)
+        other = <double>(1 + blocks - below(&self.maxima, statistic)) / (1 + blocks)
+        if other > found.p_value:
+            found.p_value = other
+        other = self.tail(statistic)
+        if other > found.p_value:
+            found.p_value = other
+        return found
+
+    cdef void push(self, double statistic) noexcept nogil:
+        cdef double value
+        if self.lag == 0:
+            self.enter(statistic)
+            return
+        if self.waits < self.lag:
+            self.waiting[(self.waiting_head + self.waits) % self.lag] = statistic
+            self.waits += 1
+            return
+        value = self.waiting[self.waiting_head]
+        self.waiting[self.waiting_head] = statistic
+        self.waiting_head = (self.waiting_head + 1) % self.lag
+        self.enter(value)
+
+    cdef void enter(self, double value) noexcept nogil:
+        cdef double maximum
+        cdef int i
+        moving_push(&self.values, value)
+        self.open_block[self.block_fill] = value
+        self.block_fill += 1
+        if self.block_fill < self.block:
+            return
+        maximum = self.open_block[0]
+        for i in range(1, self.block):
+            if self.open_block[i] > maximum:
+                maximum = self.open_block[i]
+        moving_push(&self.maxima, maximum)
+        self.block_fill = 0
+
+    def surprise(self, double statistic):
+        """(p-value, confidence) of a statistic: the largest of the rank, block and tail p-values, because a window is rare
+        only if it is rare in each sense (in (0, 1], lower = rarer), and the share of the past below it."""
+        cdef Rarity found = self.judge(statistic)
+        return found.p_value, found.confidence
+
+    def add(self, double statistic):
+        """Remember the statistic of an evaluated window; it counts `lag` windows later. ValueError for NaN."""
+        if statistic != statistic:
+            raise ValueError("NaN has no rank; leave it out")
+        self.push(statistic)
+
+    def parts(self):
+        """(waiting, values, open block, block maxima) as lists, oldest first: what `restore` puts back."""
+        cdef int i
+        waiting = [self.waiting[(self.waiting_head + i) % self.lag] for i in range(self.waits)]
+        opened = [self.open_block[i] for i in range(self.block_fill)]
+        return waiting, moving_list(&self.values), opened, moving_list(&self.maxima)
+
+    def restore(self, waiting, values, opened, maxima):
+        """Put back what `parts` of a reference of the same sizes gave; ValueError for parts that do not fit."""
+        if len(waiting) > self.lag or len(opened) >= self.block:
+            raise ValueError("these parts belong to a reference of other sizes; make one with the same size, block and lag")
+        cdef double value
+        self.values.count = self.values.head = self.maxima.count = self.maxima.head = 0
+        self.waits = self.waiting_head = self.block_fill = 0
+        for value in values:
+            moving_push(&self.values, value)
+        for value in maxima:
+            moving_push(&self.maxima, value)
+        for value in waiting:
+            self.waiting[self.waits] = value
+            self.waits += 1
+        for value in opened:
+            self.open_block[self.block_fill] = value
+            self.block_fill += 1
