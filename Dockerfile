@@ -19,7 +19,7 @@ RUN /opt/driftlock/bin/pip install --no-cache-dir --no-build-isolation --no-deps
 FROM python:3.11-slim-bookworm
 
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends libzstd1 liblz4-1 zlib1g tini \
+    && apt-get install -y --no-install-recommends libzstd1 zlib1g tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --home-dir /var/lib/driftlock --create-home driftlock
 COPY --from=build /opt/driftlock /opt/driftlock

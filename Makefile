@@ -14,7 +14,7 @@ NATIVE := setup.py $(wildcard cbad_cy/*.pyx cbad_cy/*.px[di] collector/otlp/*.py
 TESTS ?= tests
 PYTEST_ARGS ?= -n 2
 
-.PHONY: help run build test lint format bench-replay bench-alarms bench-core clean
+.PHONY: help run build test lint format sanitize bench-replay bench-alarms bench-core clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ lint: build $(STAMPS)/test ## Style, types and stubs
 format: $(STAMPS)/test ## Rewrite the style that a machine can rewrite
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+sanitize: build $(STAMPS)/test ## Kernel tests on kernels built with AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(BIN)/python -m tests.cbad_cy.sanitize
 
 $(STAMPS)/bench: pyproject.toml $(STAMPS)/dependencies
 	@$(BIN)/python -m pip install --quiet --group bench

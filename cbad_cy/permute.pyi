@@ -3,7 +3,7 @@ from typing import Final
 
 PERMUTATIONS_MAX: Final = 10000
 LINES_MAX: Final = 65536
-TEXT_BYTES_MAX: Final = 4194304
+TEXT_BYTES_MAX: Final = 1048576
 COST_BITS_MAX: Final = 65536
 
 def permute(

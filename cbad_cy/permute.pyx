@@ -15,13 +15,12 @@ ones are mostly two words and what stands between them; each end of a line count
 by byte: nothing is called known by a hash collision.
 
 The statistic is a symmetric function of each side's lines and is computed alike for every draw, so the test is exact under
-exchangeability, whatever the bits are. A draw takes O(lines of W, and rare words and runs in them): nothing that more
-lines hold than W has can vanish from B, and it is not even looked at.
+exchangeability, whatever the bits are. A draw takes O(lines of W) and a little for forms that it takes altogether:
+what more lines hold than W has can not vanish from B, and is not even looked at.
 
 Randomness: SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014), bounded without bias
 by rejection (Lemire, "Fast random integer generation in an interval", 2019), in a partial Fisher-Yates shuffle. Each
-output gives two numbers of 32 bits, its high half first. Integers
-only: equal input gives equal draws on every machine.
+output gives two numbers of 32 bits, its high half first. Integers only: equal input gives equal draws on every machine.
 """
 
 from typing import Final
@@ -36,7 +35,7 @@ PERMUTATIONS_MAX: Final = 10_000
 LINES_MAX: Final = 1 << 16
 """Most lines in one pool, window and rest together."""
 
-TEXT_BYTES_MAX: Final = 4 << 20
+TEXT_BYTES_MAX: Final = 1 << 20
 """Longest text of all distinct forms together, bytes."""
 
 COST_BITS_MAX: Final = 1 << 16
@@ -51,22 +50,33 @@ cdef struct Costs:
     uint64_t byte
     uint64_t order
 
-cdef struct Feature:  # a word, or a run of two or three
-    uint64_t key     # hash of a word; or id of a word or run, and id of the word that follows
+cdef struct Feature:  # a word or a run of three
+    uint64_t key     # hash of a word, or ids of the first two words of a run
     uint64_t cost    # bits, when no line of the rest holds it
-    uint32_t start   # where a word stands in the text
-    uint32_t size    # its bytes; 0 for a run
+    uint32_t start   # where a word stands in the text, or id of the last word of a run
+    uint32_t size    # bytes of a word, 0 for a run
     uint32_t lines   # pool lines that hold it
     uint32_t forms   # distinct forms that hold it
-    uint32_t gone    # of these, how many the drawn window took altogether
     uint32_t stamp   # 1 + the last form that was seen to hold it
+    uint32_t group   # those that the same forms hold, among the rare ones of several forms
+
+cdef struct Group:  # features that the same forms hold, so that they leave the rest together
+    uint64_t cost    # bits of all of them, when they have left
+    uint32_t forms   # how many distinct forms hold them
+    uint32_t watch   # of these, the one with most lines: unless it is drawn altogether, they stay
+    uint32_t begin   # the others: members[begin:end]
+    uint32_t end
+
+cdef struct Split:
+    uint32_t form    # 1 + the form that splits a group
+    uint32_t part    # the new group of the features that this form holds
 
 cdef struct Form:
     uint64_t each    # bits of every line
     uint64_t alone   # bits when all lines of this form are in the window: of what no other form holds
     uint32_t lines   # pool lines
     uint32_t held    # lines in the drawn window
-    uint32_t begin   # its rare features that other forms hold as well: links[begin:end]
+    uint32_t begin   # its features, then its groups, then the groups that watch it: links[begin:end]
     uint32_t end
 
 cdef struct Random:
@@ -78,14 +88,19 @@ cdef struct Pool:
     Form* forms
     uint32_t* lines      # form of each line, the drawn window first
     uint32_t* drawn      # scratch: distinct forms of the drawn window
+    uint32_t* gone       # scratch: forms that are drawn altogether
     uint32_t* words      # hash table of ids of words; 0 = an empty slot
     uint32_t* runs       # the same of runs
     uint64_t mask        # slots of each table - 1
     uint64_t salt        # of hashes, so that texts made to collide under one seed do not under another; no result depends on it
     Feature* features    # by id, from 1 on
-    uint32_t* links      # ids of features, form by form
+    uint32_t* links      # ids of features, later of groups, form by form
+    Group* groups        # by id, from 1 on
+    uint32_t* members    # forms, group by group
+    Split* splits        # by group, from 0 on
     uint32_t found       # ids given so far
     uint32_t linked      # links written so far
+    uint32_t grouped     # groups so far
     Py_ssize_t form_count
     Py_ssize_t line_count
     Py_ssize_t window
@@ -152,7 +167,7 @@ cdef inline uint32_t new_feature(Pool* p, uint64_t key, uint64_t cost, Py_ssize_
     p.found += 1
     f = &p.features[p.found]
     f.key, f.cost, f.start, f.size = key, cost, <uint32_t>start, <uint32_t>size
-    f.lines = f.forms = f.gone = f.stamp = 0
+    f.lines = f.forms = f.stamp = f.group = 0
     return p.found
 
 
@@ -174,15 +189,17 @@ cdef uint32_t word_id(Pool* p, const unsigned char* s, Py_ssize_t start, Py_ssiz
     return p.words[at]
 
 
-cdef uint32_t run_id(Pool* p, uint32_t left, uint32_t right, uint64_t cost) noexcept nogil:
-    """The id of the word or run `left` and the word after it, a new one when they have none yet."""
-    cdef uint64_t key = <uint64_t>left << 32 | right
-    cdef uint64_t at = mixed(key) & p.mask
+cdef uint32_t run_id(Pool* p, uint32_t left, uint32_t middle, uint32_t right, uint64_t cost) noexcept nogil:
+    """The id of three adjacent words, a new one when they have none yet."""
+    cdef uint64_t key = <uint64_t>left << 32 | middle
+    cdef uint64_t at = mixed(key + right * <uint64_t>0x9E3779B97F4A7C15) & p.mask
+    cdef Feature* f
     while p.runs[at]:
-        if p.features[p.runs[at]].key == key:
+        f = &p.features[p.runs[at]]
+        if f.key == key and f.start == right:
             return p.runs[at]
         at = (at + 1) & p.mask
-    p.runs[at] = new_feature(p, key, cost, 0, 0)
+    p.runs[at] = new_feature(p, key, cost, right, 0)
     return p.runs[at]
 
 
@@ -203,23 +220,21 @@ cdef void read_forms(
 ) noexcept nogil:
     """Find the words of all forms and their runs of three."""
     cdef Py_ssize_t at = 0, stop = 0, end
-    cdef uint32_t form, two, left, right
+    cdef uint32_t form, left, middle, right
     for form in range(<uint32_t>p.form_count):
         p.forms[form].begin = p.linked
         stop += lengths[form]
-        left = LINE_END
-        two = 0
+        left = middle = LINE_END
         while at < stop:
             end = word_end(s, at, stop)
             right = word_id(p, s, at, end - at, costs.byte)
             link(p, right, form)
-            if two:
-                link(p, run_id(p, two, right, costs.order), form)
-            two = run_id(p, left, right, 0)
-            left = right
+            if middle:
+                link(p, run_id(p, left, middle, right, costs.order), form)
+            left, middle = middle, right
             at = end
-        if two:
-            link(p, run_id(p, two, LINE_END, costs.order), form)
+        if middle:
+            link(p, run_id(p, left, middle, LINE_END, costs.order), form)
         p.forms[form].end = p.linked
 
 
@@ -242,57 +257,152 @@ cdef void keep_rare(Pool* p) noexcept nogil:
         p.forms[form].end = kept
 
 
-cdef inline void count(Pool* p, uint32_t form, uint32_t* distinct) noexcept nogil:
-    """Take one line into the drawn window."""
-    p.drawn[distinct[0]] = form
-    distinct[0] += p.forms[form].held == 0
-    p.forms[form].held += 1
+cdef void group_features(Pool* p) noexcept nogil:
+    """Partition what is left by the forms that hold it: each form splits the groups so far into what it holds and the rest."""
+    cdef uint32_t form, i
+    cdef Feature* f
+    cdef Split* split
+    p.splits[0].form = 0
+    for form in range(<uint32_t>p.form_count):
+        for i in range(p.forms[form].begin, p.forms[form].end):
+            f = &p.features[p.links[i]]
+            split = &p.splits[f.group]
+            if split.form != form + 1:
+                p.grouped += 1
+                split.form, split.part = form + 1, p.grouped
+                p.splits[p.grouped].form = 0
+            f.group = split.part
+
+
+cdef void link_groups(Pool* p) noexcept nogil:
+    """Put groups in the place of features."""
+    cdef uint32_t form, i, begin, kept = 0
+    cdef Feature* f
+    cdef Group* g
+    memset(p.groups, 0, (p.grouped + 1) * sizeof(Group))
+    memset(p.splits, 0, (p.grouped + 1) * sizeof(Split))
+    for form in range(<uint32_t>p.form_count):
+        begin = p.forms[form].begin
+        p.forms[form].begin = kept
+        for i in range(begin, p.forms[form].end):
+            f = &p.features[p.links[i]]
+            g = &p.groups[f.group]
+            g.cost += f.cost
+            f.cost = 0  # its other forms meet it again
+            if p.splits[f.group].form != form + 1:
+                p.splits[f.group].form = form + 1
+                g.forms += 1
+                p.links[kept] = f.group
+                kept += 1
+        p.forms[form].end = kept
+
+
+cdef void list_members(Pool* p) noexcept nogil:
+    """List the forms of each group, the watched one last and beyond the end."""
+    cdef uint32_t form, i, id, at = 0
+    cdef Group* g
+    for id in range(1, p.grouped + 1):
+        p.groups[id].begin = p.groups[id].end = at
+        at += p.groups[id].forms
+    for form in range(<uint32_t>p.form_count):
+        for i in range(p.forms[form].begin, p.forms[form].end):
+            g = &p.groups[p.links[i]]
+            p.members[g.end] = form
+            g.end += 1
+    for id in range(1, p.grouped + 1):
+        g = &p.groups[id]
+        if g.forms == 0:
+            continue  # split up altogether
+        at = g.begin
+        for i in range(g.begin, g.end):
+            if p.forms[p.members[i]].lines > p.forms[p.members[at]].lines:
+                at = i
+        g.end -= 1
+        g.watch = p.members[at]
+        p.members[at] = p.members[g.end]
+
+
+cdef void watch(Pool* p) noexcept nogil:
+    """Link each group to the form that it watches, and to no other."""
+    cdef uint32_t form, id, watched, at = 0
+    cdef Form* t
+    for form in range(<uint32_t>p.form_count):
+        p.forms[form].end = 0
+    for id in range(1, p.grouped + 1):
+        p.forms[p.groups[id].watch].end += p.groups[id].forms > 0
+    for form in range(<uint32_t>p.form_count):
+        t = &p.forms[form]
+        watched = t.end
+        t.begin = t.end = at
+        at += watched
+    for id in range(1, p.grouped + 1):
+        if p.groups[id].forms:
+            t = &p.forms[p.groups[id].watch]
+            p.links[t.end] = id
+            t.end += 1
+
+
+cdef inline bint others_gone(const Pool* p, const Group* g) noexcept nogil:
+    """Are all members of a group, but for the watched one, drawn altogether?"""
+    cdef uint32_t i
+    for i in range(g.begin, g.end):
+        if p.forms[p.members[i]].held != p.forms[p.members[i]].lines:
+            return False
+    return True
 
 
 cdef uint64_t statistic(Pool* p, uint32_t distinct, uint64_t first) noexcept nogil:
-    """Bits of the counted window given the rest; forgets the counts. A word has left the rest when all its forms have."""
+    """Bits of the counted window given the rest; forgets the counts."""
     cdef uint64_t bits = first * distinct
     cdef uint32_t gone = 0, i, e
+    cdef bint whole
     cdef Form* t
-    cdef Feature* f
     for i in range(distinct):
         t = &p.forms[p.drawn[i]]
         bits += t.each * t.held
-        p.drawn[gone] = p.drawn[i]
-        gone += t.held == t.lines
-        t.held = 0
+        p.gone[gone] = p.drawn[i]
+        whole = t.held == t.lines
+        gone += whole
+        t.held *= whole  # forms that are not drawn altogether need their count no more
     for i in range(gone):
-        t = &p.forms[p.drawn[i]]
+        t = &p.forms[p.gone[i]]
         bits += t.alone
         for e in range(t.begin, t.end):
-            f = &p.features[p.links[e]]
-            f.gone += 1
-            if f.gone == f.forms:
-                bits += f.cost
+            if others_gone(p, &p.groups[p.links[e]]):
+                bits += p.groups[p.links[e]].cost
     for i in range(gone):
-        t = &p.forms[p.drawn[i]]
-        for e in range(t.begin, t.end):
-            p.features[p.links[e]].gone = 0
+        p.forms[p.gone[i]].held = 0
     return bits
 
 
 cdef uint64_t observe(Pool* p, uint64_t first) noexcept nogil:
     """The statistic of the lines that stand first."""
-    cdef uint32_t i, distinct = 0
+    cdef uint32_t i, form, distinct = 0
     for i in range(<uint32_t>p.window):
-        count(p, p.lines[i], &distinct)
+        form = p.lines[i]
+        p.drawn[distinct] = form
+        distinct += p.forms[form].held == 0
+        p.forms[form].held += 1
     return statistic(p, distinct, first)
 
 
 cdef uint64_t draw(Pool* p, Random* r, uint64_t first) noexcept nogil:
     """The statistic of a uniformly random window: the first steps of a Fisher-Yates shuffle, whatever order the lines have."""
-    cdef uint32_t i, j, form, distinct = 0, lines = <uint32_t>p.line_count
+    cdef Random local = r[0]  # registers, not memory: this loop is the whole test
+    cdef Form* forms = p.forms
+    cdef uint32_t* lines = p.lines
+    cdef uint32_t* drawn = p.drawn
+    cdef uint32_t i, j, form, distinct = 0, remaining = <uint32_t>p.line_count
     for i in range(<uint32_t>p.window):
-        j = i + below(r, lines - i)
-        form = p.lines[j]
-        p.lines[j] = p.lines[i]
-        p.lines[i] = form
-        count(p, form, &distinct)
+        j = i + below(&local, remaining)
+        remaining -= 1
+        form = lines[j]
+        lines[j] = lines[i]
+        lines[i] = form
+        drawn[distinct] = form
+        distinct += forms[form].held == 0
+        forms[form].held += 1
+    r[0] = local
     return statistic(p, distinct, first)
 
 
@@ -332,9 +442,9 @@ cdef void fill(
 # ---- border --------------------------------------------------------------------------------------------------------
 
 cdef int open_pool(Pool* p, Py_ssize_t forms, Py_ssize_t lines, Py_ssize_t words) except -1:
-    """Room for a pool: each word brings at most itself, a run of two and a run of three, and links to two of these."""
+    """Room for a pool: each word brings at most itself and the run around it."""
     cdef uint64_t slots = 16
-    while slots < 3 * <uint64_t>words:  # two thirds full at most
+    while slots < 2 * <uint64_t>words:
         slots *= 2
     memset(p, 0, sizeof(Pool))
     p.mask = slots - 1
@@ -342,12 +452,19 @@ cdef int open_pool(Pool* p, Py_ssize_t forms, Py_ssize_t lines, Py_ssize_t words
     p.line_count = lines
     p.forms = <Form*>calloc(forms, sizeof(Form))
     p.lines = <uint32_t*>calloc(lines, sizeof(uint32_t))
-    p.drawn = <uint32_t*>calloc(lines + 1, sizeof(uint32_t))
+    p.drawn = <uint32_t*>malloc((lines + 1) * sizeof(uint32_t))
+    p.gone = <uint32_t*>malloc((lines + 1) * sizeof(uint32_t))
     p.words = <uint32_t*>calloc(slots, sizeof(uint32_t))
     p.runs = <uint32_t*>calloc(slots, sizeof(uint32_t))
-    p.features = <Feature*>malloc((3 * words + 1) * sizeof(Feature))  # only what is used gets touched
+    p.features = <Feature*>malloc((2 * words + 1) * sizeof(Feature))  # only what is used gets touched
     p.links = <uint32_t*>malloc((2 * words + 1) * sizeof(uint32_t))
-    if not (p.forms and p.lines and p.drawn and p.words and p.runs and p.features and p.links):
+    p.members = <uint32_t*>malloc((2 * words + 1) * sizeof(uint32_t))
+    p.groups = <Group*>malloc((2 * words + 1) * sizeof(Group))
+    p.splits = <Split*>malloc((2 * words + 1) * sizeof(Split))
+    if not (
+        p.forms and p.lines and p.drawn and p.gone and p.words and p.runs and p.features and p.links and p.members
+        and p.groups and p.splits
+    ):
         close_pool(p)
         raise MemoryError(f"no room for a pool of {lines} lines and {words} words; use a smaller baseline")
     return 0
@@ -357,10 +474,14 @@ cdef void close_pool(Pool* p) noexcept:
     free(p.forms)
     free(p.lines)
     free(p.drawn)
+    free(p.gone)
     free(p.words)
     free(p.runs)
     free(p.features)
     free(p.links)
+    free(p.members)
+    free(p.groups)
+    free(p.splits)
 
 
 cdef Py_ssize_t line_total(const unsigned int[::1] counts) noexcept:
@@ -407,7 +528,7 @@ def permute(
     >>> counts = array.array("I", [3, 0]), array.array("I", [0, 57])
     >>> permute(b"disk failedall is well", array.array("I", [11, 11]), *counts, line_bits=40, first_bits=40, byte_bits=4,
     ...         order_bits=20, seed=1, draws_max=999, exceedances_max=10)
-    (274, 999, 0)
+    (254, 999, 0)
     """
     cdef Costs costs
     cdef Pool pool
@@ -430,6 +551,10 @@ def permute(
         fill(&pool, &window_counts[0], &rest_counts[0], costs.line)
         read_forms(&pool, s, &lengths[0], &costs)
         keep_rare(&pool)
+        group_features(&pool)
+        link_groups(&pool)
+        list_members(&pool)
+        watch(&pool)
         draws = exchange(&pool, costs.first, seed, draws_max, exceedances_max, &observed, &reached)
     close_pool(&pool)
     return observed, draws, reached

@@ -31,6 +31,7 @@ cdef class Pool:
     cdef int lines
     cdef int head           # where the oldest line is in `ring`
     cdef int distinct_count
+    cdef int slots          # how many there are, free ones included
     cdef int free_count
     cdef int bucket_mask
     cdef int oldest
@@ -43,4 +44,5 @@ cdef class Pool:
     cdef int find(self, uint64_t hash, const unsigned char* line, unsigned int size) noexcept nogil
     cdef int create(self, uint64_t hash, const unsigned char* line, unsigned int size) noexcept nogil
     cdef void remove(self, int slot) noexcept nogil
+    cdef int more_slots(self) noexcept nogil
     cdef int make_room(self, unsigned int size) noexcept nogil

@@ -13,7 +13,7 @@ from typing import Final
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport calloc, free, malloc, qsort, realloc
+from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy, memmove
 
 COVERAGE_MIN: Final = 0.95
@@ -30,6 +30,7 @@ LINE_BYTES_MAX: Final = 1 << 20
 
 cdef enum:
     ARENA_BYTES_MIN = 1024
+    SLOTS_MIN = 32
     NONE = -1
 
 # ---- kernels -------------------------------------------------------------------------------------------------------
@@ -90,19 +91,14 @@ cdef class Pool:
         self.lines_max = lines_max
         self.bytes_max = bytes_max
         self.bucket_mask = buckets - 1
-        self.forms = <Form*>calloc(lines_max, sizeof(Form))
         self.buckets = <int*>malloc(buckets * sizeof(int))
-        self.free_slots = <int*>malloc(lines_max * sizeof(int))
         self.ring = <int*>malloc(lines_max * sizeof(int))
         self.arena = <unsigned char*>malloc(ARENA_BYTES_MIN)
         self.arena_room = ARENA_BYTES_MIN
-        if self.forms == NULL or self.buckets == NULL or self.free_slots == NULL or self.ring == NULL or self.arena == NULL:
+        if self.buckets == NULL or self.ring == NULL or self.arena == NULL:
             raise MemoryError(f"no room for a pool of {lines_max} lines")
         for i in range(buckets):
             self.buckets[i] = NONE
-        for i in range(lines_max):
-            self.free_slots[i] = lines_max - 1 - i
-        self.free_count = lines_max
         self.oldest = self.newest = NONE
 
     def __dealloc__(self):
@@ -152,10 +148,28 @@ cdef class Pool:
             self.arena_room = wanted
         return 0
 
+    cdef int more_slots(self) noexcept nogil:
+        """Twice as many slots, as there are seldom as many forms as lines; -> 0, or -1 when memory is short."""
+        cdef int slots = min(self.lines_max + 1, max(SLOTS_MIN, 2 * self.slots)), i
+        cdef void* forms = realloc(self.forms, slots * sizeof(Form))
+        cdef void* free_slots
+        if forms == NULL:
+            return -1
+        self.forms = <Form*>forms
+        free_slots = realloc(self.free_slots, slots * sizeof(int))
+        if free_slots == NULL:
+            return -1
+        self.free_slots = <int*>free_slots
+        for i in range(slots - 1, self.slots - 1, -1):
+            self.free_slots[self.free_count] = i
+            self.free_count += 1
+        self.slots = slots
+        return 0
+
     cdef int create(self, uint64_t hash, const unsigned char* line, unsigned int size) noexcept nogil:
-        """A new form of no line yet; NONE when memory is short. A slot is free: every form has a line in the ring."""
+        """A new form of no line yet; NONE when memory is short. Every other form has a line in the ring."""
         cdef int slot, bucket = <int>(hash & <uint64_t>self.bucket_mask)
-        if self.make_room(size) != 0:
+        if self.make_room(size) != 0 or (self.free_count == 0 and self.more_slots() != 0):
             return NONE
         self.free_count -= 1
         slot = self.free_slots[self.free_count]
@@ -321,7 +335,7 @@ cdef class Pool:
         cdef const unsigned char[::1] line
         if self.lines or len(ring) > self.lines_max or set(ring) != set(range(len(forms))) or len(set(forms)) != len(forms):
             raise ValueError("these parts belong to another pool, or this one is not empty; make one with the same limits")
-        if sum(len(form) + 1 for form in forms) > max(self.bytes_max, len(forms[0]) + 1 if forms else 0):
+        if len(forms) > 1 and <size_t>sum(len(form) + 1 for form in forms) > self.bytes_max:
             raise ValueError(f"these forms are over bytes_max = {self.bytes_max}; make a pool with the limits they had")
         slots = []
         for form in forms:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from array import array
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,26 @@ def test_every_draw_equals_the_oracle(
 def test_the_statistic_does_not_depend_on_the_order_of_forms(window: list[bytes], rest: list[bytes], seed: int) -> None:
     forms = sorted({*window, *rest})
     assert run(window, rest, seed=seed)[0] == run(window, rest, seed=seed, forms=forms[::-1])[0]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_draws_of_a_usual_pool_equal_the_oracle(seed: int) -> None:
+    """400 lines, many forms, words in groups of forms: every draw's statistic shows in how many draws reach the observed."""
+    rng = random.Random(seed)
+    words = [b"%c%d" % (97 + number % 26, number) for number in range(60)]
+    forms = [b" ".join(rng.choices(words, [1 / (rank + 1) for rank in range(60)], k=rng.randrange(2, 7))) for _ in range(90)]
+    lines = rng.choices(forms, [1 / (rank + 1) for rank in range(90)], k=360)
+    window, rest = lines[:40], lines[40:]
+    expected = exchanges.permute(window, rest, COSTS, seed, 80, 81)
+    assert run(window, rest, seed=seed, draws_max=80, exceedances_max=81) == expected
+    assert 0 < expected[2] < 80
+
+
+def test_forms_without_lines_change_nothing() -> None:
+    window, rest = [b"a b", b"c d"], [b"a x", b"e f", b"e f"]
+    used = sorted({*window, *rest})
+    with_more = run(window, rest, forms=[*used, b"a b c d", b"", b"e"])
+    assert with_more == run(window, rest, forms=used)
 
 
 def test_new_words_are_paid_once_and_known_lines_little() -> None:
