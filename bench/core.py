@@ -1,8 +1,8 @@
 """`make bench-core`: events/s of the detection core by codec and stage on one core, beside Drain3 in the same run, and state.
 
 Logs of about 120 bytes (public HDFS lines), hop 10, batches of 1,000. Stages are timed inside the same pass: `tokenize` is
-masking; `compress` codes every window given the past and one window in five alone, measured once more by itself; `decide`
-is what is left of the window kernel: copying, the pool of distinct lines, ranks. `fold` is the detector as the server runs
+masking; `compress` codes every window given the past and alone, measured once more by itself; `decide` is what is left of the
+window kernel: copying, the pool of distinct lines, preparing dictionaries, ranks. `fold` is the detector as the server runs
 it, findings with their explanations and permutation tests included. Best of `ROUNDS`, because other work only ever adds.
 """
 
@@ -81,20 +81,14 @@ def windows(masked: Sequence[Columns]) -> Iterator[tuple[bytes, "array[int]", "a
 
 
 def compress_s(masked: Sequence[Columns], codec: Codec, past: bytes) -> float:
-    """Seconds an event of compression alone: every window given the past, one in `window` / hop alone as well."""
+    """Seconds an event of compression alone: every window given the past, and alone."""
     parts, prepared = list(windows(masked)), codec.prepare(past)
-    stride = BALANCED.window_size // BALANCED.hop_size
     begin = time.perf_counter()
     count = 0
     for text, starts, stops in parts:
-        codec.sizes_given(text, starts, stops, prepared)
-        count += len(starts)
-    given_s = (time.perf_counter() - begin) / count
-    begin = time.perf_counter()
-    for text, starts, stops in parts:
         codec.window_sizes(text, starts, stops, prepared)
-    plain_s = (time.perf_counter() - begin) / count - given_s
-    return (given_s + plain_s / stride) / BALANCED.hop_size
+        count += len(starts)
+    return (time.perf_counter() - begin) / count / BALANCED.hop_size
 
 
 def fold_s(batches: Sequence[Columns], codec: str) -> tuple[float, Detector, int]:

@@ -4,15 +4,18 @@ from libc.stdint cimport uint64_t
 
 
 cdef struct Form:
-    # A distinct line: its bytes in the arena, how many of the last lines have it, and its neighbours in order of creation.
+    # A distinct line: its bytes in the arena, how many of the last lines have it, and its neighbours in two orders.
     uint64_t hash
     uint64_t last  # number of the newest line that had it
     size_t start
     unsigned int size
-    unsigned int count
+    unsigned int count  # of the remembered lines
+    unsigned int seen   # since the form is remembered
     int chained    # next form of the same hash bucket, -1 = none
-    int newer
+    int newer           # in order of creation
     int older
+    int later           # in order of the newest line that had it
+    int earlier
     bint chosen
 
 
@@ -34,8 +37,11 @@ cdef class Pool:
     cdef int slots          # how many there are, free ones included
     cdef int free_count
     cdef int bucket_mask
+    cdef uint64_t memory_lines
     cdef int oldest
     cdef int newest
+    cdef int stalest
+    cdef int freshest
 
     cdef int take(self, const unsigned char* line, unsigned int size) noexcept nogil
     cdef void drop_oldest(self) noexcept nogil
@@ -44,5 +50,8 @@ cdef class Pool:
     cdef int find(self, uint64_t hash, const unsigned char* line, unsigned int size) noexcept nogil
     cdef int create(self, uint64_t hash, const unsigned char* line, unsigned int size) noexcept nogil
     cdef void remove(self, int slot) noexcept nogil
+    cdef void refresh(self, int slot) noexcept nogil
+    cdef void detach(self, int slot) noexcept nogil
+    cdef bint forget(self) noexcept nogil
     cdef int more_slots(self) noexcept nogil
     cdef int make_room(self, unsigned int size) noexcept nogil

@@ -1,11 +1,16 @@
 # cython: autotestdict=False
-"""The last lines of a stream as distinct forms with counts, and the choice of those that make a compressor's dictionary.
+"""What a stream has said: its last lines as distinct forms with counts, and for longer the forms that came more than once.
 
-A compressor gains nothing from the second copy of a line in its dictionary, so the choice is one of distinct lines: the
-most frequent first, until `COVERAGE_MIN` of the lines are covered; beyond that only forms of at least `SUPPORT_MIN` of the
-lines are taken. What was seen once is then known where most lines are unique (free text), and is no precedent where lines
-repeat. Distinct lines keep the order in which they first came, so a dictionary changes only where the stream did.
-(Maximum coverage by the greedy rule: Nemhauser, Wolsey and Fisher, 1978; with disjoint sets it is exact.)
+Two memories: the last `lines_max` lines, and every form that was seen twice in the last `memory_lines`, as far as `bytes_max`
+allows; what has not been seen for longest is forgotten first. A line that comes once in a thousand is then known,
+although the last few hundred lines do not hold it.
+
+`dictionary` chooses what a compressor is given. It gains nothing from the second copy of a line, so the choice is one of
+distinct lines: the most frequent first, until `COVERAGE_MIN` of the lines are covered; beyond that forms of at least
+`SUPPORT_MIN` of the lines and those seen more than once. What was seen once is then known where most lines are unique
+(free text), and is no precedent where lines repeat. Forms keep the order in which they first came, so a dictionary changes
+only where the stream did. (Maximum coverage by the greedy rule: Nemhauser, Wolsey and Fisher, 1978; with disjoint sets it
+is exact.)
 """
 
 from typing import Final
@@ -23,7 +28,10 @@ SUPPORT_MIN: Final = 0.01
 """Share of the lines from which on a form is always taken, if there is room."""
 
 LINES_MAX: Final = 10_000
-"""Most lines that a pool remembers."""
+"""Most lines that a pool remembers one by one."""
+
+RECURRING_MIN: Final = 2
+"""Times that a form must have been seen to be remembered beyond the last lines."""
 
 LINE_BYTES_MAX: Final = 1 << 20
 """Longest line, bytes."""
@@ -31,6 +39,8 @@ LINE_BYTES_MAX: Final = 1 << 20
 cdef enum:
     ARENA_BYTES_MIN = 1024
     SLOTS_MIN = 32
+    RECURRING = 2
+    SEEN_MAX = 65535
     NONE = -1
 
 # ---- kernels -------------------------------------------------------------------------------------------------------
@@ -71,24 +81,26 @@ cdef int more_frequent(const void* a, const void* b) noexcept nogil:
 
 @cython.final
 cdef class Pool:
-    """The last `lines_max` lines, at most `bytes_max` bytes of distinct ones (separators included); older lines make room.
+    """The last `lines_max` lines, and recurring forms of the last `memory_lines`; at most `bytes_max` bytes of distinct lines
+    (separators included), older ones make room.
 
     Raises ValueError for limits out of range. Not thread safe.
 
-    >>> pool = Pool(lines_max=4, bytes_max=1000)
-    >>> for line in (b"a", b"b", b"b", b"c", b"b"):
+    >>> pool = Pool(lines_max=3, memory_lines=100, bytes_max=1000)
+    >>> for line in (b"a", b"a", b"b", b"c", b"c", b"d"):
     ...     pool.accept(line)
     >>> pool.distinct(), pool.dictionary(1000)
-    ([(b'b', 3), (b'c', 1)], b'b\\nc')
+    ([(b'a', 0), (b'c', 2), (b'd', 1)], b'a\\nc\\nd')
     """
 
-    def __cinit__(self, *, int lines_max, size_t bytes_max):
+    def __cinit__(self, *, int lines_max, uint64_t memory_lines, size_t bytes_max):
         if not 1 <= lines_max <= LINES_MAX:
             raise ValueError(f"a pool of {lines_max} lines is not possible; choose 1 to LINES_MAX = {LINES_MAX}")
         cdef int buckets = 16, i
         while buckets < 2 * lines_max:
             buckets *= 2
         self.lines_max = lines_max
+        self.memory_lines = memory_lines
         self.bytes_max = bytes_max
         self.bucket_mask = buckets - 1
         self.buckets = <int*>malloc(buckets * sizeof(int))
@@ -99,7 +111,7 @@ cdef class Pool:
             raise MemoryError(f"no room for a pool of {lines_max} lines")
         for i in range(buckets):
             self.buckets[i] = NONE
-        self.oldest = self.newest = NONE
+        self.oldest = self.newest = self.stalest = self.freshest = NONE
 
     def __dealloc__(self):
         free(self.forms)
@@ -149,8 +161,8 @@ cdef class Pool:
         return 0
 
     cdef int more_slots(self) noexcept nogil:
-        """Twice as many slots, as there are seldom as many forms as lines; -> 0, or -1 when memory is short."""
-        cdef int slots = min(self.lines_max + 1, max(SLOTS_MIN, 2 * self.slots)), i
+        """Twice as many slots; `bytes_max` bounds them, because every form takes a byte. -> 0, or -1 when memory is short."""
+        cdef int slots = max(SLOTS_MIN, 2 * self.slots), i
         cdef void* forms = realloc(self.forms, slots * sizeof(Form))
         cdef void* free_slots
         if forms == NULL:
@@ -167,7 +179,7 @@ cdef class Pool:
         return 0
 
     cdef int create(self, uint64_t hash, const unsigned char* line, unsigned int size) noexcept nogil:
-        """A new form of no line yet; NONE when memory is short. Every other form has a line in the ring."""
+        """A new form of no line yet, the freshest; NONE when memory is short."""
         cdef int slot, bucket = <int>(hash & <uint64_t>self.bucket_mask)
         if self.make_room(size) != 0 or (self.free_count == 0 and self.more_slots() != 0):
             return NONE
@@ -176,6 +188,8 @@ cdef class Pool:
         self.forms[slot].hash = hash
         self.forms[slot].size = size
         self.forms[slot].count = 0
+        self.forms[slot].seen = 0
+        self.forms[slot].later = self.forms[slot].earlier = NONE
         self.forms[slot].start = self.arena_used
         memcpy(self.arena + self.arena_used, line, size)
         self.arena_used += size
@@ -189,8 +203,36 @@ cdef class Pool:
         else:
             self.forms[self.newest].newer = slot
         self.newest = slot
+        self.forms[slot].earlier = self.freshest
+        if self.freshest == NONE:
+            self.stalest = slot
+        else:
+            self.forms[self.freshest].later = slot
+        self.freshest = slot
         self.distinct_count += 1
         return slot
+
+    cdef void detach(self, int slot) noexcept nogil:
+        """Take a form out of the order of freshness."""
+        cdef int earlier = self.forms[slot].earlier, later = self.forms[slot].later
+        if earlier == NONE:
+            self.stalest = later
+        else:
+            self.forms[earlier].later = later
+        if later == NONE:
+            self.freshest = earlier
+        else:
+            self.forms[later].earlier = earlier
+
+    cdef void refresh(self, int slot) noexcept nogil:
+        """A line had this form: it is the freshest."""
+        if self.freshest == slot:
+            return
+        self.detach(slot)
+        self.forms[slot].earlier = self.freshest
+        self.forms[slot].later = NONE
+        self.forms[self.freshest].later = slot
+        self.freshest = slot
 
     cdef void remove(self, int slot) noexcept nogil:
         cdef int bucket = <int>(self.forms[slot].hash & <uint64_t>self.bucket_mask)
@@ -210,6 +252,7 @@ cdef class Pool:
             self.newest = older
         else:
             self.forms[newer].older = older
+        self.detach(slot)
         self.text_bytes -= self.forms[slot].size + 1
         self.free_slots[self.free_count] = slot
         self.free_count += 1
@@ -220,8 +263,18 @@ cdef class Pool:
         self.head = self.head + 1 if self.head + 1 < self.lines_max else 0
         self.lines -= 1
         self.forms[slot].count -= 1
-        if self.forms[slot].count == 0:
+        if self.forms[slot].count == 0 and self.forms[slot].seen < RECURRING:
             self.remove(slot)
+
+    cdef bint forget(self) noexcept nogil:
+        """Make room by what matters least: the stalest form that no remembered line has, else the oldest line."""
+        if self.stalest != NONE and self.forms[self.stalest].count == 0:
+            self.remove(self.stalest)
+        elif self.lines:
+            self.drop_oldest()
+        else:
+            return False
+        return True
 
     cdef int take(self, const unsigned char* line, unsigned int size) noexcept nogil:
         """Remember a line; -> 0, or -1 when memory is short."""
@@ -229,11 +282,14 @@ cdef class Pool:
         cdef int slot = self.find(hash, line, size), at
         if slot != NONE:
             self.forms[slot].count += 1  # first, so that dropping the oldest line can not remove this form
+            self.refresh(slot)
             if self.lines == self.lines_max:
                 self.drop_oldest()
         else:
-            while self.lines and (self.lines == self.lines_max or self.text_bytes + size + 1 > self.bytes_max):
+            if self.lines == self.lines_max:
                 self.drop_oldest()
+            while self.text_bytes + size + 1 > self.bytes_max and self.forget():
+                pass
             slot = self.create(hash, line, size)
             if slot == NONE:
                 return -1
@@ -241,8 +297,12 @@ cdef class Pool:
         at = self.head + self.lines
         self.ring[at if at < self.lines_max else at - self.lines_max] = slot
         self.lines += 1
+        if self.forms[slot].seen < SEEN_MAX:
+            self.forms[slot].seen += 1
         self.forms[slot].last = self.lines_ever
         self.lines_ever += 1
+        while self.forms[self.stalest].count == 0 and self.forms[self.stalest].last + self.memory_lines < self.lines_ever:
+            self.remove(self.stalest)
         return 0
 
     cdef size_t choose(self, size_t room) noexcept nogil:
@@ -267,8 +327,12 @@ cdef class Pool:
         for i in range(n):
             slot = ranks[i].slot
             # whole numbers: 100 count >= lines is a support of 1 %, 100 covered >= 95 lines a coverage of 95 %
-            if 100 * <long>ranks[i].count < self.lines and 100 * covered >= 95 * <long>self.lines:
-                break
+            if (
+                self.forms[slot].seen < RECURRING
+                and 100 * <long>ranks[i].count < self.lines
+                and 100 * covered >= 95 * <long>self.lines
+            ):
+                continue
             if used + self.forms[slot].size + 1 > room + 1:
                 continue
             self.forms[slot].chosen = True
@@ -300,7 +364,7 @@ cdef class Pool:
             raise MemoryError(f"no room for a line of {line.shape[0]} bytes")
 
     def distinct(self):
-        """Distinct lines with their counts, in the order in which they first came."""
+        """Forms with their counts among the last lines, 0 for what is only remembered, in the order in which they first came."""
         cdef int slot = self.oldest
         found = []
         while slot != NONE:
@@ -319,22 +383,27 @@ cdef class Pool:
         return text
 
     def parts(self):
-        """(distinct lines in order of creation, index of each remembered line among them, oldest first)."""
+        """What `restore` puts back: forms in order of creation, the form of each remembered line, oldest first, and of each form
+        how often it was seen and how many lines ago last."""
         cdef int slot = self.oldest, i
         cdef dict number = {}
-        forms = []
+        forms, seen, ages = [], [], []
         while slot != NONE:
             number[slot] = len(forms)
             forms.append(PyBytes_FromStringAndSize(<char*>self.arena + self.forms[slot].start, self.forms[slot].size))
+            seen.append(self.forms[slot].seen)
+            ages.append(self.lines_ever - self.forms[slot].last)
             slot = self.forms[slot].newer
-        return forms, [number[self.ring[(self.head + i) % self.lines_max]] for i in range(self.lines)]
+        return forms, [number[self.ring[(self.head + i) % self.lines_max]] for i in range(self.lines)], seen, ages
 
-    def restore(self, forms, ring):
+    def restore(self, forms, ring, seen, ages):
         """Put back what `parts` gave, into an empty pool of the same limits; ValueError for parts that do not fit."""
         cdef int slot, index
         cdef const unsigned char[::1] line
-        if self.lines or len(ring) > self.lines_max or set(ring) != set(range(len(forms))) or len(set(forms)) != len(forms):
+        if self.distinct_count or not len(forms) == len(seen) == len(ages) == len(set(forms)) == len(set(ages)):
             raise ValueError("these parts belong to another pool, or this one is not empty; make one with the same limits")
+        if len(ring) > self.lines_max or not all(0 <= index < len(forms) for index in ring) or min(ages, default=1) < 1:
+            raise ValueError("these parts belong to a pool of other limits; make one with the limits they had")
         if len(forms) > 1 and <size_t>sum(len(form) + 1 for form in forms) > self.bytes_max:
             raise ValueError(f"these forms are over bytes_max = {self.bytes_max}; make a pool with the limits they had")
         slots = []
@@ -346,10 +415,12 @@ cdef class Pool:
             if slot == NONE:
                 raise MemoryError(f"no room for a line of {len(form)} bytes")
             slots.append(slot)
+        self.lines_ever = max(ages, default=0)
+        for index in sorted(range(len(forms)), key=ages.__getitem__, reverse=True):
+            self.refresh(slots[index])
+            self.forms[slots[index]].seen = seen[index]
+            self.forms[slots[index]].last = self.lines_ever - ages[index]
         for index in ring:
-            slot = slots[index]
-            self.ring[self.lines] = slot
+            self.ring[self.lines] = slots[index]
             self.lines += 1
-            self.forms[slot].count += 1
-            self.forms[slot].last = self.lines_ever
-            self.lines_ever += 1
+            self.forms[slots[index]].count += 1

@@ -13,40 +13,60 @@ SizeGiven = Callable[[bytes, bytes], int]
 
 
 class Pool:
-    """The last `lines_max` lines; distinct ones take at most `bytes_max` bytes, a newline each included."""
+    """The last `lines_max` lines, and recurring forms of the last `memory_lines`; at most `bytes_max` bytes of forms."""
 
-    def __init__(self, lines_max: int, bytes_max: int) -> None:
-        self.lines_max, self.bytes_max = lines_max, bytes_max
+    def __init__(self, lines_max: int, memory_lines: int, bytes_max: int) -> None:
+        self.lines_max, self.memory_lines, self.bytes_max = lines_max, memory_lines, bytes_max
         self.lines: deque[bytes] = deque()
-        self.forms: list[bytes] = []  # in order of creation
+        self.forms: dict[bytes, int] = {}  # in order of creation -> times seen
+        self.last: dict[bytes, int] = {}
+        self.ever = 0
 
     def accept(self, line: bytes) -> None:
-        """Remember a line; old ones make room, but never by forgetting what the new line is."""
+        """Remember a line; what matters least makes room."""
+        fresh = line not in self.forms
         self.lines.append(line)
-        while len(self.lines) > 1 and (len(self.lines) > self.lines_max or self._too_large(line)):
-            self.lines.popleft()
-        alive = set(self.lines)
-        self.forms = [form for form in self.forms if form in alive]
-        if line not in self.forms:
-            self.forms.append(line)
+        if len(self.lines) > self.lines_max:
+            self._drop(line)
+        while fresh and self._bytes(line) > self.bytes_max and self._forget(line):
+            pass
+        self.forms[line] = self.forms.get(line, 0) + 1
+        self.last[line] = self.ever
+        self.ever += 1
+        for form in [form for form in self.forms if form not in self.lines and self.last[form] + self.memory_lines < self.ever]:
+            del self.forms[form]
 
-    def _too_large(self, line: bytes) -> bool:
-        # A known line brings no new bytes, so only a new one asks for room.
-        return line not in self.forms and sum(len(form) + 1 for form in set(self.lines)) > self.bytes_max
+    def _bytes(self, line: bytes) -> int:
+        return sum(len(form) + 1 for form in {*self.forms, line})
+
+    def _drop(self, newest: bytes) -> None:
+        gone = self.lines.popleft()
+        if gone not in self.lines and gone != newest and self.forms[gone] < 2:
+            del self.forms[gone]
+
+    def _forget(self, newest: bytes) -> bool:
+        idle = [form for form in self.forms if form not in self.lines]
+        if idle:
+            del self.forms[min(idle, key=self.last.__getitem__)]
+        elif len(self.lines) > 1:
+            self._drop(newest)
+        else:
+            return False
+        return True
 
     def distinct(self) -> list[tuple[bytes, int]]:
-        """Forms with counts."""
+        """Forms with counts among the last lines."""
         counts = Counter(self.lines)
         return [(form, counts[form]) for form in self.forms]
 
     def dictionary(self, room: int) -> bytes:
-        """Most frequent first, of equals the one seen last, until 95 % are covered; forms of 1 % or more always."""
+        """Most frequent first, of equals the one seen last, until 95 % are covered; forms of 1 % and recurring ones always."""
         counts = Counter(self.lines)
-        last = {line: number for number, line in enumerate(self.lines)}
         chosen, covered, used = set(), 0, 0
-        for form in sorted(counts, key=lambda form: (-counts[form], -last[form])):
-            if 100 * counts[form] < len(self.lines) and 100 * covered >= 95 * len(self.lines):
-                break
+        for form in sorted(self.forms, key=lambda form: (-counts[form], -self.last[form])):
+            rare = 100 * counts[form] < len(self.lines) and self.forms[form] < 2
+            if rare and 100 * covered >= 95 * len(self.lines):
+                continue
             if used + len(form) <= room:
                 chosen.add(form)
                 covered += counts[form]
@@ -98,8 +118,10 @@ class Slide:
     baseline: int
     window: int
     hop: int
+    memory: int
     bytes_max: int
-    reference: Reference
+    lengths: Reference
+    shares: Reference
     size: Size
     size_given: SizeGiven
     distance_threshold: float
@@ -110,7 +132,7 @@ class Slide:
 
     def fold(self, lines: Sequence[bytes]) -> None:
         """Take all lines of a stream, once."""
-        pool, dictionary, accepted = Pool(self.baseline, self.bytes_max), b"", 0
+        pool, dictionary, accepted = Pool(self.baseline, self.memory, self.bytes_max), b"", 0
         ratios: deque[float] = deque(maxlen=self.normals)
         marked: set[int] = set()
         for line in lines[: self.baseline]:
@@ -126,8 +148,10 @@ class Slide:
             begin = max(begin, start)
             text = b"\n".join(lines[start:end])
             given, plain = self.size_given(text, dictionary), self.size(text)
-            p_value, _ = self.reference.surprise(given)
-            self.reference.add(given)
+            share = 65536 * given // plain
+            p_value = min(1.0, 2 * min(self.lengths.surprise(given)[0], self.shares.surprise(share)[0]))
+            self.lengths.add(given)
+            self.shares.add(share)
             self.scores.append((given, p_value))
             usual = sorted(ratios)[len(ratios) // 2] if ratios else given / plain
             distance = min(1.0, max(0.0, (given / plain - usual) / (1 - usual))) if usual < 1 else 0.0

@@ -32,7 +32,8 @@ class Slide:
         baseline: int,
         window: int,
         hop: int,
-        baseline_bytes_max: int,
+        memory: int,
+        past_bytes_max: int,
         reference: int,
         block: int,
         lag: int,
@@ -41,7 +42,9 @@ class Slide:
     @property
     def pool(self) -> Pool: ...
     @property
-    def reference(self) -> Reference: ...
+    def lengths(self) -> Reference: ...
+    @property
+    def shares(self) -> Reference: ...
     @property
     def ratios(self) -> Sample: ...
     @property

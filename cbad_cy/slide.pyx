@@ -5,9 +5,8 @@
                        └-- leave unflagged --> pool of the newest `baseline` lines --every epoch--> dictionary B
 
 One call takes a whole batch with the GIL released, and comes back only for a window that someone has to look at, or for a
-new dictionary (at most once per `baseline` / 4 accepted lines). What costs a second compression - C(W) and what follows
-from it, distance, compression ratio and entropy - is measured where it is needed: for windows that are rare enough to be
-flagged, and for one window in `window` / hop, so that the normal values come from windows that share no line.
+new dictionary (at most once per `baseline` / 4 accepted lines). What is usual is learned from one window in `window` / hop,
+so that the normal values come from windows that share no line.
 Conditional compression as a distance: Cilibrasi and Vitanyi, "Clustering by Compression", 2005; Keogh, Lonardi and
 Ratanamahatana, "Towards Parameter-Free Data Mining", 2004.
 """
@@ -69,12 +68,13 @@ cdef struct Thresholds:
 cdef class Slide:
     """The past and the window of one stream. Not thread safe. Raises ValueError for sizes that do not fit together.
 
-    `baseline`, `window`, `hop` in lines; `baseline_bytes_max` bounds the distinct lines of the past; `reference`, `block`
-    and `lag` as in `cbad_cy.rank.Reference`; `normals` is how many normal windows say what is usual.
+    `baseline`, `window`, `hop` in lines; `memory` and `past_bytes_max` bound the past as in `cbad_cy.pool.Pool`; `reference`,
+    `block` and `lag` as in `cbad_cy.rank.Reference`; `normals` is how many normal windows say what is usual.
 
     >>> from array import array
     >>> from cbad_cy.codec import Codec
-    >>> slide = Slide(baseline=8, window=4, hop=2, baseline_bytes_max=1000, reference=100, block=5, lag=5, normals=10)
+    >>> slide = Slide(
+    ...     baseline=8, window=4, hop=2, memory=100, past_bytes_max=1000, reference=100, block=5, lag=5, normals=10)
     >>> slide.feed(b"ab" * 20, array("I", [2] * 20))
     >>> slide.advance(Codec("zstd"), distance_threshold=0.3, p_value_threshold=0.05) is None
     True
@@ -83,7 +83,8 @@ cdef class Slide:
     """
 
     cdef readonly Pool pool
-    cdef readonly Reference reference
+    cdef readonly Reference lengths  # past C(W given B)
+    cdef readonly Reference shares   # past C(W given B)/C(W), in 1/65536
     cdef readonly Sample ratios
     cdef readonly Sample compressions
     cdef readonly Sample entropies
@@ -119,12 +120,14 @@ cdef class Slide:
     cdef bint flagged
 
     def __cinit__(
-        self, *, int baseline, int window, int hop, size_t baseline_bytes_max, int reference, int block, int lag, int normals
+        self, *, int baseline, int window, int hop, uint64_t memory, size_t past_bytes_max, int reference, int block, int lag,
+        int normals,
     ):
         if not 1 <= hop <= window <= baseline:
             raise ValueError(f"hop {hop}, window {window} and baseline {baseline} do not fit; keep 1 <= hop <= window <= baseline")
-        self.pool = Pool(lines_max=baseline, bytes_max=baseline_bytes_max)
-        self.reference = Reference(size=reference, block=block, lag=lag)
+        self.pool = Pool(lines_max=baseline, memory_lines=memory, bytes_max=past_bytes_max)
+        self.lengths = Reference(size=reference, block=block, lag=lag)
+        self.shares = Reference(size=reference, block=block, lag=lag)
         self.ratios = Sample(normals)
         self.compressions = Sample(normals)
         self.entropies = Sample(normals)
@@ -133,7 +136,7 @@ cdef class Slide:
         self.hop = hop
         self.epoch = max(1, baseline // EPOCHS)
         self.stride = (window + hop - 1) // hop
-        self.dictionary_bytes_max = baseline_bytes_max
+        self.dictionary_bytes_max = past_bytes_max
         self.reserve(window * 64, window + LINES_KEPT_MIN)
         self.starts[0] = 0
 
@@ -305,18 +308,14 @@ cdef class Slide:
         if size == FAILED:
             return REFUSED
         self.given = <unsigned int>size
-        self.rarity = self.reference.judge(self.given)
-        self.reference.push(self.given)
-        self.flagged = False
-        self.windows += 1
-        self.turn_due = self.accepted >= self.epoch
-        if not (watch or sampled or self.rarity.p_value <= limits.p_value):
-            return DONE
         size = codec.kernel.compress(codec.plain, codec.target, codec.room, s, self.size)
         if size == FAILED:
             return REFUSED
         self.plain = <unsigned int>size
+        self.judge()
         self.compare()
+        self.windows += 1
+        self.turn_due = self.accepted >= self.epoch
         self.flagged = self.distance >= limits.distance and self.rarity.p_value <= limits.p_value
         if self.flagged:
             for i in range(first, self.taken):
@@ -328,6 +327,20 @@ cdef class Slide:
             self.compressions.push(<double>self.size / self.plain)
             self.entropies.push(self.entropy)
         return WINDOW if watch or self.flagged else DONE
+
+    cdef void judge(self) noexcept nogil:
+        """How rare the window is, in bytes or as a share: new lines cost bytes, but a window of one new line again and again is
+        cheap and yet not explained at all. Twice the smaller p-value (Bonferroni)."""
+        cdef double share = <double>(65536 * <uint64_t>self.given // self.plain)
+        cdef Rarity other = self.shares.judge(share)
+        self.rarity = self.lengths.judge(self.given)
+        if other.p_value < self.rarity.p_value:
+            self.rarity.p_value = other.p_value
+        self.rarity.p_value = min(1.0, 2.0 * self.rarity.p_value)
+        if other.confidence > self.rarity.confidence:
+            self.rarity.confidence = other.confidence
+        self.lengths.push(self.given)
+        self.shares.push(share)
 
     cdef void compare(self) noexcept nogil:
         """The calibrated distance: how far the ratio lies from its usual value towards 1, where nothing is explained."""

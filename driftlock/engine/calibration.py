@@ -6,14 +6,14 @@ from driftlock.engine.profile import Profile
 
 
 def events_until_first_alarm(profile: Profile, limits: Limits) -> int:
-    """Events a stream must have before this profile can alarm at all: p can not be below 1/(blocks + 1).
+    """Events a stream must have before this profile can alarm at all: p can not be below 2/(blocks + 1).
 
     >>> from driftlock.engine.profile import PROFILES
     >>> events_until_first_alarm(PROFILES["balanced"], Limits())
-    1450
+    2450
     """
     blocks = BLOCKS_MIN
-    while 1 / (blocks + 1) > profile.p_value_threshold:
+    while 2 / (blocks + 1) > profile.p_value_threshold:
         blocks += 1
     windows = blocks * limits.block_windows + limits.lag_windows
     return profile.baseline_size + profile.window_size + windows * profile.hop_size

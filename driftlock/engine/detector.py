@@ -40,7 +40,8 @@ def new_slide(profile: Profile, limits: Limits) -> Slide:
         baseline=profile.baseline_size,
         window=profile.window_size,
         hop=profile.hop_size,
-        baseline_bytes_max=limits.baseline_bytes_max,
+        memory=limits.memory_events,
+        past_bytes_max=limits.past_bytes_max,
         reference=limits.reference_windows_max,
         block=limits.block_windows,
         lag=limits.lag_windows,
@@ -122,10 +123,10 @@ class Detector:
                 observer.events(told, times, self._event_bits(codec))
             if window is None:
                 break
-            events = self._window_events(incoming, self.events - first)
             if observer is not None:
-                observer.window(self._score(window, events))
+                observer.window(self._score(window, self._window_times(incoming, self.events - first)))
             if window.flagged:
+                events = self._window_events(incoming, self.events - first)
                 findings.append(self._finding(window, events, codec, batch))
         held = max(0, min(self.profile.window_size, self.slide.lines - self.profile.baseline_size))
         fresh = incoming.newest(held)
@@ -158,18 +159,24 @@ class Detector:
         missing = self.profile.window_size - len(fresh)
         return [*self.recent[len(self.recent) - missing :], *fresh] if missing else fresh
 
+    def _window_times(self, incoming: Incoming, taken: int) -> list[int]:
+        """The event times of the same."""
+        fresh = incoming.placed.times_ns[max(0, taken - self.profile.window_size) : taken]
+        missing = self.profile.window_size - len(fresh)
+        return [event.time_ns for event in self.recent[len(self.recent) - missing :]] * (missing > 0) + list(fresh)
+
     def _event_bits(self, codec: Codec) -> list[int]:
         """Code lengths in bits of the events that were just taken, without what every text costs."""
         overhead = codec.size(b"")
         return [8 * max(0, cost - overhead) for cost in self.slide.line_costs()]
 
-    def _score(self, window: Window, events: Sequence[Event]) -> WindowScore:
+    def _score(self, window: Window, times_ns: Sequence[int]) -> WindowScore:
         return WindowScore(
             window=window.number,
-            first_event=self.events - len(events),
+            first_event=self.events - len(times_ns),
             last_event=self.events - 1,
-            start_ns=min(event.time_ns for event in events),
-            end_ns=max(event.time_ns for event in events),
+            start_ns=min(times_ns),
+            end_ns=max(times_ns),
             bits=8 * window.given,
             ncd=window.distance,
             p_value=window.p_value,
@@ -181,11 +188,12 @@ class Detector:
     def _finding(self, window: Window, events: Sequence[Event], codec: Codec, batch: RecordBatch) -> Finding:
         slide, first = self.slide, self.events - len(events)
         known = slide.pool.distinct()
+        baseline = [(form, count) for form, count in known if count]
         told = explain(events, first, dict(known), codec, slide.prepared, self.limits)
         lines = [event.masked for event in events]
         permutation = permutation_test(
             lines,
-            known,
+            baseline,
             codec,
             seed=window_seed(self.seed, window.number),
             draws_max=self.profile.permutations_max,
@@ -225,7 +233,7 @@ class Detector:
             explanation=told.sentence,
             lines=told.lines,
             window_lines=tuple(_shown(event.text) for event in events),
-            baseline_lines=tuple(_shown(form) for form, _ in known[-BASELINE_EXCERPT_LINES:]),
+            baseline_lines=tuple(_shown(form) for form, _ in baseline[-BASELINE_EXCERPT_LINES:]),
         )
 
 

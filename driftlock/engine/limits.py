@@ -11,8 +11,8 @@ class Limits:
     """Bounds of the folds' state and of the time they accept.
 
     Texts: an event is cut at `event_bytes_max`, and to its fair share of `window_bytes_max` when the window is full (so a
-    window never holds more than twice that); `baseline_bytes_max` bounds the prepared dictionary, and half of it the lines
-    accepted since it was prepared. Together they keep a stream's state below 128 KiB.
+    window never holds more than twice that); `past_bytes_max` bounds the distinct lines of its past, which are those of the
+    baseline and those that came more than once in the last `memory_events`. Together they keep its state below 128 KiB.
     Time: `lateness_ns` is how far behind the stream's watermark a record's own time is believed, `future_ns` how far ahead
     of its receive time; records outside are scored at the watermark and counted as late.
     Calibration: the reference holds `reference_windows_max` window statistics, compared in blocks of `block_windows`, and
@@ -22,7 +22,8 @@ class Limits:
 
     event_bytes_max: int = 4096
     window_bytes_max: int = 28 * 1024
-    baseline_bytes_max: int = 44 * 1024
+    past_bytes_max: int = 44 * 1024
+    memory_events: int = 10_000
     reference_windows_max: int = 1000
     block_windows: int = 5
     lag_windows: int = 5

@@ -196,7 +196,7 @@ class _Judge:
         At most half of the lines are one block, so that there is something to compare it with, and at most
         `QUICK_BLOCKS_MAX` blocks, evenly spread, are measured.
         """
-        lines = _newest(accepted, self._limits.baseline_bytes_max)
+        lines = _newest(accepted, self._limits.past_bytes_max)
         past = _Past(lines, self._prepare(lines), *(Sample(QUICK_BLOCKS_MAX) for _ in range(3)))
         for block, rest in _blocks(lines, self._profile.window_size):
             measured = self._measure(block, self._prepare(rest))

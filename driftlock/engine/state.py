@@ -11,6 +11,7 @@ from typing import TypeVar
 import zstandard
 
 from cbad_cy.codec import Codec
+from cbad_cy.rank import Reference
 from cbad_cy.tokenize import mask
 from driftlock.engine.detector import Detector
 from driftlock.engine.event import StreamKey
@@ -40,8 +41,7 @@ def unpack(message: Message, body: bytes) -> Message:
 def stream_state(detector: Detector, codec: Codec) -> bytes:
     """The bytes from which `restore_stream` continues; `codec` is the one that measured the past."""
     slide, clock = detector.slide, detector.clock
-    waiting, values, opened, maxima = (list(map(int, part)) for part in slide.reference.parts())
-    forms, accepted = slide.pool.parts()
+    forms, accepted, seen, ages = slide.pool.parts()
     return pack(
         state_pb2.StreamState(
             stream=detector.key.text,
@@ -59,6 +59,8 @@ def stream_state(detector: Detector, codec: Codec) -> bytes:
             dictionary=None if slide.prepared is None else slide.prepared.source_bytes,
             form=forms,
             accepted_form=accepted,
+            form_seen=seen,
+            form_age=ages,
             accepted=slide.accepted,
             event=[
                 state_pb2.WindowEvent(
@@ -72,12 +74,18 @@ def stream_state(detector: Detector, codec: Codec) -> bytes:
                 )
                 for event, flagged in zip(detector.recent, slide.window_flags(), strict=True)
             ],
-            reference=state_pb2.Reference(waiting=waiting, value=values, block_open=opened, block_maximum=maxima),
+            lengths=_reference_message(slide.lengths),
+            shares=_reference_message(slide.shares),
             normal_ratio=slide.ratios.values(),
             normal_compression=slide.compressions.values(),
             normal_entropy=slide.entropies.values(),
         )
     )
+
+
+def _reference_message(reference: Reference) -> state_pb2.Reference:
+    waiting, values, opened, maxima = (list(map(int, part)) for part in reference.parts())
+    return state_pb2.Reference(waiting=waiting, value=values, block_open=opened, block_maximum=maxima)
 
 
 def restore_stream(body: bytes, key: StreamKey, seed: int, limits: Limits, codec_of: Callable[[Profile], Codec]) -> Detector:
@@ -106,7 +114,7 @@ def restore_stream(body: bytes, key: StreamKey, seed: int, limits: Limits, codec
 
 def _restore_slide(detector: Detector, state: state_pb2.StreamState, codec: Codec) -> None:
     slide = detector.slide
-    slide.pool.restore(list(state.form), list(state.accepted_form))
+    slide.pool.restore(list(state.form), list(state.accepted_form), list(state.form_seen), list(state.form_age))
     slide.restore_window(
         [event.masked for event in detector.recent],
         [event.flagged for event in state.event],
@@ -118,8 +126,8 @@ def _restore_slide(detector: Detector, state: state_pb2.StreamState, codec: Code
     )
     if (state.codec, state.codec_level, state.codec_version) != (codec.name, codec.level, codec.version):
         return
-    past = state.reference
-    slide.reference.restore(past.waiting, past.value, past.block_open, past.block_maximum)
+    for reference, past in ((slide.lengths, state.lengths), (slide.shares, state.shares)):
+        reference.restore(past.waiting, past.value, past.block_open, past.block_maximum)
     for sample, values in (
         (slide.ratios, state.normal_ratio),
         (slide.compressions, state.normal_compression),

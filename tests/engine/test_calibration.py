@@ -8,9 +8,9 @@ from driftlock.engine.profile import PROFILES
 def test_stated_events() -> None:
     limits = Limits()
     assert {name: events_until_first_alarm(profile, limits) for name, profile in PROFILES.items()} == {
-        "sensitive": 780,
-        "balanced": 1450,
-        "strict": 10900,
+        "sensitive": 1230,
+        "balanced": 2450,
+        "strict": 20900,
     }
     assert events_until_calibrated(PROFILES["balanced"], limits) == 5000
-    assert events_until_calibrated(PROFILES["strict"], limits) == 10900
+    assert events_until_calibrated(PROFILES["strict"], limits) == 20900

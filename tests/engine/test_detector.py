@@ -139,8 +139,8 @@ def test_state_is_bounded_whatever_the_lines_are() -> None:
     noise = [bytes((7 * number * position) % 90 + 33 for position in range(3000)) for number in range(1500)]
     detector, _ = fold(noise, 500)
     assert sum(len(event.text) for event in detector.recent) <= 2 * limits.window_bytes_max
-    assert detector.slide.pool.text_bytes <= limits.baseline_bytes_max
-    assert len(detector.slide.prepared.source_bytes) <= limits.baseline_bytes_max
+    assert detector.slide.pool.text_bytes <= limits.past_bytes_max
+    assert len(detector.slide.prepared.source_bytes) <= limits.past_bytes_max
     assert detector.truncated_events > 1000
     assert len(stream_state(detector, Codec("zstd"))) <= 128 * 1024
 

@@ -65,7 +65,7 @@ def results(journal: MemoryJournal) -> tuple[object, ...]:
 
 async def fill(journal: MemoryJournal, size: int = 100) -> None:
     """Three streams, interleaved in a fixed order; each has a burst of new lines."""
-    parts = [batches(with_burst(2000 + 100 * number, 2600), size) for number in range(len(KEYS))]
+    parts = [batches(with_burst(3000 + 100 * number, 3600), size) for number in range(len(KEYS))]
     for row in zip(*parts, strict=True):
         for key, batch in zip(KEYS, row, strict=True):
             await journal.submit(submission(key, batch))
@@ -83,7 +83,7 @@ async def test_findings_incidents_and_status_come_out() -> None:
     findings, incidents, statuses = await reference()
     assert {stream for stream, _ in findings} == {memory_stream_id(TENANT, key) for key in KEYS}
     assert len(incidents) >= 3
-    assert {status.events for status in statuses.values()} == {2600}
+    assert {status.events for status in statuses.values()} == {3600}
 
 
 @pytest.mark.parametrize("threads", [1, 2, 8])

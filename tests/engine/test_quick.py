@@ -282,7 +282,7 @@ def test_it_is_left_between_windows_when_nobody_waits_any_more() -> None:
 
 
 def test_long_events_are_cut_and_windows_of_long_events_to_their_share() -> None:
-    limits = Limits(event_bytes_max=300, window_bytes_max=700, baseline_bytes_max=4000)
+    limits = Limits(event_bytes_max=300, window_bytes_max=700, past_bytes_max=4000)
     lines = [line + b" " + b"a" * 40 for line in with_aliens(1, 40, 32, 8)]
     lines[35] = lines[35] + "é".encode() * 1000
     shown = [text.encode() for found in quick(lines, limits=limits).findings for text in found.window_lines]
