@@ -7,21 +7,33 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.deps import ApiDeps, ApiLimits, DetectorInfo, VersionInfo
-from api.endpoint import Runner
+from api.deps import ApiDeps, ApiLimits, CodecInfo, DemoRules, DetectorInfo, VersionInfo
+from api.endpoint import Endpoint, Runner
 from api.middleware import BodyLimit, Problems, RequestId, SecurityHeaders, request_id_of
 from api.openapi import openapi_endpoint
 from api.problems import problem_response
+from api.ratelimit import RateLimiter
 from api.routes import ENDPOINTS
+from api.throttle import Throttle
 
-__all__ = ["ApiDeps", "ApiLimits", "DetectorInfo", "VersionInfo", "create_app"]
+__all__ = ["ApiDeps", "ApiLimits", "CodecInfo", "DemoRules", "DetectorInfo", "VersionInfo", "create_app"]
 
 
 def create_app(deps: ApiDeps) -> Starlette:
     """The application over `deps`; it owns nothing, so it has nothing to start or stop."""
     runner = Runner(deps)
-    table = (*ENDPOINTS, openapi_endpoint(ENDPOINTS, deps.version.version))
-    routes = [Route(endpoint.path, runner.route(endpoint), methods=[endpoint.method], name=endpoint.name) for endpoint in table]
+    served = tuple(endpoint for endpoint in ENDPOINTS if not endpoint.demo or deps.demo is not None)
+    table = (*served, openapi_endpoint(served, deps.version.version))
+    routes = [
+        Route(
+            endpoint.path,
+            runner.route(endpoint),
+            methods=[endpoint.method],
+            name=endpoint.name,
+            middleware=_guards(endpoint, deps),
+        )
+        for endpoint in table
+    ]
     middleware = [
         Middleware(RequestId, randomness=deps.randomness),
         Middleware(SecurityHeaders),
@@ -31,6 +43,34 @@ def create_app(deps: ApiDeps) -> Starlette:
     app = Starlette(routes=routes, middleware=middleware, exception_handlers={HTTPException: _routing_problem})
     app.router.redirect_slashes = False  # a redirect would carry a key to a path that nobody asked for
     return app
+
+
+def _guards(endpoint: Endpoint, deps: ApiDeps) -> list[Middleware]:
+    """What a request of this endpoint passes besides; on the route and not on a path, so no spelling gets around it."""
+    if not endpoint.demo or deps.demo is None:
+        return []
+    limits, rules = deps.limits, deps.demo
+    limiter = RateLimiter(
+        calls_per_minute=rules.requests_per_minute,
+        global_calls_per_minute=rules.global_requests_per_minute,
+        networks_max=limits.demo_networks_max,
+    )
+    return [
+        Middleware(
+            Throttle,
+            limiter=limiter,
+            trusted_proxies=rules.trusted_proxies,
+            monotonic_ns=rules.monotonic_ns,
+            requests_in_flight_max=limits.demo_requests_in_flight_max,
+        ),
+        Middleware(Problems, log=deps.log),  # inside the throttle, so that refusals tell what is left as well
+        Middleware(
+            BodyLimit,
+            bytes_max=limits.demo_request_bytes_max,
+            timeout_ms=limits.body_ms_max,
+            name="demo_request_bytes_max",
+        ),
+    ]
 
 
 async def _routing_problem(request: Request, error: Exception) -> Response:

@@ -1,14 +1,16 @@
 """What the API is given: everything that it does not do itself, and its limits."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields
 
 from structlog.typing import FilteringBoundLogger
 
+from api.client_network import Network
 from api.ports import AnomalyRepository, Authenticator, IncidentRepository, StreamRepository
 from api.strict_json import JsonLimits
 from driftlock.engine.canonical import CanonicalLimits
-from driftlock.engine.ports import Intake
+from driftlock.engine.ports import Configurator, Intake
 from driftlock.engine.profile import Profile
 
 
@@ -28,6 +30,12 @@ class ApiLimits:
     page_items_max: int = 200
     incident_anomalies_max: int = 50
     readiness_ms_max: int = 1_000
+    demo_request_bytes_max: int = 256 * 1024
+    demo_events_max: int = 200
+    demo_anomalies_max: int = 20
+    demo_requests_in_flight_max: int = 4
+    demo_networks_max: int = 10_000
+    demo_ms_max: int = 5_000
 
     def __post_init__(self) -> None:
         """Refuse limits that limit nothing."""
@@ -37,13 +45,28 @@ class ApiLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class CodecInfo:
+    """A codec that streams may choose: its levels and the version of its library."""
+
+    name: str
+    level_min: int
+    level_max: int
+    level_default: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class DetectorInfo:
-    """The detector as clients see it: its profile and the codec whose version the numbers depend on."""
+    """The detector as clients see it: the profile of a stream without one of its own, and what it may choose from.
+
+    `codec`, `codec_level` and `codec_version` are those of `profile`.
+    """
 
     profile: Profile
     codec: str
     codec_level: int
     codec_version: str
+    codecs: tuple[CodecInfo, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +78,31 @@ class VersionInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class DemoRules:
+    """How often the demo may be called, whose X-Forwarded-For is believed, and the threads it detects in.
+
+    `monotonic_ns` is a clock that never goes back. The `executor` is not shared with anything that tenants wait for.
+    """
+
+    requests_per_minute: int
+    global_requests_per_minute: int
+    trusted_proxies: tuple[Network, ...]
+    monotonic_ns: Callable[[], int]
+    executor: Executor = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ApiDeps:
     """Everything that the endpoints call.
 
     `scored(seq)` returns once the journal is applied up to position `seq`. A readiness check raises what is wrong; the text of
     a `DriftlockError` is shown. `metrics` renders the Prometheus text format. `now_ns` is the wall clock, `randomness(n)` n
-    unpredictable bytes. `cursor_key` signs cursors: at least 32 bytes, shared by the processes behind one address.
+    unpredictable bytes. `cursor_key` signs cursors: at least 32 bytes, shared by the processes behind one address. Without
+    `demo` there is no demo.
     """
 
     intake: Intake
+    configurator: Configurator
     streams: StreamRepository
     anomalies: AnomalyRepository
     incidents: IncidentRepository
@@ -77,6 +116,7 @@ class ApiDeps:
     randomness: Callable[[int], bytes]
     cursor_key: bytes = field(repr=False)
     log: FilteringBoundLogger
+    demo: DemoRules | None = None
     limits: ApiLimits = field(default_factory=ApiLimits)
     json_limits: JsonLimits = field(default_factory=JsonLimits)
     record_limits: CanonicalLimits = field(default_factory=CanonicalLimits)

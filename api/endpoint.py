@@ -81,7 +81,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One route. `scope` None = nobody has to say who they are; `responses` maps a status to a model or a media type."""
+    """One route. `scope` None = nobody has to say who they are; `responses` maps a status to a model or a media type.
+
+    `demo`: work for people who do not say who they are, so it is throttled and has limits of its own, and it is only there
+    where `ApiDeps.demo` is set.
+    """
 
     method: str
     path: str
@@ -95,6 +99,7 @@ class Endpoint:
     request: type[BaseModel] | None = None
     path_parameters: Mapping[str, str] = field(default_factory=dict)
     header_parameters: Mapping[str, str] = field(default_factory=dict)
+    demo: bool = False
 
 
 class Runner:

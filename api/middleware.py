@@ -121,10 +121,12 @@ class Problems:
 class BodyLimit:
     """Refuses a body over `bytes_max` while it is read, or one that takes longer than `timeout_ms` from its first read."""
 
-    def __init__(self, app: ASGIApp, bytes_max: int, timeout_ms: int) -> None:
+    def __init__(self, app: ASGIApp, bytes_max: int, timeout_ms: int, name: str = "request_bytes_max") -> None:
+        """`name` is what `bytes_max` is called in the refusal."""
         self._app = app
         self._bytes_max = bytes_max
         self._timeout_ms = timeout_ms
+        self._name = name
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection; raise `PayloadTooLarge`, or HTTP 408, out of the handler's own reading."""
@@ -165,4 +167,4 @@ class BodyLimit:
             raise self._too_large()
 
     def _too_large(self) -> PayloadTooLarge:
-        return PayloadTooLarge(f"the body is larger than {self._bytes_max} bytes (request_bytes_max); send it in parts")
+        return PayloadTooLarge(f"the body is larger than {self._bytes_max} bytes ({self._name}); send it in parts")

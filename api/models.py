@@ -8,8 +8,10 @@ from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, WithJsonSchema
+from pydantic import Field, FiniteFloat, WithJsonSchema
 
+from api.body import Body, optional
+from api.profile_models import ConfigOverride, Profile
 from driftlock.engine.verdict import IncidentState
 
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
@@ -36,10 +38,6 @@ Event = Annotated[
 ]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 class StreamStatus(StrEnum):
     """How far the verdicts of a stream may be trusted."""
 
@@ -57,14 +55,14 @@ class DetectStatus(StrEnum):
     PENDING = "pending"
 
 
-class StreamRef(_Model):
+class StreamRef(Body):
     """Which stream."""
 
     id: UUID
     slug: str
 
 
-class CalibrationProgress(_Model):
+class CalibrationProgress(Body):
     """How far a stream is from verdicts with the stated false-alarm rate."""
 
     events: int = Field(description="Events scored so far.")
@@ -72,7 +70,7 @@ class CalibrationProgress(_Model):
     percent: int = Field(ge=0, le=100, description="Share of the way, rounded down.")
 
 
-class Codec(_Model):
+class Codec(Body):
     """The compressor behind the numbers; sizes may differ between versions of a library."""
 
     name: str
@@ -80,14 +78,14 @@ class Codec(_Model):
     version: str
 
 
-class Segment(_Model):
+class Segment(Body):
     """A piece of a line; the segments of a line, joined, are its text."""
 
     text: str
     novel: bool = Field(description="Whether the stream's past does not explain it.")
 
 
-class Line(_Model):
+class Line(Body):
     """A line of a flagged window that the baseline explains badly."""
 
     event: int = Field(description="Index of the event in its stream.")
@@ -101,16 +99,19 @@ class Line(_Model):
     trace_id: str | None
 
 
-class _AnomalyHead(_Model):
+class _Stored(Body):
     id: UUID
     stream: StreamRef
     incident_id: UUID | None = Field(description="The incident it belongs to, once there is one.")
+    detected_at: Timestamp = Field(description="When the server stored the finding.")
+
+
+class _Verdict(Body):
     window: int = Field(description="Number of the window in its stream.")
     first_event: int = Field(description="Index in the stream of the window's first event.")
     last_event: int = Field(description="Index in the stream of the window's last event, inclusive.")
     start: Timestamp | None = Field(description="Earliest event time in the window.")
     end: Timestamp | None = Field(description="Latest event time in the window.")
-    detected_at: Timestamp = Field(description="When the server stored the finding.")
     ncd: FiniteFloat = Field(
         description="Calibrated distance from normal: 0 = as explainable as usual, 1 = nothing is explained."
     )
@@ -119,12 +120,18 @@ class _AnomalyHead(_Model):
     p_value: FiniteFloat = Field(description="How often a normal window is at least this strange; never 0, lower = stranger.")
     p_value_threshold: FiniteFloat = Field(description="The window alarms at this p-value or less.")
     confidence: FiniteFloat = Field(description="Share of the stream's own past windows that were less surprising.")
+    p_permutation: FiniteFloat = Field(
+        description="p-value of a permutation test: exact if lines could be exchanged, which those of bursts can not."
+    )
+    permutations: int = Field(description="Draws that the permutation test made.")
     ratio: FiniteFloat = Field(description="Compressed size given the baseline over compressed size alone.")
     ratio_normal: FiniteFloat = Field(description="What `ratio` usually is for this stream.")
     compression_ratio: FiniteFloat = Field(description="Raw over compressed bytes.")
     compression_ratio_normal: FiniteFloat = Field(description="What `compression_ratio` usually is for this stream.")
+    compression_ratio_p_value: FiniteFloat = Field(description="How rare a ratio so far from normal is, on either side.")
     entropy: FiniteFloat = Field(description="Bits per byte.")
     entropy_normal: FiniteFloat = Field(description="What `entropy` usually is for this stream.")
+    entropy_p_value: FiniteFloat = Field(description="How rare an entropy so far from normal is, on either side.")
     profile: str = Field(description="Name of the thresholds in force.")
     calibration: StreamStatus = Field(description="How far the p-value could be trusted at that time.")
     codec: Codec
@@ -134,28 +141,34 @@ class _AnomalyHead(_Model):
     explanation: str = Field(description="One plain sentence.")
 
 
-class AnomalySummary(_AnomalyHead):
-    """An anomaly in a list: without the excerpts, with its most novel line."""
-
-    top_line: Line | None = Field(description="The line with the highest cost.")
-
-
-class Anomaly(_AnomalyHead):
-    """An anomaly with its evidence."""
-
+class _Evidence(Body):
     lines: tuple[Line, ...] = Field(description="The lines that the baseline explains badly, as the detector ranked them.")
     window_lines: tuple[str, ...] = Field(description="Excerpt of the flagged window.")
     baseline_lines: tuple[str, ...] = Field(description="Excerpt of what was normal.")
 
 
-class AnomalyPage(_Model):
+class AnomalySummary(_Verdict, _Stored):
+    """An anomaly in a list: without the excerpts, with its most novel line."""
+
+    top_line: Line | None = Field(description="The line with the highest cost.")
+
+
+class Anomaly(_Evidence, _Verdict, _Stored):
+    """An anomaly with its evidence."""
+
+
+class DemoAnomaly(_Evidence, _Verdict):
+    """An anomaly of the demo: it is not stored, so it has no id, no stream and no incident."""
+
+
+class AnomalyPage(Body):
     """Anomalies, the newest first."""
 
     anomalies: tuple[AnomalySummary, ...]
     next_cursor: str | None = Field(description="`cursor` of the next page; null on the last one.")
 
 
-class Incident(_Model):
+class Incident(Body):
     """Anomalies that belong together."""
 
     id: UUID
@@ -175,14 +188,14 @@ class IncidentDetail(Incident):
     anomalies: tuple[AnomalySummary, ...]
 
 
-class IncidentPage(_Model):
+class IncidentPage(Body):
     """Incidents, the newest first."""
 
     incidents: tuple[Incident, ...]
     next_cursor: str | None = Field(description="`cursor` of the next page; null on the last one.")
 
 
-class Stream(_Model):
+class Stream(Body):
     """A stream: what shares one past."""
 
     id: UUID
@@ -198,35 +211,33 @@ class Stream(_Model):
     pending: int = Field(description="Events that are durable and not yet scored.")
     first_event: Timestamp | None = Field(description="Event time of the earliest event.")
     last_event: Timestamp | None = Field(description="Event time of the latest event.")
+    profile: Profile = Field(description="In force for events that are received from now on.")
     created_at: Timestamp
 
 
-class StreamPage(_Model):
+class StreamPage(Body):
     """Streams by slug."""
 
     streams: tuple[Stream, ...]
     next_cursor: str | None = Field(description="`cursor` of the next page; null on the last one.")
 
 
-class Profile(_Model):
-    """Thresholds and window geometry; sizes are in events."""
+class StreamProfile(Body):
+    """How a stream is judged."""
 
-    name: str
-    ncd_threshold: FiniteFloat
-    p_value_threshold: FiniteFloat
-    baseline_size: int
-    window_size: int
-    hop_size: int
+    stream: StreamRef
+    profile: Profile = Field(description="In force for events that are received from now on.")
 
 
-class ProfileList(_Model):
-    """The built-in profiles."""
+class ChangedStreamProfile(StreamProfile):
+    """How a stream is judged after a change, and what the change means."""
 
-    profiles: tuple[Profile, ...]
-    default: str
+    changed: bool = Field(description="False if this profile was in force already.")
+    calibration_restarts: bool = Field(description="Whether the stream learns anew what is usual, without alarms until then.")
+    effect: str = Field(description="The same in words.")
 
 
-class Version(_Model):
+class Version(Body):
     """Versions of everything that can change a verdict."""
 
     version: str
@@ -234,27 +245,27 @@ class Version(_Model):
     schema_version: int = Field(description="Number of the newest migration of the database.")
 
 
-class Liveness(_Model):
+class Liveness(Body):
     """The process runs."""
 
     status: str
 
 
-class Check(_Model):
+class Check(Body):
     """One thing that readiness depends on."""
 
     ok: bool
     detail: str | None = Field(description="What is wrong; null if nothing is.")
 
 
-class Readiness(_Model):
+class Readiness(Body):
     """Whether requests can be served, and what stands in the way."""
 
     ready: bool
     checks: dict[str, Check]
 
 
-class DetectRequest(_Model):
+class DetectRequest(Body):
     """Events of one stream, in their order."""
 
     stream_id: str = Field(
@@ -264,9 +275,13 @@ class DetectRequest(_Model):
     )
     events: list[Event] = Field(min_length=1, description="1 to 10,000 events.")
     historical: bool = Field(default=False, description="A replay of the past: event times are believed however old they are.")
+    config_override: ConfigOverride = optional(
+        "`ncd_threshold` and `p_value_threshold` hold for the windows that end in these events. The other members are the "
+        "stream's: allowed if this request creates the stream, which keeps them, or if they are in force already."
+    )
 
 
-class Cuts(_Model):
+class Cuts(Body):
     """What did not fit the limits of a record, counted over the request."""
 
     truncated: int = Field(description="Texts, names and values that were shortened.")
@@ -274,9 +289,7 @@ class Cuts(_Model):
     replaced: int = Field(description="Texts in which U+FFFD stands for what is not Unicode.")
 
 
-class DetectMetrics(_Model):
-    """How the request was evaluated; sizes are in events."""
-
+class _Metrics(Body):
     baseline: int
     window: int
     hop: int
@@ -284,7 +297,13 @@ class DetectMetrics(_Model):
     codec: str
 
 
-class DetectResponse(_Model):
+class DetectMetrics(_Metrics):
+    """How the stream is evaluated; sizes are in events."""
+
+    profile: str = Field(description="Name of the stream's profile.")
+
+
+class DetectResponse(Body):
     """What the detector made of the events."""
 
     request_id: str
@@ -301,3 +320,32 @@ class DetectResponse(_Model):
     pending: int = Field(description="Events of the stream that are durable and not yet scored.")
     cuts: Cuts
     metrics: DetectMetrics
+
+
+class DemoRequest(Body):
+    """Events that are judged by themselves, in their order: the first of them are the past of the others."""
+
+    events: list[Event] = Field(min_length=1, description="16 to 200 events, the older ones first.")
+    config_override: ConfigOverride = optional("Values that replace those of the default profile.")
+
+
+class DemoMetrics(_Metrics):
+    """How the events were evaluated, in the sizes that were really used."""
+
+    windows: int = Field(description="Windows that were judged.")
+    scaled: bool = Field(description="Whether sizes were made smaller because there are too few events for the profile's.")
+
+
+class DemoResponse(Body):
+    """What is new in the events. Nothing of them is stored."""
+
+    request_id: str
+    status: StreamStatus = Field(description="Always `provisional`: so few events have no calibrated p-values.")
+    calibration: CalibrationProgress = Field(description="How far a stream would be after these events.")
+    processed: int = Field(description="Events of this request.")
+    profile: Profile = Field(description="Thresholds and sizes as they were used.")
+    anomalies: tuple[DemoAnomaly, ...] = Field(description="Flagged windows in their order; neighbours overlap.")
+    anomalies_truncated: bool = Field(description="Whether there are more.")
+    cuts: Cuts
+    metrics: DemoMetrics
+    remaining: int = Field(description="Calls that this client network may make now.")

@@ -116,6 +116,8 @@ def _problems(endpoint: Endpoint) -> dict[int, list[Code]]:
         codes += [Code.UNAUTHORIZED, Code.FORBIDDEN, Code.UNAVAILABLE]
     if _PATH_PARAMETER.search(endpoint.path) or "stream" in endpoint.query.model_fields:
         codes.append(Code.NOT_FOUND)
+    if endpoint.demo:
+        codes += [Code.RATE_LIMITED, Code.UNAVAILABLE]
     if endpoint.request is not None:
         codes += [Code.PAYLOAD_TOO_LARGE, Code.UNSUPPORTED_ENCODING]
     by_status: dict[int, list[Code]] = {}

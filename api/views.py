@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from api import models
+from api import models, profile_models
+from api.deps import CodecInfo
 from api.ports import AnomalyRow, IncidentRow, StreamRow
 from api.rfc3339 import event_time, ns_of_datetime, rfc3339
 from driftlock.engine.profile import Profile
@@ -67,13 +68,12 @@ def anomaly_summary(row: AnomalyRow) -> models.AnomalySummary:
 
 def anomaly(row: AnomalyRow) -> models.Anomaly:
     """An anomaly with its evidence."""
-    finding = row.finding
-    return models.Anomaly(
-        **_head(row),
-        lines=tuple(line(novel) for novel in finding.lines),
-        window_lines=finding.window_lines,
-        baseline_lines=finding.baseline_lines,
-    )
+    return models.Anomaly(**_head(row), **_evidence(row.finding))
+
+
+def demo_anomaly(finding: Finding) -> models.DemoAnomaly:
+    """A finding that is stored nowhere."""
+    return models.DemoAnomaly(**_verdict(finding), **_evidence(finding))
 
 
 def incident(row: IncidentRow) -> models.Incident:
@@ -102,6 +102,7 @@ def stream(row: StreamRow) -> models.Stream:
         pending=row.pending,
         first_event=event_time(row.first_event_ns),
         last_event=event_time(row.last_event_ns),
+        profile=profile(row.profile),
         created_at=rfc3339(ns_of_datetime(row.created_at)),
     )
 
@@ -119,35 +120,68 @@ def calibration_progress(row: StreamRow) -> models.CalibrationProgress:
     return models.CalibrationProgress(events=row.events, needed=row.events_until_ready, percent=percent)
 
 
-def profile(value: Profile) -> models.Profile:
+def stream_ref(row: StreamRow) -> models.StreamRef:
+    """Which stream a row is."""
+    return models.StreamRef(id=row.stream_id, slug=row.slug)
+
+
+def codec_levels(codec: CodecInfo) -> profile_models.CodecLevels:
+    """A codec and its levels."""
+    return profile_models.CodecLevels(
+        name=codec.name,
+        level_min=codec.level_min,
+        level_max=codec.level_max,
+        level_default=codec.level_default,
+        version=codec.version,
+    )
+
+
+def profile(value: Profile) -> profile_models.Profile:
     """A detection profile."""
-    return models.Profile(
+    return profile_models.Profile(
         name=value.name,
         ncd_threshold=value.ncd_threshold,
         p_value_threshold=value.p_value_threshold,
         baseline_size=value.baseline_size,
         window_size=value.window_size,
         hop_size=value.hop_size,
+        codec=value.codec,
+        codec_level=value.codec_level,
+        permutations_max=value.permutations_max,
     )
 
 
 def _head(row: AnomalyRow) -> dict[str, Any]:
-    finding: Finding = row.finding
-    same = (
-        "window first_event last_event ncd ncd_threshold ncd_classical p_value p_value_threshold confidence ratio ratio_normal "
-        "compression_ratio compression_ratio_normal entropy entropy_normal profile late_events receive_timed explanation"
-    )
     return {
         "id": row.anomaly_id,
         "stream": models.StreamRef(id=row.stream_id, slug=row.slug),
         "incident_id": row.incident_id,
+        "detected_at": rfc3339(ns_of_datetime(row.detected_at)),
+        **_verdict(row.finding),
+    }
+
+
+def _verdict(finding: Finding) -> dict[str, Any]:
+    same = (
+        "window first_event last_event ncd ncd_threshold ncd_classical p_value p_value_threshold confidence p_permutation "
+        "permutations ratio ratio_normal compression_ratio compression_ratio_normal compression_ratio_p_value entropy "
+        "entropy_normal entropy_p_value profile late_events receive_timed explanation"
+    )
+    return {
         "start": event_time(finding.start_ns),
         "end": event_time(finding.end_ns),
-        "detected_at": rfc3339(ns_of_datetime(row.detected_at)),
         "calibration": _STATUS[Calibration(finding.calibration)],
         "codec": models.Codec(name=finding.codec, level=finding.codec_level, version=finding.codec_version),
         "seed": str(finding.seed),
         **{name: getattr(finding, name) for name in same.split()},
+    }
+
+
+def _evidence(finding: Finding) -> dict[str, Any]:
+    return {
+        "lines": tuple(line(novel) for novel in finding.lines),
+        "window_lines": finding.window_lines,
+        "baseline_lines": finding.baseline_lines,
     }
 
 

@@ -14,7 +14,7 @@ import grpc
 
 from cbad_cy.codec import Codec
 from collector.otlp.grpc import check_grpcio
-from driftlock.engine.folding import DEFAULT_CODEC
+from driftlock.engine.profile import DEFAULT_CODEC
 from driftlock.errors import DriftlockError
 from driftlock.storage import binaries
 from driftlock.storage.checks import check_role

@@ -16,7 +16,8 @@ from structlog.typing import FilteringBoundLogger
 import api.app
 import collector.otlp.http
 import driftlock
-from api.app import ApiDeps, DetectorInfo, VersionInfo
+from api.app import ApiDeps, CodecInfo, DemoRules, DetectorInfo, VersionInfo
+from cbad_cy.codec import CODECS
 from collector.admission import Admission, AdmissionLimits
 from collector.auth import IngestAccess
 from collector.otlp.export import Exporter
@@ -37,6 +38,7 @@ from server.settings import Address, Settings
 
 RECEIVER_GRACE_S = 2.0
 DECODE_THREADS = 2
+DEMO_THREADS = 2
 CURSOR_KEY_BYTES = 32
 
 
@@ -74,7 +76,8 @@ async def open_doors(settings: Settings, pipeline: Pipeline, log: FilteringBound
             watched["OTLP/HTTP"] = http_server.failed
             otlp_http = replace(settings.otlp_http, port=http_server.port)
         if settings.http is not None:
-            app = api.app.create_app(_deps(settings, pipeline, log))
+            demo = _demo(settings, stack)
+            app = api.app.create_app(_deps(settings, pipeline, demo, log))
             rest_server = AsgiServer(app, address=settings.http, what="REST", limits=AsgiLimits())
             await stack.enter_async_context(rest_server)
             doors.append(rest_server)
@@ -111,7 +114,7 @@ def _exporter(settings: Settings, pipeline: Pipeline, threads: ThreadPoolExecuto
     )
 
 
-def _deps(settings: Settings, pipeline: Pipeline, log: FilteringBoundLogger) -> ApiDeps:
+def _deps(settings: Settings, pipeline: Pipeline, demo: DemoRules | None, log: FilteringBoundLogger) -> ApiDeps:
     """What REST is made with."""
 
     async def serving() -> None:
@@ -133,6 +136,7 @@ def _deps(settings: Settings, pipeline: Pipeline, log: FilteringBoundLogger) -> 
     codec = pipeline.codec
     return ApiDeps(
         intake=pipeline.intake,
+        configurator=pipeline.configurator,
         streams=Streams(pipeline.database),
         anomalies=Anomalies(pipeline.database),
         incidents=Incidents(pipeline.database),
@@ -140,12 +144,31 @@ def _deps(settings: Settings, pipeline: Pipeline, log: FilteringBoundLogger) -> 
         scored=scored,
         readiness={"database": pipeline.database.ping, "serving": serving},
         metrics=pipeline.telemetry.render,
-        detector=DetectorInfo(PROFILES[DEFAULT_PROFILE], codec.name, codec.level, codec.version),
+        detector=DetectorInfo(PROFILES[DEFAULT_PROFILE], codec.name, codec.level, codec.version, _codecs()),
         version=VersionInfo(driftlock.__version__, pipeline.schema_version),
         now_ns=time.time_ns,
         randomness=os.urandom,
         cursor_key=cursor_key(settings),
         log=log,
+        demo=demo,
+    )
+
+
+def _codecs() -> tuple[CodecInfo, ...]:
+    """What streams may be compressed with."""
+    return tuple(CodecInfo(name, row.level_min, row.level_max, row.level, row.version) for name, row in CODECS.items())
+
+
+def _demo(settings: Settings, stack: AsyncExitStack) -> DemoRules | None:
+    """The rules of the demo and threads of its own; None where it is switched off."""
+    if not settings.demo:
+        return None
+    return DemoRules(
+        requests_per_minute=settings.demo_requests_per_minute,
+        global_requests_per_minute=settings.demo_global_requests_per_minute,
+        trusted_proxies=settings.trusted_proxies,
+        monotonic_ns=time.monotonic_ns,
+        executor=stack.enter_context(ThreadPoolExecutor(DEMO_THREADS, thread_name_prefix="demo")),
     )
 
 

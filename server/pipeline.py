@@ -14,8 +14,9 @@ import driftlock
 from cbad_cy.codec import Codec
 from driftlock.accounts.access import Access
 from driftlock.engine.dispatch import Dispatcher, DispatchLimits
-from driftlock.engine.folding import DEFAULT_CODEC
 from driftlock.engine.limits import Limits
+from driftlock.engine.ports import Configurator
+from driftlock.engine.profile import DEFAULT_CODEC
 from driftlock.errors import Conflict, Unavailable
 from driftlock.storage.checkpoints import Checkpoints
 from driftlock.storage.faults import FENCED
@@ -54,6 +55,7 @@ class Pipeline:
 
     database: Database
     intake: TimedIntake
+    configurator: Configurator
     dispatcher: Dispatcher
     telemetry: Telemetry
     access: Access
@@ -103,6 +105,7 @@ async def open_pipeline(settings: Settings, urls: DatabaseUrls, log: FilteringBo
         yield Pipeline(
             database=database,
             intake=TimedIntake(journal, telemetry, time.monotonic),
+            configurator=journal,
             dispatcher=dispatcher,
             telemetry=telemetry,
             access=access,

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from api.client_network import Network, parse_networks
+
 PREFIX = "DRIFTLOCK_"
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 REQUEST_BYTES_CEILING = 64 * MIB
@@ -63,6 +65,10 @@ class Settings:
     journal_bytes_max: int
     request_bytes_max: int
     worker_threads: int
+    demo: bool
+    demo_requests_per_minute: int
+    demo_global_requests_per_minute: int
+    trusted_proxies: tuple[Network, ...]
     endpoint: str | None
     api_key: str | None = field(repr=False)
     otlp_endpoint: str | None
@@ -143,6 +149,11 @@ def parse_choice(*choices: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def parse_switch(text: str) -> bool:
+    """`on` or `off`."""
+    return parse_choice("on", "off")(text) == "on"
 
 
 def parse_url(*schemes: str) -> Callable[[str], str]:
@@ -251,6 +262,34 @@ SETTINGS: tuple[Setting, ...] = (
         "0",
         "Detection threads, 1..64; 0 takes one per processor, at most 8. Findings do not depend on it.",
         parse_int(0, 64),
+    ),
+    Setting(
+        "DRIFTLOCK_DEMO",
+        "demo",
+        "on",
+        "Whether `POST /v1/demo/detect` answers requests without a key: `on` or `off`.",
+        parse_switch,
+    ),
+    Setting(
+        "DRIFTLOCK_DEMO_REQUESTS_PER_MINUTE",
+        "demo_requests_per_minute",
+        "10",
+        "Demo requests of one client network (IPv4 /24, IPv6 /48) a minute, 1..10000.",
+        parse_int(1, 10_000),
+    ),
+    Setting(
+        "DRIFTLOCK_DEMO_GLOBAL_REQUESTS_PER_MINUTE",
+        "demo_global_requests_per_minute",
+        "120",
+        "Demo requests of all networks together a minute, 1..100000.",
+        parse_int(1, 100_000),
+    ),
+    Setting(
+        "DRIFTLOCK_TRUSTED_PROXIES",
+        "trusted_proxies",
+        "none",
+        "Networks of the proxies in front of REST whose X-Forwarded-For is believed, separated by commas, or `none`.",
+        parse_networks,
     ),
     Setting(
         "DRIFTLOCK_ENDPOINT",

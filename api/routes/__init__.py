@@ -1,7 +1,7 @@
 """The endpoints, one module a resource."""
 
 from api.endpoint import Endpoint
-from api.routes import anomalies, detect, incidents, profiles, streams, system
+from api.routes import anomalies, demo, detect, incidents, profiles, streams, system
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *system.ENDPOINTS,
@@ -10,4 +10,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *incidents.ENDPOINTS,
     *streams.ENDPOINTS,
     *profiles.ENDPOINTS,
+    *demo.ENDPOINTS,
 )

@@ -14,17 +14,20 @@ from api import models, views
 from api.deps import ApiDeps
 from api.endpoint import Call, Endpoint, Reply, off_loop
 from api.events import decode
+from api.overrides import REQUEST_MEMBERS, check_stream_members, given, overridden
 from api.ports import AnomalyFilter, AnomalyRow, StreamRow
 from api.problems import BadMembers, ProblemMember
+from api.profile_models import ConfigOverride
 from driftlock.accounts.keys import Principal, Scope
 from driftlock.engine.canonical import Cuts, label
-from driftlock.engine.event import Signal, StreamKey
+from driftlock.engine.event import RecordBatch, Signal, StreamKey
 from driftlock.engine.ports import Receipt, StreamBatch, Submission
 from driftlock.errors import Internal, PayloadTooLarge, PermissionDenied, Unavailable
-from driftlock.storage.slugs import slug
+from driftlock.storage.slugs import slug, unique_slug
 
 PATH = "/v1/detect"
 DEFAULT_STREAM = "default"
+OVERRIDE = "config_override"
 IDEMPOTENCY_KEY_HEADER = "Idempotency-Key"
 _EVENT_BYTES_GUESS = 128  # decides only whether a thread is worth it
 
@@ -47,7 +50,9 @@ async def detect(call: Call) -> Reply:
         count * _EVENT_BYTES_GUESS,
         lambda: decode(request.events, historical=request.historical, limits=deps.record_limits),
     )
-    before = await deps.streams.get(tenant_id, slug(key))
+    before = await _stream_before(deps, tenant_id, key)
+    if "config_override" in request.model_fields_set:
+        await _override(deps, tenant_id, key, before, request.config_override, decoded.batch)
     part = StreamBatch(key, decoded.batch)
     receipt = await deps.intake.submit(
         Submission(tenant_id, Signal.LOGS, deps.now_ns(), (part,), _request_hash(tenant_id, key_given, part))
@@ -92,10 +97,45 @@ def _request_hash(tenant_id: UUID, key: str | None, part: StreamBatch) -> bytes 
     if key is None:
         return None
     batch = part.batch
-    material = (tenant_id.bytes, PATH.encode(), key.encode(), part.key.text.encode(), batch.lengths.tobytes())
+    thresholds = repr((batch.ncd_threshold, batch.p_value_threshold)).encode()
+    material = (tenant_id.bytes, PATH.encode(), key.encode(), part.key.text.encode(), thresholds, batch.lengths.tobytes())
     digest = hashlib.blake2b(b"\0".join(material), digest_size=16)
     digest.update(batch.times_ns.tobytes() + batch.text)
     return digest.digest()
+
+
+async def _stream_before(deps: ApiDeps, tenant_id: UUID, key: StreamKey) -> StreamRow | None:
+    """The stream of `key`, if there is one by now."""
+    for name in (slug(key), unique_slug(key)):
+        row = await deps.streams.get(tenant_id, name)
+        if row is None or row.key == key:
+            return row
+    return None
+
+
+async def _override(
+    deps: ApiDeps, tenant_id: UUID, key: StreamKey, before: StreamRow | None, override: ConfigOverride, batch: RecordBatch
+) -> None:
+    """Let `override` hold: thresholds for this request, the rest for a stream that this request creates.
+
+    Raise `BadMembers` for values that are not allowed, or not the stream's.
+    """
+    changes = given(override)
+    base = deps.detector.profile if before is None else before.profile
+    wanted = overridden(base, changes, OVERRIDE)
+    if before is None:
+        own = {name: value for name, value in changes.items() if name not in REQUEST_MEMBERS}
+        created = overridden(base, own, OVERRIDE)
+        if created != base and not await deps.configurator.create_stream(tenant_id, key, created):
+            # Another request was quicker, or the tenant has no room for one more stream of its own.
+            before = await _stream_before(deps, tenant_id, key)
+            check_stream_members(base if before is None else before.profile, changes, OVERRIDE)
+    else:
+        check_stream_members(before.profile, changes, OVERRIDE)
+    if "ncd_threshold" in changes:
+        batch.ncd_threshold = wanted.ncd_threshold
+    if "p_value_threshold" in changes:
+        batch.p_value_threshold = wanted.p_value_threshold
 
 
 async def _scored_in_time(deps: ApiDeps, seq: int) -> bool:
@@ -145,10 +185,10 @@ def _response(
     scored: bool,
     duration_ms: int,
 ) -> models.DetectResponse:
-    detector = call.deps.detector
+    profile = stream.profile
     return models.DetectResponse(
         request_id=call.request_id,
-        stream=models.StreamRef(id=stream.stream_id, slug=stream.slug),
+        stream=views.stream_ref(stream),
         status=models.DetectStatus(views.stream_status(stream)) if scored else models.DetectStatus.PENDING,
         calibration=views.calibration_progress(stream),
         processed=receipt.records,
@@ -158,11 +198,12 @@ def _response(
         pending=stream.pending,
         cuts=models.Cuts(truncated=cuts.truncated, attributes_dropped=cuts.attributes_dropped, replaced=cuts.replaced),
         metrics=models.DetectMetrics(
-            baseline=detector.profile.baseline_size,
-            window=detector.profile.window_size,
-            hop=detector.profile.hop_size,
+            profile=profile.name,
+            baseline=profile.baseline_size,
+            window=profile.window_size,
+            hop=profile.hop_size,
             duration_ms=duration_ms,
-            codec=detector.codec,
+            codec=profile.codec,
         ),
     )
 

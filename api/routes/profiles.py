@@ -1,15 +1,70 @@
-"""Detection profiles."""
+"""Detection profiles: the built-in ones, and the one that each stream has."""
 
 from api import models, views
 from api.endpoint import Call, Endpoint, Reply
-from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES
+from api.overrides import given, overridden
+from api.ports import StreamRow
+from api.problems import BadMembers, ProblemMember
+from api.profile_models import ProfileChange, ProfileList, Range
+from api.routes.streams import find_stream
+from driftlock.accounts.keys import Scope
+from driftlock.engine.profile import DEFAULT_PROFILE, OVERRIDE_RANGES, PROFILES, Profile, restarts_calibration
+
+PATH = "/v1/streams/{stream}/profile"
+PATH_PARAMETERS = {"stream": "Id or slug of the stream."}
+UNCHANGED = "nothing has changed: this profile was in force already"
+JUDGED = "windows that end in events received from now on are judged with it; calibration goes on"
+RESTARTED = (
+    "it holds for events received from now on; sizes or the codec have changed, so earlier windows can not be compared with "
+    "later ones and calibration starts again"
+)
 
 
-async def list_profiles(call: Call) -> Reply:  # noqa: ARG001
-    """The built-in profiles, the most sensitive first."""
+async def list_profiles(call: Call) -> Reply:
+    """The built-in profiles, the most sensitive first, and what a custom one may be made of."""
     return Reply(
-        models.ProfileList(profiles=tuple(views.profile(value) for value in PROFILES.values()), default=DEFAULT_PROFILE)
+        ProfileList(
+            profiles=tuple(views.profile(value) for value in PROFILES.values()),
+            default=DEFAULT_PROFILE,
+            ranges={name: Range(min=low, max=high) for name, (low, high) in OVERRIDE_RANGES.items()},
+            codecs=tuple(views.codec_levels(codec) for codec in call.deps.detector.codecs),
+        )
     )
+
+
+async def get_profile(call: Call) -> Reply:
+    """The profile of one stream."""
+    row = await find_stream(call.deps, call.principal.tenant_id, call.path("stream"))
+    return Reply(models.StreamProfile(stream=views.stream_ref(row), profile=views.profile(row.profile)))
+
+
+async def change_profile(call: Call) -> Reply:
+    """Give a stream another profile; the one in force again changes nothing."""
+    change, tenant_id = call.body(ProfileChange), call.principal.tenant_id
+    row = await find_stream(call.deps, tenant_id, call.path("stream"))
+    wanted = overridden(_base(row, change), given(change))
+    if wanted != row.profile:
+        await call.deps.configurator.configure(tenant_id, row.stream_id, wanted)
+    restarts = restarts_calibration(row.profile, wanted)
+    return Reply(
+        models.ChangedStreamProfile(
+            stream=views.stream_ref(row),
+            profile=views.profile(wanted),
+            changed=wanted != row.profile,
+            calibration_restarts=restarts,
+            effect=UNCHANGED if wanted == row.profile else RESTARTED if restarts else JUDGED,
+        )
+    )
+
+
+def _base(row: StreamRow, change: ProfileChange) -> Profile:
+    """What the change starts from; raise `BadMembers` for a name that is no built-in profile's."""
+    if "profile" not in change.model_fields_set:
+        return row.profile
+    if change.profile not in PROFILES:
+        detail = f"must be one of {', '.join(PROFILES)}; a custom profile is made by setting its values"
+        raise BadMembers([ProblemMember(detail=detail, pointer="/profile")])
+    return PROFILES[change.profile]
 
 
 ENDPOINTS = (
@@ -18,8 +73,31 @@ ENDPOINTS = (
         "/v1/profiles",
         "listProfiles",
         "profiles",
-        "The built-in detection profiles",
+        "The built-in detection profiles, and the allowed values of custom ones",
         list_profiles,
-        {200: models.ProfileList},
+        {200: ProfileList},
+    ),
+    Endpoint(
+        "GET",
+        PATH,
+        "getStreamProfile",
+        "profiles",
+        "The profile of a stream",
+        get_profile,
+        {200: models.StreamProfile},
+        scope=Scope.READ,
+        path_parameters=PATH_PARAMETERS,
+    ),
+    Endpoint(
+        "PATCH",
+        PATH,
+        "changeStreamProfile",
+        "profiles",
+        "Give a stream another profile",
+        change_profile,
+        {200: models.ChangedStreamProfile},
+        scope=Scope.ADMIN,
+        request=ProfileChange,
+        path_parameters=PATH_PARAMETERS,
     ),
 )

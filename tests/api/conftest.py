@@ -6,7 +6,7 @@ import httpx
 import pytest
 from structlog.testing import CapturingLogger
 
-from api.app import ApiDeps, DetectorInfo, VersionInfo, create_app
+from api.app import ApiDeps, CodecInfo, DetectorInfo, VersionInfo, create_app
 from driftlock.accounts.keys import ALL_SCOPES, Scope
 from driftlock.engine.profile import PROFILES
 from tests.api.fakes import (
@@ -22,6 +22,8 @@ from tests.api.fakes import (
     RecordingAccess,
     key,
 )
+
+CODECS = (CodecInfo("lz4", 1, 12, 1, "1.9.4"), CodecInfo("zstd", -5, 19, 3, "1.5.4"))
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Service:
 def make_deps(house: FakeHouse, access: RecordingAccess) -> ApiDeps:
     return ApiDeps(
         intake=house,
+        configurator=house,
         streams=FakeStreams(house),
         anomalies=FakeAnomalies(house),
         incidents=FakeIncidents(house),
@@ -46,7 +49,7 @@ def make_deps(house: FakeHouse, access: RecordingAccess) -> ApiDeps:
         scored=house.scored,
         readiness={},
         metrics=lambda: b"driftlock_build_info 1.0\n",
-        detector=DetectorInfo(PROFILES["balanced"], "zstd", 3, "1.5.4"),
+        detector=DetectorInfo(PROFILES["balanced"], "zstd", 3, "1.5.4", CODECS),
         version=VersionInfo("0.1.0", 1),
         now_ns=lambda: NOW_NS,
         randomness=Randomness(),

@@ -11,8 +11,11 @@ from uuid import UUID, uuid5
 from api.ports import AnomalyFilter, AnomalyRow, IncidentRow, StreamRow
 from driftlock.accounts.access import Access
 from driftlock.accounts.keys import RANDOMNESS_BYTES, KeyKind, KeyRecord, MintedKey, Principal, Scope, mint
+from driftlock.engine.event import StreamKey
 from driftlock.engine.ports import Receipt, Submission
+from driftlock.engine.profile import Profile
 from driftlock.engine.verdict import Calibration, Finding, Incident, IncidentState, NovelLine
+from driftlock.errors import NotFound
 
 NAMESPACE = UUID("00000000-0000-4000-8000-000000000000")
 TENANT = UUID("00000000-0000-4000-8000-00000000000a")
@@ -58,9 +61,16 @@ class RecordingAccess:
         return await self.access.principal(presented, peer=peer, host=host, origin=origin, now=now)
 
 
+def stream_id_of(tenant_id: UUID, key: object) -> UUID:
+    return uuid5(NAMESPACE, f"{tenant_id}{key}")
+
+
 @dataclass
 class FakeHouse:
-    """Journal, detector and tables of all tenants. `detect` says what is found in a stream when records of it are scored."""
+    """Journal, detector and tables of all tenants. `detect` says what is found in a stream when records of it are scored.
+
+    `full`: no tenant may have one more stream. `meanwhile` is called when a stream is about to be created.
+    """
 
     detect: Callable[[StreamRow, int], list[Finding]] = lambda _stream, _count: []
     gate: asyncio.Event | None = None
@@ -71,6 +81,9 @@ class FakeHouse:
     incident_rows: dict[UUID, list[IncidentRow]] = field(default_factory=lambda: defaultdict(list))
     hashes: set[bytes] = field(default_factory=set)
     waited: list[int] = field(default_factory=list)
+    configured: list[tuple[UUID, Profile]] = field(default_factory=list)
+    full: bool = False
+    meanwhile: Callable[[], None] | None = None
 
     async def submit(self, submission: Submission) -> Receipt:
         if self.failure is not None:
@@ -86,6 +99,24 @@ class FakeHouse:
             rows = self.stream_rows[submission.tenant_id]
             rows[stream_id] = replace(rows[stream_id], pending=rows[stream_id].pending + len(part.batch))
         return Receipt(seq=seq, records=submission.records, stream_ids=ids)
+
+    async def configure(self, tenant_id: UUID, stream_id: UUID, profile: Profile) -> int:
+        if self.failure is not None:
+            raise self.failure
+        rows = self.stream_rows[tenant_id]
+        if stream_id not in rows:
+            raise NotFound("there is no such stream")
+        rows[stream_id] = replace(rows[stream_id], profile=profile)
+        self.configured.append((stream_id, profile))
+        return len(self.submissions)
+
+    async def create_stream(self, tenant_id: UUID, key: StreamKey, profile: Profile) -> bool:
+        if self.meanwhile is not None:
+            self.meanwhile()
+        if self.full or stream_id_of(tenant_id, key) in self.stream_rows[tenant_id]:
+            return False
+        await self.configure(tenant_id, self._stream(tenant_id, key).stream_id, profile)
+        return True
 
     async def scored(self, seq: int) -> None:
         self.waited.append(seq)
@@ -103,7 +134,7 @@ class FakeHouse:
                     self.add_anomaly(tenant_id, rows[stream_id], finding)
 
     def _stream(self, tenant_id: UUID, key: object) -> StreamRow:
-        stream_id = uuid5(NAMESPACE, f"{tenant_id}{key}")
+        stream_id = stream_id_of(tenant_id, key)
         return self.stream_rows[tenant_id].setdefault(
             stream_id,
             make_stream(stream_id, key.service, key),  # type: ignore[attr-defined]
@@ -222,12 +253,16 @@ def make_finding(window: int = 3, last_event: int = 59, **changes: object) -> Fi
         p_value=0.002,
         p_value_threshold=0.05,
         confidence=0.998,
+        p_permutation=0.002,
+        permutations=999,
         ratio=0.9,
         ratio_normal=0.3,
         compression_ratio=2.0,
         compression_ratio_normal=4.0,
+        compression_ratio_p_value=0.01,
         entropy=5.0,
         entropy_normal=4.5,
+        entropy_p_value=0.2,
         profile="balanced",
         calibration=Calibration.OK,
         codec="zstd",

@@ -2,6 +2,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from uuid import UUID
 
 import httpx
 import pytest
@@ -10,13 +11,16 @@ from api.deps import ApiLimits
 from api.models import DetectResponse
 from api.ports import StreamRow
 from driftlock.engine.event import Signal, StreamKey
+from driftlock.engine.profile import PROFILES, custom
 from driftlock.engine.verdict import Calibration, Finding
 from driftlock.errors import Unavailable
+from driftlock.storage.slugs import slug, unique_slug
 from tests.api.conftest import Service
-from tests.api.fakes import NOW_NS, TENANT, key, make_finding
+from tests.api.fakes import NOW_NS, TENANT, key, make_finding, make_stream, stream_id_of
 
 WithDeps = Callable[..., httpx.AsyncClient]
 RESPONSE_FIELDS = set(DetectResponse.model_fields)
+KEY = StreamKey(Signal.LOGS, "new")
 
 
 async def post(client: httpx.AsyncClient, body: object, **headers: str) -> httpx.Response:
@@ -295,3 +299,113 @@ async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not true():  # noqa: ASYNC110 (what is waited for happens in the application)
             await asyncio.sleep(0.005)
+
+
+async def test_thresholds_of_a_request_go_with_its_records(service: Service) -> None:
+    override = {"ncd_threshold": 0.4, "p_value_threshold": 0.01}
+    response = await post(service.client, {"events": ["a"], "config_override": override})
+    assert response.status_code == 200
+    batch = service.house.submissions[0].batches[0].batch
+    assert (batch.ncd_threshold, batch.p_value_threshold) == (0.4, 0.01)
+    assert (service.house.configured, response.json()["metrics"]["profile"]) == ([], "balanced")
+
+
+async def test_only_the_threshold_that_is_named_is_overridden(service: Service) -> None:
+    await post(service.client, {"events": ["a"], "config_override": {"p_value_threshold": 0.05}})
+    await post(service.client, {"events": ["b"], "config_override": {}})
+    batches = [submission.batches[0].batch for submission in service.house.submissions]
+    assert [(batch.ncd_threshold, batch.p_value_threshold) for batch in batches] == [(0.0, 0.05), (0.0, 0.0)]
+
+
+async def test_a_request_configures_the_stream_that_it_creates(service: Service) -> None:
+    override = {"window_size": 25, "codec": "lz4", "ncd_threshold": 0.9}
+    response = await post(service.client, {"stream_id": "new", "events": ["a"], "config_override": override})
+    wanted = custom(PROFILES["balanced"], {"window_size": 25, "codec": "lz4"})
+    assert service.house.configured == [(UUID(response.json()["stream"]["id"]), wanted)]
+    metrics = response.json()["metrics"]
+    assert [metrics[name] for name in ("profile", "baseline", "window", "hop", "codec")] == ["custom", 400, 25, 10, "lz4"]
+    again = await post(service.client, {"stream_id": "new", "events": ["b"], "config_override": override})
+    assert again.status_code == 200
+    assert len(service.house.configured) == 1
+
+
+async def test_a_new_stream_with_the_default_values_is_not_configured(service: Service) -> None:
+    response = await post(service.client, {"events": ["a"], "config_override": {"window_size": 50, "codec": "zstd"}})
+    assert (response.status_code, service.house.configured) == (200, [])
+
+
+async def test_what_belongs_to_the_stream_is_not_overridden_by_a_request(service: Service) -> None:
+    await post(service.client, {"events": ["a"]})
+    override = {"window_size": 25, "codec": "lz4", "hop_size": 10, "ncd_threshold": 0.9}
+    response = await post(service.client, {"events": ["b"], "config_override": override})
+    assert response.status_code == 400
+    assert problem_pointers(response) == ["/config_override/codec", "/config_override/window_size"]
+    assert "PATCH /v1/streams/{id}/profile" in response.json()["detail"]
+    assert len(service.house.submissions) == 1
+    in_force = {"window_size": 50, "hop_size": 10, "codec": "zstd", "codec_level": 0, "baseline_size": 400}
+    assert (await post(service.client, {"events": ["b"], "config_override": in_force})).status_code == 200
+
+
+async def test_who_is_second_to_create_a_stream_is_told(service: Service) -> None:
+    def another_request() -> None:
+        service.house.stream_rows[TENANT][stream_id_of(TENANT, KEY)] = make_stream(stream_id_of(TENANT, KEY), "new", KEY)
+
+    service.house.meanwhile = another_request
+    response = await post(service.client, {"stream_id": "new", "events": ["a"], "config_override": {"window_size": 25}})
+    assert (response.status_code, problem_pointers(response)) == (400, ["/config_override/window_size"])
+    assert service.house.submissions == []
+
+
+async def test_a_tenant_without_room_for_another_stream_configures_none(service: Service) -> None:
+    service.house.full = True
+    response = await post(service.client, {"stream_id": "new", "events": ["a"], "config_override": {"window_size": 25}})
+    assert (response.status_code, problem_pointers(response)) == (400, ["/config_override/window_size"])
+
+
+async def test_a_stream_whose_short_name_is_another_ones_is_found(service: Service) -> None:
+    """Names that differ in what a slug can not show."""
+    first, second = StreamKey(Signal.LOGS, "check out"), StreamKey(Signal.LOGS, "check/out")
+    rows = service.house.stream_rows[TENANT]
+    for stream_id, key_, name, profile in (
+        (UUID(int=1), first, slug(first), PROFILES["balanced"]),
+        (UUID(int=2), second, unique_slug(second), PROFILES["strict"]),
+    ):
+        rows[stream_id] = replace(make_stream(stream_id, name, key_), profile=profile)
+    for name, status in (("check out", 400), ("check/out", 200)):
+        override = {"window_size": PROFILES["strict"].window_size}
+        response = await post(service.client, {"stream_id": name, "events": ["a"], "config_override": override})
+        assert response.status_code == status, name
+
+
+@pytest.mark.parametrize(
+    ("override", "pointers"),
+    [
+        ({"ncd_threshold": 0}, ["/config_override/ncd_threshold"]),
+        ({"ncd_threshold": 1e308}, ["/config_override/ncd_threshold"]),
+        (
+            {"p_value_threshold": -1, "ncd_threshold": 2},
+            ["/config_override/ncd_threshold", "/config_override/p_value_threshold"],
+        ),
+        ({"ncd_threshold": True}, ["/config_override/ncd_threshold"]),
+        ({"ncd_threshold": None}, ["/config_override/ncd_threshold"]),
+        ({"window_size": 25.5}, ["/config_override/window_size"]),
+        ({"window_size": 10**15}, ["/config_override/window_size"]),
+        ({"hop_size": 60}, ["/config_override/hop_size"]),
+        ({"codec": "rar"}, ["/config_override/codec"]),
+        ({"codec_level": 10**9}, ["/config_override/codec_level"]),
+        ({"profile": "strict"}, ["/config_override/profile"]),
+        ({"a/b": 1}, ["/config_override/a~1b"]),
+        ([], ["/config_override"]),
+        (None, ["/config_override"]),
+    ],
+)
+async def test_a_wrong_override_is_refused_where_it_is_wrong(service: Service, override: object, pointers: list[str]) -> None:
+    response = await post(service.client, {"events": ["a"], "config_override": override})
+    assert (response.status_code, problem_pointers(response)) == (400, pointers)
+    assert (service.house.submissions, service.house.configured) == ([], [])
+
+
+async def test_the_same_events_with_other_thresholds_are_another_request(service: Service) -> None:
+    bodies = [{"events": ["a"]}, {"events": ["a"], "config_override": {"ncd_threshold": 0.5}}]
+    answers = [(await post(service.client, body, Idempotency_Key="k")).json()["duplicate"] for body in bodies * 2]
+    assert answers == [False, False, True, True]

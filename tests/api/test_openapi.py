@@ -95,7 +95,7 @@ def test_the_query_of_a_list_is_described() -> None:
 
 def test_a_request_that_the_schema_describes_has_its_fields() -> None:
     schema = TABLE["components"]["schemas"]["DetectRequest"]
-    assert set(schema["properties"]) == {"stream_id", "events", "historical"}
+    assert set(schema["properties"]) == {"stream_id", "events", "historical", "config_override"}
     assert schema["required"] == ["events"]
     assert schema["additionalProperties"] is False
 

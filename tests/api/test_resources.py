@@ -8,11 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.deps import ApiLimits
-from api.models import Anomaly, AnomalyPage, IncidentDetail, IncidentPage, ProfileList, StreamPage
+from api.models import Anomaly, AnomalyPage, IncidentDetail, IncidentPage, StreamPage
 from api.ports import StreamRow
 from driftlock.accounts.keys import ALL_SCOPES
 from driftlock.engine.event import Signal, StreamKey
-from driftlock.engine.profile import PROFILES
 from tests.api.conftest import Service, client_of, make_deps
 from tests.api.fakes import (
     NAMESPACE,
@@ -255,12 +254,6 @@ async def test_an_incident_lists_its_newest_anomalies(service: Service, with_dep
     assert body.streams[0].slug == "checkout"
     page = IncidentPage.model_validate_json((await service.client.get("/v1/incidents")).content)
     assert page.incidents[0].id == incident_id
-
-
-async def test_profiles_are_listed(service: Service) -> None:
-    body = ProfileList.model_validate_json((await service.client.get("/v1/profiles")).content)
-    assert [profile.name for profile in body.profiles] == list(PROFILES)
-    assert body.default == "balanced"
 
 
 async def test_hostile_text_stays_data(service: Service) -> None:
