@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.text import Text
 
 from server.client import RestClient, find_endpoints
-from server.replay.findings import print_findings
 from server.replay.run import Replay, ReplayOptions
 from server.replay.sender import Sender
+from server.report.table import print_report
 from server.settings import read_settings
 
 HERE = Path(__file__).parent
@@ -40,7 +40,7 @@ def main() -> None:
     )
     console = Console(width=WIDTH, record=True, highlight=False, force_terminal=True)
     console.print(Text("$ driftlock replay docs/examples/shop.log.gz", "bold green"))
-    print_findings(console, run.outcome(run.wait_scored("shop", lambda _: None), first))
+    print_report(console, run.outcome(run.wait_scored("shop", lambda _: None), first).report)
     target = HERE.parent / "images" / "replay.svg"
     target.parent.mkdir(exist_ok=True)
     drawn = console.export_svg(title="driftlock")

@@ -1,14 +1,18 @@
-"""What several commands share: settings or a clean refusal, and the options of commands that talk to a server."""
+"""What several commands share: settings or a clean refusal, options, and the console that results are shown on."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
+from rich.console import Console
 
+from server.logfile.timestamps import parse_iso, parse_number
 from server.settings import SettingError, Settings, parse_target, parse_url, read_settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+CONSOLE_WIDTH = 120  # where there is no terminal
 
 
 def load_settings() -> Settings:
@@ -40,3 +44,31 @@ def client_settings(endpoint: str | None, api_key: str | None, otlp_endpoint: st
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--otlp-endpoint") from None
     return settings if api_key is None else replace(settings, api_key=api_key)
+
+
+def base_time_option(command: Command) -> Command:
+    """`--base-time`, in nanoseconds as the argument `base_ns`."""
+    return click.option(
+        "--base-time",
+        "base_ns",
+        callback=lambda _context, _option, text: _base_ns(text),
+        help="When a file without times begins, and the year of times without one: ISO 8601 or Unix. Default: now.",
+    )(command)
+
+
+def _base_ns(text: str | None) -> int:
+    if text is None:
+        return time.time_ns()
+    try:
+        found = parse_number(float(text))
+    except ValueError:
+        found = parse_iso(text if ":" in text else f"{text}T00:00:00")
+    if found is None:
+        raise click.BadParameter("use a time such as 2024-05-01T10:00:00Z, or Unix seconds")
+    return found
+
+
+def result_console() -> Console:
+    """Standard output, of a fixed width where it is no terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=CONSOLE_WIDTH)

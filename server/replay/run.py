@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from driftlock.engine.limits import Limits
 from server.client import RestClient
-from server.replay.reader import LineFile, ReplayError
-from server.replay.sender import Sender, batches
+from server.logfile.reader import LogFile
+from server.replay.sender import ReplayError, Sender, batches
+from server.report.episodes import Episode, StreamReport, told_of_json
 
 POLL_S = 0.2
 STREAM_WAIT_S = 30.0
@@ -25,29 +27,14 @@ class ReplayOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Episode:
-    """Findings of consecutive windows, told by the strangest of them. Directions as in the findings."""
-
-    strangest: dict[str, Any]
-    findings: int
-    start: str | None
-    end: str | None
-    first_event: int
-    last_event: int
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
-    """A stream after the replay: its slug and what was found in the replayed lines.
+    """A stream after the replay, and what was found in the replayed lines.
 
-    `findings` are all of them as listed, oldest first; `episodes` the strangest groups of them, oldest first, of
-    `incidents` in all. `status` is the stream's calibration in words.
+    `findings` are all of them as listed, oldest first. `status` is the stream's calibration in words.
     """
 
-    slug: str
+    report: StreamReport
     findings: list[dict[str, Any]]
-    episodes: list[Episode]
-    incidents: int
     status: str
     events_needed: int
 
@@ -82,13 +69,16 @@ class Replay:
         self._sender, self._rest, self._options = sender, rest, options
         self._clock_s, self._sleep_s = clock_s, sleep_s
 
-    def send(self, file: LineFile, service: str, advance: Callable[[int], None]) -> None:
-        """Send one file; `advance` is told the acknowledged records. Raises `ReplayError`."""
+    def send(self, file: LogFile, service: str, advance: Callable[[int], None]) -> None:
+        """Send one file; `advance` is told the acknowledged records. Raises `ReplayError` and `LogFileError`."""
         resource: dict[str, object] = {"service.name": service}
         if self._options.historical:
             resource["driftlock.historical"] = True
         requests = batches(
-            file.lines(), resource, records_max=self._options.batch_records, observed_ns=self._options.observed_ns
+            chain.from_iterable(file.portions()),
+            resource,
+            records_max=self._options.batch_records,
+            observed_ns=self._options.observed_ns,
         )
         self._sender.send(requests, advance)
 
@@ -126,10 +116,8 @@ class Replay:
         shown = sorted(groups, key=lambda group: min(map(_strangeness, group)))[: self._options.show_max]
         shown.sort(key=lambda group: int(group[0]["window"]))
         return Outcome(
-            slug=str(stream["slug"]),
+            report=StreamReport(str(stream["slug"]), [self._episode(group) for group in shown], len(groups), len(found)),
             findings=found,
-            episodes=[self._episode(group) for group in shown],
-            incidents=len(groups),
             status=str(stream["status"]),
             events_needed=int(stream["calibration"]["needed"]),
         )
@@ -140,7 +128,7 @@ class Replay:
 
     def _episode(self, group: list[dict[str, Any]]) -> Episode:
         return Episode(
-            strangest=self.in_full(min(group, key=_strangeness)),
+            strangest=told_of_json(self.in_full(min(group, key=_strangeness))),
             findings=len(group),
             start=group[0]["start"],
             end=group[-1]["end"],

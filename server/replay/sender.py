@@ -14,7 +14,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from server.replay.reader import Line, ReplayError
+from server.logfile.jsonlines import whole
+from server.logfile.reader import Line
 
 EXPORT = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 BATCH_BYTES_MAX = 4 * 1024 * 1024
@@ -47,20 +48,15 @@ def any_value(value: object) -> AnyValue:
         return AnyValue(kvlist_value=KeyValueList(values=[_pair(str(key), inner) for key, inner in value.items()]))
     if isinstance(value, list):
         return AnyValue(array_value=ArrayValue(values=[any_value(inner) for inner in value]))
-    return AnyValue(string_value=_clean(str(value)))
+    return AnyValue(string_value=whole(str(value)))
 
 
 def _pair(key: str, value: object) -> KeyValue:
-    return KeyValue(key=_clean(key), value=any_value(value))
+    return KeyValue(key=whole(key), value=any_value(value))
 
 
-def _clean(text: str) -> str:
-    """Text that UTF-8 can hold: JSON may escape half a surrogate pair, which becomes U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+class ReplayError(Exception):
+    """Lines can not be replayed; the text is one line that says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +80,8 @@ class SendCounts:
 def batches(lines: Iterable[Line], resource: Mapping[str, object], *, records_max: int, observed_ns: int) -> Iterator[Batch]:
     """Requests of up to `records_max` lines and about 4 MiB, in order.
 
-    `observed_ns` + line index is each record's observed time: it makes two batches of equal lines different requests, so
-    that the server's deduplication of resent requests never mistakes one for the other.
+    `observed_ns` + the position of its line is each record's observed time: it makes two batches of equal lines different
+    requests, so that the server's deduplication of resent requests never mistakes one for the other.
     """
     attributes = [_pair(key, value) for key, value in resource.items()]
     records: list[LogRecord] = []
@@ -101,7 +97,7 @@ def batches(lines: Iterable[Line], resource: Mapping[str, object], *, records_ma
     for line in lines:
         record = LogRecord(
             time_unix_nano=line.time_ns,
-            observed_time_unix_nano=observed_ns + line.index,
+            observed_time_unix_nano=observed_ns + line.position,
             body=any_value(line.body),
             attributes=[_pair(key, value) for key, value in line.attributes.items()],
         )

@@ -19,7 +19,7 @@ class Run:
 
 def test_every_verb_has_help(run: Run) -> None:
     listed = run("--help").output
-    for verb in ("serve", "migrate", "tenant", "key", "replay", "doctor", "version"):
+    for verb in ("serve", "detect", "score", "replay", "migrate", "tenant", "key", "doctor", "version"):
         assert verb in listed
         assert run(verb, "--help").exit_code == 0
     for group, verbs in {"tenant": ("create", "list", "delete"), "key": ("create", "list", "revoke")}.items():

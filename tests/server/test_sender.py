@@ -9,8 +9,8 @@ from google.protobuf.any_pb2 import Any
 from google.rpc import error_details_pb2, status_pb2
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 
-from server.replay.reader import Line, ReplayError
-from server.replay.sender import BATCH_BYTES_MAX, EXPORT, Batch, Sender, any_value, batches
+from server.logfile.reader import Line
+from server.replay.sender import BATCH_BYTES_MAX, EXPORT, Batch, ReplayError, Sender, any_value, batches
 
 OK = ExportLogsServiceResponse().SerializeToString()
 

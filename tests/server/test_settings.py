@@ -1,3 +1,4 @@
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ def test_defaults_listen_on_loopback_only() -> None:
     assert settings.data_dir == Path(".driftlock")
     assert (settings.request_bytes_max, settings.journal_bytes_max) == (16 * MIB, 4 * GIB)
     assert 1 <= settings.worker_threads <= 8
+    assert (settings.demo, settings.demo_requests_per_minute, settings.demo_global_requests_per_minute) == (True, 10, 120)
+    assert settings.trusted_proxies == ()
 
 
 def test_every_field_has_one_setting_and_every_setting_a_description() -> None:
@@ -38,6 +41,15 @@ def test_every_field_has_one_setting_and_every_setting_a_description() -> None:
         ("DRIFTLOCK_JOURNAL_BYTES_MAX", "2GiB", "journal_bytes_max", 2 * GIB),
         ("DRIFTLOCK_REQUEST_BYTES_MAX", "1048576", "request_bytes_max", MIB),
         ("DRIFTLOCK_WORKER_THREADS", "3", "worker_threads", 3),
+        ("DRIFTLOCK_DEMO", "off", "demo", False),
+        ("DRIFTLOCK_DEMO_REQUESTS_PER_MINUTE", "3", "demo_requests_per_minute", 3),
+        ("DRIFTLOCK_DEMO_GLOBAL_REQUESTS_PER_MINUTE", "100000", "demo_global_requests_per_minute", 100_000),
+        (
+            "DRIFTLOCK_TRUSTED_PROXIES",
+            "10.0.0.0/8, ::1",
+            "trusted_proxies",
+            (IPv4Network("10.0.0.0/8"), IPv6Network("::1/128")),
+        ),
         ("DRIFTLOCK_ENDPOINT", "https://drift.example/", "endpoint", "https://drift.example"),
         ("DRIFTLOCK_API_KEY", "dl_x", "api_key", "dl_x"),
         ("DRIFTLOCK_OTLP_ENDPOINT", "10.0.0.1:4317", "otlp_endpoint", "10.0.0.1:4317"),
@@ -64,6 +76,11 @@ def test_each_variable_sets_its_field(name: str, text: str, field: str, value: o
         ("DRIFTLOCK_REQUEST_BYTES_MAX", "65MiB", str(64 * MIB)),
         ("DRIFTLOCK_REQUEST_BYTES_MAX", "16 megabytes", "KiB"),
         ("DRIFTLOCK_WORKER_THREADS", "65", "64"),
+        ("DRIFTLOCK_DEMO", "yes", "on, off"),
+        ("DRIFTLOCK_DEMO_REQUESTS_PER_MINUTE", "0", "from 1 to 10000"),
+        ("DRIFTLOCK_DEMO_GLOBAL_REQUESTS_PER_MINUTE", "1e3", "from 1 to 100000"),
+        ("DRIFTLOCK_TRUSTED_PROXIES", "10.0.0.1/8", "10.0.0.0/8"),
+        ("DRIFTLOCK_TRUSTED_PROXIES", "0.0.0.0/0", "everybody"),
         ("DRIFTLOCK_ENDPOINT", "localhost:8080", "http://"),
         ("DRIFTLOCK_OTLP_ENDPOINT", "off", "host:port"),
         ("PORT", "http", "from 1 to 65535"),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.replay.timestamps import MISSES_MAX, Stamper, parse_iso, parse_number, to_ns
+from server.logfile.timestamps import MISSES_MAX, Stamper, parse_iso, parse_number, to_ns
 
 BASE = to_ns(datetime(2024, 7, 1, 12, tzinfo=UTC))
 
@@ -50,6 +50,9 @@ def test_usual_leading_timestamps(line: str, expected: int) -> None:
         "no time at all",
         "2024-13-01 10:00:00 no such month",
         "2023-02-29 10:00:00 no such day",
+        "9999-12-31 23:59:59 beyond 64 bits of nanoseconds",
+        "2554-07-21 23:34:33.9 just beyond 64 bits of nanoseconds",
+        "1969-12-31 23:59:59 before 1970",
         "0123456789 an identifier",
         "9999999999 an identifier",
         "1117838570-7 an identifier",
@@ -87,6 +90,14 @@ def test_syslog_years_follow_the_file_over_new_year_in_both_directions() -> None
     texts = ["Nov  1 00:00:00", "Dec 31 23:59:59", "Jan  1 00:00:01", "Dec 31 23:59:58", "Jan  2 00:00:00"]
     years = [datetime.fromtimestamp(stamper.stamp(f"{text} h p: m", 0) / 1e9, UTC).year for text in texts]
     assert years == [2019, 2019, 2020, 2019, 2020]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["", ".5", ",123456", "Z", ".25+02:00"])), max_size=20))
+def test_lines_of_one_second_are_told_apart(moments: list[tuple[int, str]]) -> None:
+    stamper = Stamper(BASE)
+    for index, (second, rest) in enumerate(moments):
+        text = f"2024-05-01T10:00:0{second}{rest}"
+        assert stamper.stamp(f"{text} message", index) == parse_iso(text)
 
 
 def test_a_time_known_by_the_caller_wins() -> None:

@@ -9,14 +9,20 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 SECOND_NS = 1_000_000_000
 DAY_NS = 86_400 * SECOND_NS
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # 1990-01-01 and 2100-01-01: a leading number outside is an identifier, not a time.
 EPOCH_SECONDS_MIN, EPOCH_SECONDS_MAX = 631_152_000, 4_102_444_800
+TIMES_NS = range(2**64)  # what a record can carry: 1970 to 2554
 HEAD_CHARS_MAX = 200  # a timestamp that begins later than this is part of the message
 MISSES_MAX = 1000  # so many lines in a row without the file's format: look for another one
+_UNITS = tuple(
+    (unit, EPOCH_SECONDS_MIN * SECOND_NS // unit, EPOCH_SECONDS_MAX * SECOND_NS // unit)
+    for unit in (SECOND_NS, 1_000_000, 1_000, 1)
+)
 MONTHS = {
     name: number
     for number, name in enumerate(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], 1)
@@ -67,23 +73,21 @@ def to_ns(moment: datetime) -> int:
 def parse_iso(text: str) -> int | None:
     """Nanoseconds since 1970 of an ISO 8601 / RFC 3339 text such as 2024-05-01T10:00:00.123456789Z; None if it is not one."""
     match = FORMATS[0].pattern.fullmatch(text.strip())
-    return None if match is None else _moment(match, lambda _month, _day: 0)
+    return None if match is None else _moment(match.groupdict(), lambda _month, _day: 0)
 
 
 def parse_number(value: float) -> int | None:
     """Nanoseconds of a numeric time in s, ms, us or ns since 1970, told apart by magnitude; None outside 1990..2100."""
-    for unit in (SECOND_NS, 1_000_000, 1_000, 1):
-        low, high = EPOCH_SECONDS_MIN * SECOND_NS // unit, EPOCH_SECONDS_MAX * SECOND_NS // unit
+    for unit, low, high in _UNITS:
         if low <= value < high:
             whole = int(value)
             return whole * unit + round((value - whole) * unit)
     return None
 
 
-def _moment(match: "re.Match[str]", year_of: Callable[[int, int], int]) -> int | None:
-    """Nanoseconds of a match; `year_of(month, day)` supplies the year of formats without one; None if there is no such day."""
-    part = match.groupdict()
-    fraction = int((part.get("fraction") or part.get("milli") or "0").ljust(9, "0"))
+def _moment(part: dict[str, str | Any], year_of: Callable[[int, int], int]) -> int | None:
+    """Nanoseconds of a match's parts, None if there is no such time; `year_of(month, day)` is for formats without a year."""
+    fraction = _fraction(part.get("fraction") or part.get("milli"))
     if part.get("epoch"):
         seconds = int(part["epoch"])
         return seconds * SECOND_NS + fraction if EPOCH_SECONDS_MIN <= seconds < EPOCH_SECONDS_MAX else None
@@ -100,12 +104,18 @@ def _moment(match: "re.Match[str]", year_of: Callable[[int, int], int]) -> int |
     leap = 1 if part["second"] == "60" else 0
     clock = int(part["hour"]), int(part["minute"]), int(part["second"]) - leap
     try:
-        return to_ns(datetime(year, month, day, *clock, tzinfo=_zone(part))) + leap * SECOND_NS + fraction
+        found = to_ns(datetime(year, month, day, *clock, tzinfo=_zone(part))) + leap * SECOND_NS + fraction
     except (ValueError, OverflowError):
         return None
+    return found if found in TIMES_NS else None
 
 
-def _zone(part: dict[str, str | None]) -> timezone:
+def _fraction(digits: str | None) -> int:
+    """Nanoseconds of the digits after the point."""
+    return int(digits.ljust(9, "0")) if digits else 0
+
+
+def _zone(part: dict[str, str | Any]) -> timezone:
     """The zone of a match, UTC if it has none."""
     text = part.get("zone")
     if not text or text in {"Z", "UTC"}:
@@ -127,6 +137,7 @@ class Stamper:
         self._format: Format | None = None
         self._misses = 0
         self._last_ns: int | None = None
+        self._second: tuple[dict[str, str | Any], int] = ({}, 0)  # parts without the fraction, and their ns
         self.stamped = 0  # lines that carried a time of their own
 
     def stamp(self, line: str, index: int, own_ns: int | None = None) -> int:
@@ -145,7 +156,7 @@ class Stamper:
         candidates = FORMATS if self._format is None else (self._format,)
         for candidate in candidates:
             match = candidate.pattern.match(head) if candidate.anchored else candidate.pattern.search(head)
-            found = None if match is None else _moment(match, self._year)
+            found = None if match is None else self._moment(match.groupdict())
             if found is not None:
                 self._format, self._misses = candidate, 0
                 return found
@@ -153,6 +164,19 @@ class Stamper:
         if self._misses >= MISSES_MAX:
             self._format, self._misses = None, 0
         return None
+
+    def _moment(self, part: dict[str, str | Any]) -> int | None:
+        """As `_moment`; neighbouring lines mostly share their second, which is then not worked out again."""
+        nanoseconds = _fraction(part.pop("fraction", None))
+        known, second_ns = self._second
+        if part != known:
+            found = _moment(part, self._year)
+            if found is None:
+                return None
+            second_ns = found
+            if part.get("year"):  # without a year the same words can be another time
+                self._second = (part, second_ns)
+        return second_ns + nanoseconds if second_ns + nanoseconds in TIMES_NS else None
 
     def _year(self, month: int, day: int) -> int:
         """The year of a month and day without one: near the line before, or the latest not after the base time."""

@@ -3,12 +3,17 @@ from typing import Any
 
 from rich.console import Console
 
-from server.replay.findings import LINE_CHARS_MAX, line_text, print_findings
-from server.replay.run import Episode, Outcome, grouped
+from server.replay.run import grouped
+from server.report.episodes import Episode, StreamReport, ToldLine, told_of_json
+from server.report.table import LINE_CHARS_MAX, line_text, print_report
 
 
 def line(segments: list[tuple[str, bool]], count: int = 1) -> dict[str, Any]:
     return {"segments": [{"text": text, "novel": novel} for text, novel in segments], "count": count}
+
+
+def told(segments: list[tuple[str, bool]], count: int = 1) -> ToldLine:
+    return ToldLine(tuple(segments), count)
 
 
 def finding(**changes: Any) -> dict[str, Any]:
@@ -26,13 +31,16 @@ def finding(**changes: Any) -> dict[str, Any]:
 
 def printed(findings: list[dict[str, Any]], *, incidents: int = 1) -> str:
     out = io.StringIO()
-    episodes = [Episode(item, 3, item["start"], item["start"], item["first_event"], item["last_event"]) for item in findings]
-    print_findings(Console(file=out, width=160), Outcome("shop", findings, episodes, incidents, "ready", 0))
+    episodes = [
+        Episode(told_of_json(item), 3, item["start"], item["start"], item["first_event"], item["last_event"])
+        for item in findings
+    ]
+    print_report(Console(file=out, width=160), StreamReport("shop", episodes, incidents, len(findings)))
     return out.getvalue()
 
 
 def test_novel_bytes_are_marked_without_colour_too() -> None:
-    text = line_text(line([("status ", False), ("500", True), (" for user", False)], count=4))
+    text = line_text(told([("status ", False), ("500", True), (" for user", False)], count=4))
     assert text.plain == "status [500] for user  (4 alike)"
     assert str(text.spans[0].style) == "bold black on yellow"
 
@@ -48,7 +56,7 @@ def test_markup_in_a_log_line_is_text() -> None:
 
 
 def test_a_long_line_is_cut() -> None:
-    text = line_text(line([("x" * 10_000, False), ("tail", True)])).plain
+    text = line_text(told([("x" * 10_000, False), ("tail", True)])).plain
     assert len(text) < LINE_CHARS_MAX + 10
     assert text.endswith("…")
 
