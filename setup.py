@@ -68,6 +68,7 @@ if __name__ == "__main__" or "setuptools" in sys.modules:
                 extension("rank"),
                 extension("pool"),
                 extension("slide"),
+                extension("codelength"),
                 extension("permute"),
             ],
             build_dir=C_FOLDER,

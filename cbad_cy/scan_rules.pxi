@@ -283,32 +283,3 @@ cdef void scan(Scan* c) noexcept nogil:
         else:
             i = take_other(c, i)
         c.steps += 1
-
-
-cdef int cut(const unsigned char* s, int n, int bytes_max) noexcept nogil:
-    """Bytes of s[:n] that fit into bytes_max without splitting a UTF-8 sequence (which has at most 4 bytes)."""
-    cdef int i
-    if n <= bytes_max:
-        return n
-    for i in range(4):
-        if i > bytes_max:
-            break
-        if s[bytes_max - i] & 0xC0 != 0x80:
-            return bytes_max - i
-    return bytes_max
-
-
-cdef Py_ssize_t scan_lines(
-    Scan* c, const unsigned char* text, const unsigned int* lengths, unsigned int* masked, Py_ssize_t lines, int bytes_max
-) noexcept nogil:
-    """Mask `lines` lines one after another into c.out; -> bytes written."""
-    cdef Py_ssize_t i, total = 0
-    for i in range(lines):
-        c.s = text
-        c.n = cut(text, lengths[i], bytes_max)
-        scan(c)
-        masked[i] = c.w
-        total += c.w
-        c.out += c.w
-        text += lengths[i]
-    return total

@@ -33,19 +33,32 @@ from typing import Final
 cimport cython
 from cpython cimport array
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdlib cimport free, malloc
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 
 import array
 
 include "scan_text.pxi"
 include "scan_rules.pxi"
+include "hash.pxi"
+include "scan_slots.pxi"
+include "scan_lines.pxi"
 
 LINE_BYTES_MAX: Final = 1 << 20
 """Longest line that is masked, bytes; `line_bytes_max` may be lower."""
 
 TEXT_BYTES_MAX: Final = 1 << 28
 """Largest batch that is masked in one call, bytes."""
+
+SLOTS_MAX: Final = SLOTS_KEPT
+"""Of a line's slots the first so many are kept as numbers, by `mask_with_slots`.
+
+Each is 64 bits: a bucket times 2^56 plus 56 bits of a hash of the slot's text (a path's digit runs as `#`). The bucket of a
+number x is 0 for |x| < 1/1024, otherwise 1 + floor(2 log2(1024 |x|)) of |x| rounded down to 1/1024 (to 1 from 2^53 on;
+fraction digits after the ninth do not count) and at most 10^18, hence 140 at most; of any other text 160 plus its bytes,
+255 at most.
+"""
 
 
 class TokenKind(IntEnum):
@@ -133,17 +146,10 @@ cdef Scan scan_line(Scratch room, const unsigned char[::1] line, bint paths_as_s
     return c
 
 
-def mask(const unsigned char[::1] text, const unsigned int[::1] lengths, *, Py_ssize_t line_bytes_max, bint paths_as_slots=False):
-    """Mask lines that stand one after another in `text`; -> their masked bytes, likewise, and their lengths.
-
-    `lengths` (bytes, one a line) add up to the length of `text`. A line over `line_bytes_max` bytes (at most
-    `LINE_BYTES_MAX`) is cut there, or up to 3 bytes earlier so as not to split a UTF-8 sequence. The GIL is released once
-    for the whole batch; `text` must not change meanwhile. Raises ValueError for limits and for lengths that do not fit.
-
-    >>> import array
-    >>> mask(b"took 31 msE42 at 10:20", array.array("I", [10, 12]), line_bytes_max=4096)
-    (b'took # msE# at <T>', array('I', [9, 9]))
-    """
+cdef tuple mask_batch(
+    const unsigned char[::1] text, const unsigned int[::1] lengths, Py_ssize_t line_bytes_max, bint paths_as_slots, Column* column
+):
+    """Of `mask` and `mask_with_slots`: masked bytes and lengths; the slots go to `column` unless it is NULL."""
     cdef Py_ssize_t lines = lengths.shape[0], i, total = 0, longest = 0, written = 0
     if not 1 <= line_bytes_max <= LINE_BYTES_MAX:
         raise ValueError(f"line_bytes_max is {line_bytes_max}; choose 1 to LINE_BYTES_MAX = {LINE_BYTES_MAX}")
@@ -157,11 +163,52 @@ def mask(const unsigned char[::1] text, const unsigned int[::1] lengths, *, Py_s
     cdef array.array masked = array.clone(array.array("I"), lines, zero=False)
     if total == 0:
         return b"", array.array("I", [0] * lines)
-    cdef Scratch room = Scratch(total, min(longest, line_bytes_max), False)
+    cdef Scratch room = Scratch(total, min(longest, line_bytes_max), column != NULL)
     cdef Scan c = room.scan(paths_as_slots)
     with nogil:
-        written = scan_lines(&c, &text[0], &lengths[0], masked.data.as_uints, lines, <int>line_bytes_max)
+        written = scan_lines(&c, &text[0], &lengths[0], masked.data.as_uints, lines, <int>line_bytes_max, column)
+    if written < 0:
+        raise MemoryError(f"no room for the slots of {lines} lines; hand over fewer lines at once")
     return PyBytes_FromStringAndSize(<char*>room.out, written), masked
+
+
+def mask(const unsigned char[::1] text, const unsigned int[::1] lengths, *, Py_ssize_t line_bytes_max, bint paths_as_slots=False):
+    """Mask lines that stand one after another in `text`; -> their masked bytes, likewise, and their lengths.
+
+    `lengths` (bytes, one a line) add up to the length of `text`. A line over `line_bytes_max` bytes (at most
+    `LINE_BYTES_MAX`) is cut there, or up to 3 bytes earlier so as not to split a UTF-8 sequence. The GIL is released once
+    for the whole batch; `text` must not change meanwhile. Raises ValueError for limits and for lengths that do not fit.
+
+    >>> import array
+    >>> mask(b"took 31 msE42 at 10:20", array.array("I", [10, 12]), line_bytes_max=4096)
+    (b'took # msE# at <T>', array('I', [9, 9]))
+    """
+    return mask_batch(text, lengths, line_bytes_max, paths_as_slots, NULL)
+
+
+def mask_with_slots(
+    const unsigned char[::1] text, const unsigned int[::1] lengths, *, Py_ssize_t line_bytes_max, bint paths_as_slots=False
+):
+    """As `mask`, and the slots that it takes out: -> masked bytes, their lengths, slots, and how many slots each line has.
+
+    Slots stand one line after another, as numbers that `SLOTS_MAX` describes, of each line the first `SLOTS_MAX`.
+
+    >>> import array
+    >>> masked, lengths, slots, counts = mask_with_slots(b"took 31 msok", array.array("I", [10, 2]), line_bytes_max=4096)
+    >>> masked, list(lengths), list(counts), [slot >> 56 for slot in slots]
+    (b'took # msok', [9, 2], [1, 0], [30])
+    """
+    cdef Column column = Column(NULL, 0, 0, NULL)
+    cdef array.array counts = array.array("B", bytes(lengths.shape[0])), slots
+    column.counts = counts.data.as_uchars
+    try:
+        masked, sizes = mask_batch(text, lengths, line_bytes_max, paths_as_slots, &column)
+        slots = array.clone(array.array("Q"), <Py_ssize_t>column.used, zero=False)
+        if column.used:
+            memcpy(slots.data.as_voidptr, column.values, column.used * sizeof(uint64_t))
+    finally:
+        free(column.values)
+    return masked, sizes, slots, counts
 
 
 def mask_line(const unsigned char[::1] line, *, bint paths_as_slots=False):

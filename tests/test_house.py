@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "driftlock.storage": {"driftlock.errors", "driftlock.engine", "driftlock.accounts", "driftlock"},
 }
 # The reference is the tests' oracle and the reason why it may not be imported by the product.
-NEVER_IMPORTED = {"cbad_cy.reference", "cbad_cy.reference_slide", "driftlock.engine.testing"}
+NEVER_IMPORTED = {"cbad_cy.reference", "cbad_cy.reference_codelength", "cbad_cy.reference_slide", "driftlock.engine.testing"}
 ENTRY_POINTS = {"server.cli", "driftlock.storage.launch"}
 PROTOBUF_ALLOWED = {"driftlock.engine.records", "driftlock.engine.state", "driftlock.engine.correlate"}
 

@@ -10,9 +10,9 @@ from types import ModuleType
 
 import pytest
 
-from cbad_cy import codec, novelty, permute, pool, rank, slide, tokenize
+from cbad_cy import codec, codelength, novelty, permute, pool, rank, slide, tokenize
 
-MODULES = [codec, novelty, permute, pool, rank, slide, tokenize]
+MODULES = [codec, codelength, novelty, permute, pool, rank, slide, tokenize]
 
 
 def test_stubs_match_the_compiled_modules() -> None:

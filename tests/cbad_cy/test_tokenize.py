@@ -7,8 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cbad_cy import reference
-from cbad_cy.tokenize import LINE_BYTES_MAX, TEXT_BYTES_MAX, TokenKind, mask, mask_line, scan_steps, slots, tokens
+from cbad_cy import reference, reference_codelength
+from cbad_cy.tokenize import (
+    LINE_BYTES_MAX,
+    SLOTS_MAX,
+    TEXT_BYTES_MAX,
+    TokenKind,
+    mask,
+    mask_line,
+    mask_with_slots,
+    scan_steps,
+    slots,
+    tokens,
+)
 from tests.cbad_cy.lines import LINES, joined, split
 
 # Looks at one byte, at worst: as part of a failed number, of a failed UUID, of a run, of a piece, of its copy, of a repeat.
@@ -153,3 +164,79 @@ def test_wrong_types_are_refused() -> None:
         mask_line("text")  # type: ignore[arg-type]
     with pytest.raises((TypeError, ValueError)):
         mask(b"a", array("Q", [1]), line_bytes_max=10)
+
+
+@settings(max_examples=300)
+@given(st.lists(LINES, max_size=8), st.booleans(), st.integers(1, 40))
+def test_slots_as_numbers_equal_the_oracle(lines: list[bytes], paths_as_slots: bool, line_bytes_max: int) -> None:
+    limits = {"line_bytes_max": line_bytes_max, "paths_as_slots": paths_as_slots}
+    masked, lengths, numbers, counts = mask_with_slots(*joined(lines), **limits)
+    assert (masked, lengths) == mask(*joined(lines), **limits)
+    texts = [reference.slots(reference.cut(line, line_bytes_max))[:SLOTS_MAX] for line in lines]
+    assert list(counts) == [len(found) for found in texts]
+    flat = [text for found in texts for text in found]
+    assert [number >> 56 for number in numbers] == [reference_codelength.bucket(text) for text in flat]
+    assert len(set(numbers)) == len(set(flat))
+    assert len({*zip(numbers, flat, strict=True)}) == len(set(flat))
+
+
+@given(st.integers(0, 10**22), st.text("0123456789", max_size=12), st.booleans())
+def test_buckets_of_numbers_are_exact(whole: int, decimals: str, negative: bool) -> None:
+    line = (b"-" * negative) + b"%d" % whole + (b"." + decimals.encode() if decimals else b"")
+    _, _, numbers, _ = mask_with_slots(*joined([line]), line_bytes_max=100)
+    assert [number >> 56 for number in numbers] == [reference_codelength.bucket(line)]
+
+
+@pytest.mark.parametrize(
+    ("line", "bucket"),
+    [
+        (b"0", 0),
+        (b"0.0009765624", 0),
+        (b"0.0009765625", 0),  # the tenth digit does not count
+        (b"0.001", 1),
+        (b"0.5", 19),
+        (b"1", 21),
+        (b"-1", 21),
+        (b"1.414", 21),
+        (b"1.416", 22),
+        (b"2", 23),
+        (b"9007199254740992", 127),
+        (b"1" + b"0" * 18, 140),
+        (b"9" * 300, 140),
+        (b"10.1.2.3", 168),
+        (b"a" * 20 + b"B1" * 60, 255),
+        (b"/a1/b22/c", 168),
+    ],
+)
+def test_buckets(line: bytes, bucket: int) -> None:
+    _, _, numbers, counts = mask_with_slots(*joined([line]), line_bytes_max=1000)
+    assert ([number >> 56 for number in numbers], list(counts)) == ([bucket], [1])
+
+
+def test_numbers_of_slots_are_the_same_on_every_machine() -> None:
+    _, _, numbers, _ = mask_with_slots(*joined([b"took 31 ms from 10.0.0.7 in /srv/data7/x"]), line_bytes_max=1000)
+    assert [f"{number:016x}" for number in numbers] == ["1ed0dd5f2e6891cc", "a8d7d32001cac714", "ac8f81f83f5989c2"]
+
+
+def test_only_the_first_slots_of_a_line_are_numbers() -> None:
+    lines = [b"x1 " * 15, b"x1 " * 16, b"x1 " * 17, b""] * 50
+    _, _, numbers, counts = mask_with_slots(*joined(lines), line_bytes_max=1000)
+    assert list(counts) == [15, SLOTS_MAX, SLOTS_MAX, 0] * 50
+    assert len(numbers) == sum(counts)
+
+
+def test_slots_of_no_lines_and_limits() -> None:
+    nothing = (b"", array("I"), array("Q"), array("B"))
+    assert mask_with_slots(b"", array("I"), line_bytes_max=10) == nothing
+    assert mask_with_slots(b"", array("I", [0, 0]), line_bytes_max=10) == (
+        b"",
+        array("I", [0, 0]),
+        array("Q"),
+        array("B", [0, 0]),
+    )
+    with pytest.raises(ValueError, match="choose 1 to LINE_BYTES_MAX"):
+        mask_with_slots(b"a", array("I", [1]), line_bytes_max=0)
+    with pytest.raises(ValueError, match="give one length for each line"):
+        mask_with_slots(b"abcd", array("I", [3]), line_bytes_max=10)
+    with pytest.raises(ValueError, match="hand over fewer lines"):
+        mask_with_slots(bytes(TEXT_BYTES_MAX + 1), array("I", [TEXT_BYTES_MAX + 1]), line_bytes_max=10)
