@@ -61,6 +61,8 @@ def network_of(address: Address) -> str:
     >>> network_of(ip_address("203.0.113.9")), network_of(ip_address("2001:db8:1:2::3"))
     ('203.0.113.0/24', '2001:db8:1::/48')
     """
+    if isinstance(address, IPv6Address) and address.sixtofour is not None:  # a /48 for every IPv4 address (RFC 3056)
+        address = address.sixtofour
     bits = IPV4_PREFIX_BITS if address.version == 4 else IPV6_PREFIX_BITS
     return str(ip_network(f"{address}/{bits}", strict=False))
 

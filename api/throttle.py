@@ -1,6 +1,7 @@
-"""Lets a bounded number of anonymous requests through: so many at once, so many a minute; and tells clients what is left."""
+"""Lets a bounded number of anonymous requests through: so many a minute, so many at work; and tells clients what is left."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,6 +13,33 @@ from api.ratelimit import Decision, RateLimiter
 from driftlock.errors import RateLimited, Unavailable
 
 _DECISION_KEY = "driftlock.rate_limit"
+_SLOTS_KEY = "driftlock.demo_slots"
+
+
+class Slots:
+    """How many requests may be at work at once. Reading a slow body and answering a slow reader are no work."""
+
+    def __init__(self, requests_in_flight_max: int) -> None:
+        self._free = self._all = requests_in_flight_max
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """One of them; raises `Unavailable` when all are taken."""
+        if self._free == 0:
+            raise Unavailable(
+                f"{self._all} demo requests are under way (demo_requests_in_flight_max); retry", retry_after_ms=1000
+            )
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
+
+
+def slots_of(scope: Scope) -> Slots:
+    """The slots of the route that this request came through."""
+    slots: Slots = scope[_SLOTS_KEY]
+    return slots
 
 
 def rate_limit_of(scope: Scope) -> Decision:
@@ -23,8 +51,8 @@ def rate_limit_of(scope: Scope) -> Decision:
 class Throttle:
     """ASGI middleware of one route: decides before anything of the body is read.
 
-    Every answer from inside, and every refusal for the rate, carries RateLimit-Policy and RateLimit. A request that is
-    refused because too many are in flight does not count against its network.
+    Every answer from inside, and every refusal for the rate, carries RateLimit-Policy and RateLimit. The handler takes one
+    of `slots_of(scope)` while it works.
     """
 
     def __init__(
@@ -41,17 +69,13 @@ class Throttle:
         self._limiter = limiter
         self._trusted_proxies = tuple(trusted_proxies)
         self._monotonic_ns = monotonic_ns
-        self._in_flight_max = requests_in_flight_max
-        self._in_flight = 0
+        self._slots = Slots(requests_in_flight_max)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if self._in_flight >= self._in_flight_max:
-            raise Unavailable(
-                f"{self._in_flight_max} demo requests are under way (demo_requests_in_flight_max); retry", retry_after_ms=1000
-            )
         decision = self._limiter.admit(client_network(scope, self._trusted_proxies), self._monotonic_ns())
         scope[_DECISION_KEY] = decision
+        scope[_SLOTS_KEY] = self._slots
         headers = decision.headers()
 
         async def send_with_headers(message: Message) -> None:
@@ -63,11 +87,7 @@ class Throttle:
             response = problem_response(_refusal(decision), instance=scope["path"], request_id=request_id_of(scope))
             await response(scope, receive, send_with_headers)
             return
-        self._in_flight += 1
-        try:
-            await self._app(scope, receive, send_with_headers)
-        finally:
-            self._in_flight -= 1
+        await self._app(scope, receive, send_with_headers)
 
 
 def _refusal(decision: Decision) -> RateLimited:

@@ -7,6 +7,8 @@ from api import models, profile_models
 from api.deps import CodecInfo
 from api.ports import AnomalyRow, IncidentRow, StreamRow
 from api.rfc3339 import event_time, ns_of_datetime, rfc3339
+from driftlock.engine.calibration import events_until_calibrated
+from driftlock.engine.limits import Limits
 from driftlock.engine.profile import Profile
 from driftlock.engine.verdict import Calibration, Finding, NovelLine
 
@@ -116,7 +118,8 @@ def calibration_progress(row: StreamRow) -> models.CalibrationProgress:
     """How far a stream is; 100 % only when nothing is missing, and unknown before the first events are scored."""
     if row.events == 0:
         return models.CalibrationProgress(events=0, needed=None, percent=0)
-    percent = 100 * row.events // (row.events + row.events_until_ready)
+    whole = events_until_calibrated(row.profile, Limits())  # a change of sizes or codec begins again, so not row.events
+    percent = 100 * max(0, whole - row.events_until_ready) // whole
     return models.CalibrationProgress(events=row.events, needed=row.events_until_ready, percent=percent)
 
 

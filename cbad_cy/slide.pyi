@@ -24,7 +24,6 @@ class Window(NamedTuple):
 
 @final
 class Slide:
-    lines: int
     windows: int
     def __new__(
         cls,
@@ -39,6 +38,8 @@ class Slide:
         lag: int,
         normals: int,
     ) -> Self: ...
+    @property
+    def lines(self) -> int: ...
     @property
     def pool(self) -> Pool: ...
     @property

@@ -92,7 +92,7 @@ cdef class Slide:
     cdef readonly int baseline
     cdef readonly int window
     cdef readonly int hop
-    cdef public uint64_t lines       # taken so far
+    cdef readonly uint64_t lines     # taken so far
     cdef public uint64_t windows     # evaluated so far
     cdef readonly int accepted       # lines that entered the pool since the dictionary was chosen
     cdef int epoch

@@ -26,7 +26,7 @@ from collector.otlp.http import HttpLimits
 from collector.otlp.limits import OtlpLimits
 from collector.redact import NoRedaction
 from collector.routing import ResourceRouter
-from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES
+from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, level_range
 from driftlock.errors import Unavailable
 from driftlock.storage.anomalies import Anomalies
 from driftlock.storage.datafolder import write_private
@@ -156,7 +156,7 @@ def _deps(settings: Settings, pipeline: Pipeline, demo: DemoRules | None, log: F
 
 def _codecs() -> tuple[CodecInfo, ...]:
     """What streams may be compressed with."""
-    return tuple(CodecInfo(name, row.level_min, row.level_max, row.level, row.version) for name, row in CODECS.items())
+    return tuple(CodecInfo(name, *level_range(name), row.level, row.version) for name, row in CODECS.items())
 
 
 def _demo(settings: Settings, stack: AsyncExitStack) -> DemoRules | None:

@@ -12,7 +12,7 @@ from api import models, views
 from api.endpoint import Call, Endpoint, Reply
 from api.events import decode
 from api.overrides import given, overridden
-from api.throttle import rate_limit_of
+from api.throttle import rate_limit_of, slots_of
 from driftlock.engine.calibration import events_until_calibrated
 from driftlock.engine.canonical import Cuts
 from driftlock.engine.event import Signal, StreamKey
@@ -55,7 +55,8 @@ async def detect(call: Call) -> Reply:
     asked = deps.detector.profile
     if "config_override" in request.model_fields_set:
         asked = overridden(asked, given(request.config_override), "config_override")
-    judged = await _judged_in_time(call, request, asked)
+    with slots_of(call.request.scope).hold():
+        judged = await _judged_in_time(call, request, asked)
     return Reply(_response(call, asked, judged, count, round((clock() - started) * 1000)))
 
 

@@ -9,9 +9,11 @@ from api.profile_models import ProfileChange, ProfileList, Range
 from api.routes.streams import find_stream
 from driftlock.accounts.keys import Scope
 from driftlock.engine.profile import DEFAULT_PROFILE, OVERRIDE_RANGES, PROFILES, Profile, restarts_calibration
+from driftlock.errors import Conflict
 
 PATH = "/v1/streams/{stream}/profile"
 PATH_PARAMETERS = {"stream": "Id or slug of the stream."}
+ATTEMPTS_MAX = 5
 UNCHANGED = "nothing has changed: this profile was in force already"
 JUDGED = "windows that end in events received from now on are judged with it; calibration goes on"
 RESTARTED = (
@@ -41,10 +43,16 @@ async def get_profile(call: Call) -> Reply:
 async def change_profile(call: Call) -> Reply:
     """Give a stream another profile; the one in force again changes nothing."""
     change, tenant_id = call.body(ProfileChange), call.principal.tenant_id
-    row = await find_stream(call.deps, tenant_id, call.path("stream"))
-    wanted = overridden(_base(row, change), given(change))
-    if wanted != row.profile:
-        await call.deps.configurator.configure(tenant_id, row.stream_id, wanted)
+    for attempt in range(1, ATTEMPTS_MAX + 1):  # what is set is laid over what is in force, so that has to be still in force
+        row = await find_stream(call.deps, tenant_id, call.path("stream"))
+        wanted = overridden(_base(row, change), given(change))
+        try:
+            if wanted != row.profile:
+                await call.deps.configurator.configure(tenant_id, row.stream_id, wanted, expected=row.profile)
+            break
+        except Conflict:
+            if attempt == ATTEMPTS_MAX:
+                raise
     restarts = restarts_calibration(row.profile, wanted)
     return Reply(
         models.ChangedStreamProfile(

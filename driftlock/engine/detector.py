@@ -4,24 +4,28 @@ records -> place in time, cut, mask -> the sliding window of `cbad_cy.slide` -> 
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from uuid import UUID
 
 from cbad_cy.codec import Codec
-from cbad_cy.slide import Slide, Window
+from cbad_cy.slide import Slide, Window, largest
 from cbad_cy.tokenize import mask
-from driftlock.engine.calibration import events_until_calibrated
+from driftlock.engine.calibration import events_until_calibrated, reference_sizes
 from driftlock.engine.event import RecordBatch, StreamKey
 from driftlock.engine.explain import explain
 from driftlock.engine.limits import Limits
 from driftlock.engine.permutation import permutation_test, window_seed
 from driftlock.engine.profile import Profile, restarts_calibration
 from driftlock.engine.verdict import Calibration, Finding, Observer, WindowScore, content_id
-from driftlock.engine.window import Event, EventClock, Incoming, cut_lengths
+from driftlock.engine.window import Event, EventClock, Incoming, cut_lines, cut_utf8, event_share
 
 BASELINE_EXCERPT_LINES = 20
 SEPARATOR = b"\n"
+
+
+class Abandoned(Exception):
+    """Nobody wants the results of this fold any more."""
 
 
 def stream_seed(seed: int, key: StreamKey) -> int:
@@ -36,15 +40,16 @@ def finding_id(stream_id: UUID, window: int) -> UUID:
 
 def new_slide(profile: Profile, limits: Limits) -> Slide:
     """The empty window and past of a stream under `profile`."""
+    size, block, lag = reference_sizes(profile, limits)
     return Slide(
         baseline=profile.baseline_size,
         window=profile.window_size,
         hop=profile.hop_size,
         memory=limits.memory_events,
         past_bytes_max=limits.past_bytes_max,
-        reference=limits.reference_windows_max,
-        block=limits.block_windows,
-        lag=limits.lag_windows,
+        reference=size,
+        block=block,
+        lag=lag,
         normals=limits.normal_windows_max,
     )
 
@@ -100,11 +105,18 @@ class Detector:
             self.recent = []
         self.profile = profile
 
-    def fold(self, batch: RecordBatch, received_ns: int, codec: Codec, observer: Observer | None = None) -> list[Finding]:
+    def fold(
+        self,
+        batch: RecordBatch,
+        received_ns: int,
+        codec: Codec,
+        observer: Observer | None = None,
+        abandoned: Callable[[], bool] = lambda: False,
+    ) -> list[Finding]:
         """Take the records of one journal row; `received_ns` only bounds which event times are believed.
 
         `codec` is the profile's, of the calling thread. An observer sees every event and window; that costs time and
-        changes no verdict.
+        changes no verdict. Raises `Abandoned` before the next finding when `abandoned()` says so; then the state is worthless.
         """
         incoming = self._incoming(batch, received_ns)
         first = self.events
@@ -125,6 +137,8 @@ class Detector:
                 break
             if observer is not None:
                 observer.window(self._score(window, self._window_times(incoming, self.events - first)))
+            if abandoned():
+                raise Abandoned
             if window.flagged:
                 events = self._window_events(incoming, self.events - first)
                 findings.append(self._finding(window, events, codec, batch))
@@ -136,22 +150,25 @@ class Detector:
     def _incoming(self, batch: RecordBatch, received_ns: int) -> Incoming:
         placed = self.clock.place(batch, received_ns)
         text, lengths = batch.text, batch.lengths
-        cut = self._cut_lengths(lengths)
-        if cut is not None:
-            self.truncated_events += sum(kept < length for kept, length in zip(cut, lengths, strict=True))
-            lines = [_cut(line, kept) for line, kept in zip(batch.lines(), cut, strict=True)]
+        lines = self._cut(batch)
+        if lines is not None:
+            self.truncated_events += sum(len(line) < length for line, length in zip(lines, lengths, strict=True))
             text, lengths = b"".join(lines), array("I", map(len, lines))
         masked, masked_lengths = mask(text, lengths, line_bytes_max=self.limits.event_bytes_max)
         return Incoming(text, lengths, masked, masked_lengths, placed, batch)
 
-    def _cut_lengths(self, lengths: "array[int]") -> list[int] | None:
-        """Bytes to keep of each event. Those that fill the baseline are in no window yet: only their own bound counts."""
-        missing = max(0, self.profile.baseline_size - self.slide.lines)
-        fills, slides = lengths[:missing], lengths[missing:]
-        cut = cut_lengths(slides, [len(event.text) for event in self.recent], self.profile.window_size, self.limits)
-        if cut is None and max(fills, default=0) <= self.limits.event_bytes_max:
+    def _cut(self, batch: RecordBatch) -> list[bytes] | None:
+        """The lines as they are kept, or None when all are kept whole.
+
+        Those that fill the baseline are in no window yet: only their own bound counts.
+        """
+        size, limits = self.profile.window_size, self.limits
+        if largest(batch.lengths) <= event_share(size, limits):
             return None
-        return [min(length, self.limits.event_bytes_max) for length in fills] + list(slides if cut is None else cut)
+        missing = max(0, self.profile.baseline_size - self.slide.lines)
+        lines = list(batch.lines())
+        fills = [cut_utf8(line, limits.event_bytes_max) for line in lines[:missing]]
+        return fills + cut_lines(lines[missing:], [len(event.text) for event in self.recent], size, limits)
 
     def _window_events(self, incoming: Incoming, taken: int) -> list[Event]:
         """The events of the window that ends with the `taken`-th incoming one."""
@@ -239,12 +256,3 @@ class Detector:
 
 def _shown(line: bytes) -> str:
     return line.decode("utf-8", "replace")
-
-
-def _cut(line: bytes, length: int) -> bytes:
-    """The first `length` bytes, less a UTF-8 character that would be cut in two."""
-    if length >= len(line):
-        return line
-    while length > 0 and line[length] & 0xC0 == 0x80:
-        length -= 1
-    return line[:length]

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from cbad_cy.codec import Codec
 from driftlock.engine.correlate import Flag, Progress
-from driftlock.engine.detector import Detector, finding_id
+from driftlock.engine.detector import Abandoned, Detector, finding_id
 from driftlock.engine.event import StreamKey
 from driftlock.engine.limits import Limits
 from driftlock.engine.ports import Checkpoint, FindingRow, JournalRow, RowKind, StreamStatus
@@ -94,7 +94,7 @@ class Folder:
             return None
 
     def abandon(self) -> None:
-        """Leave `fold` at the next row, from any thread: its results are not wanted any more."""
+        """Leave `fold` at the next row or finding, from any thread: its results are not wanted any more."""
         self._abandoned = True
 
     def fold(self, resident: Resident, rows: Sequence[JournalRow]) -> dict[int, Emitted]:
@@ -115,7 +115,13 @@ class Folder:
             except Damaged as error:
                 self._on_fault(f"journal row {row.seq} of stream {resident.detector.key.text} is skipped: {error}")
                 continue
-            findings = resident.detector.fold(batch, row.received_ns, self._codec(resident.detector.profile))
+            detector = resident.detector
+            try:
+                findings = detector.fold(
+                    batch, row.received_ns, self._codec(detector.profile), abandoned=lambda: self._abandoned
+                )
+            except Abandoned:
+                break
             emitted[row.seq] = self._emitted(resident, row, findings, batch.historical)
         return emitted
 

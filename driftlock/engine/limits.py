@@ -16,8 +16,8 @@ class Limits:
     Time: `lateness_ns` is how far behind the stream's watermark a record's own time is believed, `future_ns` how far ahead
     of its receive time; records outside are scored at the watermark and counted as late.
     Calibration: the reference holds `reference_windows_max` window statistics, compared in blocks of `block_windows`, and
-    never the newest `lag_windows`, which overlap the window under test; `normal_windows_max` unflagged windows say what
-    is usual; under `calibrated_events_min` events a verdict is provisional.
+    never the newest `lag_windows`, which overlap the window under test (all three more where windows overlap deeper);
+    `normal_windows_max` unflagged windows say what is usual; under `calibrated_events_min` events a verdict is provisional.
     """
 
     event_bytes_max: int = 4096

@@ -72,10 +72,11 @@ class Intake(Protocol):
 class Configurator(Protocol):
     """Where streams get their profiles. Both methods raise `Unavailable` when nothing can be made durable now."""
 
-    async def configure(self, tenant_id: UUID, stream_id: UUID, profile: Profile) -> int:
+    async def configure(self, tenant_id: UUID, stream_id: UUID, profile: Profile, *, expected: Profile | None = None) -> int:
         """Let `profile` hold for all records after the returned position; it is durable then.
 
-        Raise `NotFound` for a stream that the tenant does not have.
+        Raise `NotFound` for a stream that the tenant does not have, `Conflict` when its profile is not `expected` (None:
+        whatever it is).
         """
         ...
 

@@ -53,10 +53,19 @@ PROFILES: dict[str, Profile] = {
 }
 DEFAULT_PROFILE = "balanced"
 
+LEVEL_MAX = 9
+"""Highest compression level of a profile: beyond it a level costs ten times as much and tells windows apart no better."""
+
+OVERLAP_MAX = 20
+"""Most windows that one event may be in: each of them compresses it again."""
+
+WINDOW_DRAWS_MAX = 1_000_000
+"""Most events that the permutation test of one finding may draw, `window_size` times `permutations_max`."""
+
 OVERRIDE_RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "ncd_threshold": (0.01, 1.0),
-        "p_value_threshold": (0.0001, 0.5),
+        "p_value_threshold": (0.01, 0.5),  # 200 blocks of past windows can not say less
         "baseline_size": (20, 5000),
         "window_size": (5, 400),
         "hop_size": (1, 400),
@@ -114,16 +123,33 @@ def _wrong(name: str, value: object) -> str:
     return "" if low <= value <= high else f"must be from {low} to {high}"
 
 
+def level_range(codec: str) -> tuple[int, int]:
+    """Lowest and highest compression level of profiles with this codec."""
+    row = CODECS[codec]
+    return row.level_min, min(LEVEL_MAX, row.level_max)
+
+
 def _inconsistent(profile: Profile) -> dict[str, str]:
     """What does not fit together, by member."""
     wrong = {}
-    row = CODECS[profile.codec]
-    if profile.codec_level and not row.level_min <= profile.codec_level <= row.level_max:
-        wrong["codec_level"] = f"must be from {row.level_min} to {row.level_max} for {profile.codec}, or 0 for its default"
+    low, high = level_range(profile.codec)
+    if profile.codec_level and not low <= profile.codec_level <= high:
+        wrong["codec_level"] = f"must be from {low} to {high} for {profile.codec}, or 0 for its default"
     if profile.hop_size > profile.window_size:
         wrong["hop_size"] = (
             f"is {profile.hop_size}, at most window_size = {profile.window_size}, or events between windows go untested"
         )
+    if profile.window_size > OVERLAP_MAX * profile.hop_size:
+        least = -(-profile.window_size // OVERLAP_MAX)
+        wrong["hop_size"] = (
+            f"is {profile.hop_size}, at least {least} for window_size = {profile.window_size}, or it costs too much"
+        )
+    draws = WINDOW_DRAWS_MAX // profile.window_size
+    if profile.permutations_max > draws:
+        wrong["permutations_max"] = f"is {profile.permutations_max}, at most {draws} for window_size = {profile.window_size}"
+    if (1 + profile.permutations_max) * profile.p_value_threshold < 1:
+        reached = f"p_value_threshold = {profile.p_value_threshold} is not reached by 1 / (1 + permutations_max)"
+        wrong["permutations_max"] = f"is {profile.permutations_max}, too few: {reached}"
     if profile.baseline_size < profile.window_size:
         wrong["baseline_size"] = (
             f"is {profile.baseline_size}, at least window_size = {profile.window_size}: a window is compared with more"

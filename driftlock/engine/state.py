@@ -97,6 +97,8 @@ def restore_stream(body: bytes, key: StreamKey, seed: int, limits: Limits, codec
     state = unpack(state_pb2.StreamState(), body)
     if state.stream != key.text:
         raise Damaged(f"checkpoint belongs to {state.stream!r}, not to {key.text!r}")
+    if not state.HasField("config"):
+        raise Damaged("it was written by a version whose numbers can not be compared with those of this one")
     profile = profile_of(state.config)
     codec = codec_of(profile)
     detector = Detector(key, profile, seed, limits)
@@ -104,10 +106,13 @@ def restore_stream(body: bytes, key: StreamKey, seed: int, limits: Limits, codec
     clock = detector.clock
     clock.late_events = state.late_events
     clock.first_event_ns, clock.watermark_ns = state.first_event_ns, state.watermark_ns
+    if (state.codec, state.codec_level, state.codec_version) != (codec.name, codec.level, codec.version):
+        detector.origin, detector.slide.windows = state.events, state.windows
+        return detector
     detector.recent = _window(state, limits)
     try:
         _restore_slide(detector, state, codec)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise Damaged(f"checkpoint of {key.text!r} does not fit together: {error}") from error
     return detector
 
@@ -124,8 +129,6 @@ def _restore_slide(detector: Detector, state: state_pb2.StreamState, codec: Code
         codec=codec,
         dictionary=state.dictionary if state.HasField("dictionary") else None,
     )
-    if (state.codec, state.codec_level, state.codec_version) != (codec.name, codec.level, codec.version):
-        return
     for reference, past in ((slide.lengths, state.lengths), (slide.shares, state.shares)):
         reference.restore(past.waiting, past.value, past.block_open, past.block_maximum)
     for sample, values in (

@@ -16,7 +16,7 @@ from driftlock.engine.ports import (
     StreamStatus,
     Submission,
 )
-from driftlock.engine.profile import Profile
+from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
 from driftlock.engine.records import encode, encode_clock, encode_config
 from driftlock.engine.verdict import content_id
 from driftlock.errors import Conflict, DriftlockError, Internal, NotFound
@@ -93,12 +93,14 @@ class MemoryJournal:
         self.on_commit()
         return len(self.rows)
 
-    async def configure(self, tenant_id: UUID, stream_id: UUID, profile: Profile) -> int:
+    async def configure(self, tenant_id: UUID, stream_id: UUID, profile: Profile, *, expected: Profile | None = None) -> int:
         """Append a configuration record of a stream that was written to or created; the same profile again appends none."""
         self._maybe_fail()
         key = self._keys.get((tenant_id, stream_id))
         if key is None:
             raise NotFound("there is no such stream")
+        if expected not in (None, self.profiles.get(stream_id, PROFILES[DEFAULT_PROFILE])):
+            raise Conflict("the profile of this stream has been changed meanwhile; read it and try again")
         if self.profiles.get(stream_id) == profile:
             return len(self.rows)
         received_ns = self.rows[-1].received_ns if self.rows else 0

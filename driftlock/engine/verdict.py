@@ -1,10 +1,11 @@
 """What the engine says: findings about one stream, incidents of a tenant."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Protocol
 from uuid import UUID
 
@@ -43,6 +44,12 @@ class NovelLine:
     count: int = 1
     instance: str = ""
     trace_id: str = ""
+
+
+# What findings of earlier versions do not hold: 0 permutations were drawn, and nothing is known about the rest.
+ADDED_LATER: Mapping[str, object] = MappingProxyType(
+    {"p_permutation": 1.0, "permutations": 0, "compression_ratio_p_value": 1.0, "entropy_p_value": 1.0}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +108,7 @@ class Finding:
     @classmethod
     def from_json(cls, body: bytes) -> "Finding":
         """The finding that `to_json` wrote."""
-        fields = json.loads(body)
+        fields = {**ADDED_LATER, **json.loads(body)}
         lines = tuple(NovelLine(**line | {"spans": tuple(map(tuple, line["spans"]))}) for line in fields["lines"])
         texts = {name: tuple(fields[name]) for name in ("window_lines", "baseline_lines")}
         return cls(**fields | texts | {"lines": lines, "calibration": Calibration(fields["calibration"])})

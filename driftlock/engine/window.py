@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
-from cbad_cy.slide import ascending, largest
+from cbad_cy.slide import ascending
 from driftlock.engine.event import RecordBatch
 from driftlock.engine.limits import Limits
 
@@ -80,26 +80,37 @@ class Incoming:
         return self.events(max(0, len(self.lengths) - count), len(self.lengths))
 
 
-def cut_lengths(lengths: "array[int]", held: Sequence[int], size: int, limits: Limits) -> list[int] | None:
-    """How many bytes of each new event to keep, or None when none has to be cut.
+def event_share(size: int, limits: Limits) -> int:
+    """Bytes that every event of a window of `size` events may have, however long its neighbours are."""
+    return min(limits.window_bytes_max // size, limits.event_bytes_max)
 
-    An event may use what the window has left, and always its fair share of `window_bytes_max`. `held` are the kept bytes of
-    the events now in the window, oldest first; the rule depends on nothing else, so batch sizes do not change it.
+
+def cut_lines(lines: Sequence[bytes], held: Sequence[int], size: int, limits: Limits) -> list[bytes]:
+    """The lines, each cut to what it may keep.
+
+    An event may use what the window has left, and always its fair share of `window_bytes_max`. `held` are the bytes of the
+    events now in the window, oldest first; the rule depends on nothing else, so batch sizes do not change it.
     """
     share = limits.window_bytes_max // size
-    if largest(lengths) <= min(share, limits.event_bytes_max):
-        return None
     kept = list(held)
     used = sum(kept)
     cut = []
-    for length in lengths:
+    for line in lines:
         if len(kept) >= size:
             used -= kept[len(kept) - size]
-        allowed = min(limits.event_bytes_max, max(share, limits.window_bytes_max - used))
-        cut.append(min(length, allowed))
-        kept.append(cut[-1])
-        used += cut[-1]
+        cut.append(cut_utf8(line, min(limits.event_bytes_max, max(share, limits.window_bytes_max - used))))
+        kept.append(len(cut[-1]))  # what is kept, not what was allowed: the next batch will count the same
+        used += kept[-1]
     return cut
+
+
+def cut_utf8(line: bytes, length: int) -> bytes:
+    """The first `length` bytes, less a UTF-8 character that would be cut in two."""
+    if length >= len(line):
+        return line
+    while length > 0 and line[length] & 0xC0 == 0x80:
+        length -= 1
+    return line[:length]
 
 
 class EventClock:

@@ -20,7 +20,7 @@ from uuid import UUID
 from driftlock.engine import records
 from driftlock.engine.event import StreamKey
 from driftlock.engine.ports import Receipt, StreamBatch, Submission
-from driftlock.engine.profile import Profile
+from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
 from driftlock.errors import Conflict, DriftlockError, Internal, NotFound, Unavailable
 from driftlock.storage.faults import FENCED, RETRY_AFTER_MS, is_poison
 from driftlock.storage.pool import Connection, Database
@@ -35,7 +35,7 @@ select duplicate, seq from driftlock.journal_append(
   $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) order by request
 """
 APPEND_CLOCK = "select driftlock.journal_append_control($1, $2, $3, $4, $5)"
-CONFIGURE = "select driftlock.journal_configure($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+CONFIGURE = "select driftlock.journal_configure($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,15 +183,17 @@ class Journal:
         self._on_commit(seq)
         return seq
 
-    async def configure(self, tenant_id: UUID, stream_id: UUID, profile: Profile) -> int:
+    async def configure(self, tenant_id: UUID, stream_id: UUID, profile: Profile, *, expected: Profile | None = None) -> int:
         """Let `profile` hold for all records after the returned position; it is on disk then, and shown by `Streams`.
 
         The profile that is configured already leaves no row. Raises `NotFound` for a stream that the tenant does not have,
-        `Unavailable` as `submit` does.
+        `Conflict` when it has another profile than `expected` (None: whatever it has), `Unavailable` as `submit` does.
         """
-        seq = await self._configure(tenant_id, stream_id, profile, fresh=False)
+        seq = await self._configure(tenant_id, stream_id, profile, fresh=False, expected=expected)
         if seq is None:
             raise NotFound("there is no such stream")
+        if seq < 0:
+            raise Conflict("the profile of this stream has been changed meanwhile; read it and try again")
         return seq
 
     async def create_stream(self, tenant_id: UUID, key: StreamKey, profile: Profile) -> bool:
@@ -204,8 +206,13 @@ class Journal:
         (stream,) = await self._stream_ids.resolve(tenant_id, [key])
         return not stream.overflow and await self._configure(tenant_id, stream.stream_id, profile, fresh=True) is not None
 
-    async def _configure(self, tenant_id: UUID, stream_id: UUID, profile: Profile, *, fresh: bool) -> int | None:
-        """The position of the stream's configuration; None when there is no such stream, or none that is still `fresh`."""
+    async def _configure(
+        self, tenant_id: UUID, stream_id: UUID, profile: Profile, *, fresh: bool, expected: Profile | None = None
+    ) -> int | None:
+        """The position of the stream's configuration.
+
+        None when there is no such stream, or none that is still `fresh`; -1 when it has another profile than `expected`.
+        """
         self._admit(0)
         body = records.encode_config(profile)
 
@@ -221,6 +228,8 @@ class Journal:
                 zlib.crc32(body),
                 body,
                 fresh,
+                None if expected is None else json.dumps(asdict(expected)),
+                expected == PROFILES[DEFAULT_PROFILE],
             )
             return position
 

@@ -99,16 +99,20 @@ class Scorer:
             parts.setdefault(event.stream, []).append(event)
             self._stream(event.stream).folded.append((self._place, event.key))
             self._place += 1
-        told: list[tuple[int, str]] = []
+        told: list[tuple[int, _Stream, str, StreamIncident | None]] = []
         for name, part in parts.items():
             stream = self._streams[name]
             batch = record_batch((event.text for event in part), (event.time_ns for event in part))
             found = {finding.window: (number, finding) for number, finding in self._offline.take(stream.key, batch, stream)}
             for place, before, score in stream.windows:
-                told.append((place, before + self._window(stream, score, found.get(score.window))))
+                text, ended = _window(stream, score, found.get(score.window))
+                told.append((place, stream, before + text, ended))
             stream.windows.clear()
-        told.sort(key=itemgetter(0))
-        return "".join(text for _, text in told)
+        told.sort(key=itemgetter(0))  # before incidents are told: a budget is spent in the order of the input
+        return "".join(
+            text + ("" if ended is None else self._incident(stream, ended, IncidentState.CLOSED))
+            for _, stream, text, ended in told
+        )
 
     def finish(self) -> str:
         """The input has ended: events after the last window and incidents that are still open, stream by stream."""
@@ -123,31 +127,6 @@ class Scorer:
         if stream is None:
             stream = self._streams[name] = _Stream(name, self._limits.incident_gap_windows, events=self._events)
         return stream
-
-    def _window(self, stream: _Stream, score: WindowScore, found: tuple[UUID, Finding] | None) -> str:
-        """A window, its finding, and the incident that it ends."""
-        ended = stream.joining.passed(score.window)
-        members: dict[str, Any] = {
-            "type": "window",
-            "window": score.window,
-            "stream": stream.name,
-            "first_event": score.first_event,
-            "last_event": score.last_event,
-            "start": event_time(score.start_ns),
-            "end": event_time(score.end_ns),
-            "bits": score.bits,
-            "ncd": score.ncd,
-            "p_value": score.p_value,
-            "confidence": score.confidence,
-            "flagged": score.flagged,
-            "calibration": score.calibration,
-        }
-        text = ""
-        if found is not None:
-            number, finding = found
-            members["finding"] = str(number)
-            text = _finding(stream, number, finding, stream.joining.join(number, finding))
-        return _line(members) + text + ("" if ended is None else self._incident(stream, ended, IncidentState.CLOSED))
 
     def _incident(self, stream: _Stream, incident: StreamIncident, state: IncidentState) -> str:
         members: dict[str, Any] = {
@@ -169,6 +148,32 @@ class Scorer:
         if self._budget is not None:
             members["over_budget"] = self._budget.over(incident)
         return _line(members)
+
+
+def _window(stream: _Stream, score: WindowScore, found: tuple[UUID, Finding] | None) -> tuple[str, StreamIncident | None]:
+    """A window with its finding, and the incident that it ends."""
+    ended = stream.joining.passed(score.window)
+    members: dict[str, Any] = {
+        "type": "window",
+        "window": score.window,
+        "stream": stream.name,
+        "first_event": score.first_event,
+        "last_event": score.last_event,
+        "start": event_time(score.start_ns),
+        "end": event_time(score.end_ns),
+        "bits": score.bits,
+        "ncd": score.ncd,
+        "p_value": score.p_value,
+        "confidence": score.confidence,
+        "flagged": score.flagged,
+        "calibration": score.calibration,
+    }
+    text = ""
+    if found is not None:
+        number, finding = found
+        members["finding"] = str(number)
+        text = _finding(stream, number, finding, stream.joining.join(number, finding))
+    return _line(members) + text, ended
 
 
 def _finding(stream: _Stream, number: UUID, finding: Finding, incident: StreamIncident) -> str:

@@ -15,7 +15,7 @@ from driftlock.engine.event import StreamKey
 from driftlock.engine.ports import Receipt, Submission
 from driftlock.engine.profile import Profile
 from driftlock.engine.verdict import Calibration, Finding, Incident, IncidentState, NovelLine
-from driftlock.errors import NotFound
+from driftlock.errors import Conflict, NotFound
 
 NAMESPACE = UUID("00000000-0000-4000-8000-000000000000")
 TENANT = UUID("00000000-0000-4000-8000-00000000000a")
@@ -100,12 +100,14 @@ class FakeHouse:
             rows[stream_id] = replace(rows[stream_id], pending=rows[stream_id].pending + len(part.batch))
         return Receipt(seq=seq, records=submission.records, stream_ids=ids)
 
-    async def configure(self, tenant_id: UUID, stream_id: UUID, profile: Profile) -> int:
+    async def configure(self, tenant_id: UUID, stream_id: UUID, profile: Profile, *, expected: Profile | None = None) -> int:
         if self.failure is not None:
             raise self.failure
         rows = self.stream_rows[tenant_id]
         if stream_id not in rows:
             raise NotFound("there is no such stream")
+        if expected not in (None, rows[stream_id].profile):
+            raise Conflict("the profile of this stream has been changed meanwhile; read it and try again")
         rows[stream_id] = replace(rows[stream_id], profile=profile)
         self.configured.append((stream_id, profile))
         return len(self.submissions)

@@ -39,7 +39,7 @@ async def test_events_are_journaled_scored_and_answered(service: Service) -> Non
     assert response.status_code == 200
     body = DetectResponse.model_validate_json(response.content)
     assert (body.request_id, body.stream.slug, body.status, body.processed) == ("me-1", "checkout", "calibrating", 2)
-    assert (body.calibration.events, body.calibration.needed, body.calibration.percent) == (2, 448, 0)
+    assert (body.calibration.events, body.calibration.needed, body.calibration.percent) == (2, 448, 91)
     assert (body.pending, body.duplicate, body.anomalies_truncated) == (0, False, False)
     assert [found.window for found in body.anomalies] == [1]
     assert (body.metrics.baseline, body.metrics.window, body.metrics.hop, body.metrics.codec) == (400, 50, 10, "zstd")

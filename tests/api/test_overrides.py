@@ -69,7 +69,7 @@ def test_members_of_the_stream_have_to_be_its_own() -> None:
     ("changes", "restarts"),
     [
         ({}, False),
-        ({"ncd_threshold": 0.4, "p_value_threshold": 0.01, "permutations_max": 50}, False),
+        ({"ncd_threshold": 0.4, "p_value_threshold": 0.02, "permutations_max": 50}, False),
         ({"codec_level": BALANCED.level}, False),
         ({"codec_level": BALANCED.level + 1}, True),
         ({"codec": "gzip"}, True),

@@ -65,7 +65,7 @@ def test_a_response_can_not_hold_what_json_can_not_say(value: float) -> None:
         views.anomaly(row(ratio=value))
 
 
-@pytest.mark.parametrize(("events", "missing", "percent"), [(449, 1, 99), (450, 0, 100), (100, 200, 33)])
+@pytest.mark.parametrize(("events", "missing", "percent"), [(4999, 1, 99), (5000, 0, 100), (20_100, 4900, 2)])
 def test_calibration_is_whole_only_when_nothing_is_missing(events: int, missing: int, percent: int) -> None:
     stream = make_stream(STREAM, "checkout", StreamKey(Signal.LOGS, "checkout"))
     stream = replace(stream, events=events, events_until_ready=missing)

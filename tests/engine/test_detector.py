@@ -1,6 +1,7 @@
 """The fold of one stream."""
 
 import itertools
+import json
 
 import pytest
 from hypothesis import given, settings
@@ -12,8 +13,10 @@ from driftlock.engine.detector import Detector, stream_seed
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
 from driftlock.engine.limits import Limits
 from driftlock.engine.profile import PROFILES
-from driftlock.engine.state import restore_stream, stream_state
+from driftlock.engine.records import Damaged
+from driftlock.engine.state import pack, restore_stream, stream_state, unpack
 from driftlock.engine.verdict import Calibration, Finding
+from driftlock.v1 import state_pb2
 from tests.engine.streams import BASE_NS, FAR_NS, KEY, SECOND_NS, batch, batches, bursty, iid, take
 
 FAILURES = (
@@ -158,7 +161,7 @@ def test_an_empty_batch_changes_nothing() -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 100])
 def test_long_events_are_cut_alike_at_any_batch_size(size: int) -> None:
-    lines = [line + b" padding" * (number * 37 % 300) for number, line in enumerate(with_burst(2500, 3000))]
+    lines = [line + " füllung".encode() * (number * 37 % 300) for number, line in enumerate(with_burst(2500, 3000))]
     detector, findings = fold(lines, 1000)
     other, others = fold(lines, size)
     assert detector.truncated_events == other.truncated_events > 0
@@ -178,3 +181,29 @@ def test_one_record_without_a_time_touches_only_its_own_windows() -> None:
         results.append([(finding.window, finding.receive_timed) for finding in findings])
     assert results[0] == results[1]
     assert {receive_timed for _, receive_timed in results[0]} == {False, True}
+
+
+def test_findings_of_an_earlier_version_can_be_read() -> None:
+    [finding, *_] = fold(with_burst(3000))[1]
+    fields = json.loads(finding.to_json())
+    for name in ("p_permutation", "permutations", "compression_ratio_p_value", "entropy_p_value"):
+        del fields[name]
+    old = Finding.from_json(json.dumps(fields).encode())
+    assert (old.p_permutation, old.permutations, old.entropy_p_value) == (1.0, 0, 1.0)
+    assert old.explanation == finding.explanation
+
+
+def test_a_checkpoint_of_an_earlier_version_says_so() -> None:
+    body = pack(state_pb2.StreamState(stream=KEY.text, events=5000))
+    with pytest.raises(Damaged, match="written by a version whose numbers can not be compared"):
+        restore_stream(body, KEY, 7, Limits(), lambda _: Codec("zstd"))
+
+
+def test_another_version_of_the_codec_calibrates_anew_and_says_so() -> None:
+    codec = Codec("zstd")
+    detector, _ = fold(take(iid(1), 6000))
+    state = unpack(state_pb2.StreamState(), stream_state(detector, codec))
+    state.codec_version = "0.0.1"
+    other = restore_stream(pack(state), KEY, 7, Limits(), lambda _: codec)
+    assert (other.events, other.windows, other.calibration) == (6000, detector.windows, Calibration.CALIBRATING)
+    assert other.events_until_ready == 5000

@@ -39,7 +39,9 @@ def lines_of(number: int) -> tuple[bytes, ...]:
 def profile_of(number: int) -> Profile:
     geometry = {"baseline_size": 24 + number % 7, "window_size": 8 + number % 3, "hop_size": 3 + number % 4}
     codec = {"codec": list(CODECS)[number % len(CODECS)]}
-    return custom(PROFILES["sensitive"], {**geometry, **codec, "permutations_max": 19, "p_value_threshold": 0.5, "ncd_threshold": 0.1})
+    return custom(
+        PROFILES["sensitive"], {**geometry, **codec, "permutations_max": 19, "p_value_threshold": 0.5, "ncd_threshold": 0.1}
+    )
 
 
 async def journal_of(size: int) -> MemoryJournal:

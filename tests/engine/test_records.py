@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cbad_cy.codec import CODECS
 from driftlock.engine.event import RecordBatch
-from driftlock.engine.profile import CUSTOM, OVERRIDE_RANGES, PROFILES, Profile
+from driftlock.engine.profile import CUSTOM, OVERLAP_MAX, OVERRIDE_RANGES, PROFILES, WINDOW_DRAWS_MAX, Profile, level_range
 from driftlock.engine.records import Damaged, decode, decode_clock, decode_config, encode, encode_clock, encode_config
 from driftlock.errors import Internal
 
@@ -76,18 +76,19 @@ def test_thresholds_of_a_request_are_from_0_to_1(name: str, value: float) -> Non
 @st.composite
 def profiles(draw: st.DrawFn) -> Profile:
     codec = draw(st.sampled_from(sorted(CODECS)))
-    row = CODECS[codec]
+    low, high = level_range(codec)
     window = draw(st.integers(20, 400))
+    p_value = draw(st.floats(*OVERRIDE_RANGES["p_value_threshold"]))
     return Profile(
         draw(st.sampled_from([*PROFILES, CUSTOM])),
         draw(st.floats(*OVERRIDE_RANGES["ncd_threshold"])),
-        draw(st.floats(*OVERRIDE_RANGES["p_value_threshold"])),
+        p_value,
         draw(st.integers(window, 5000)),
         window,
-        draw(st.integers(1, window)),
+        draw(st.integers(-(-window // OVERLAP_MAX), window)),
         codec,
-        draw(st.integers(row.level_min, row.level_max) | st.just(0)),
-        draw(st.integers(19, 10_000)),
+        draw(st.integers(low, high) | st.just(0)),
+        draw(st.integers(max(19, int(1 / p_value)), min(10_000, WINDOW_DRAWS_MAX // window))),
     )
 
 

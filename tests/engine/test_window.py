@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from driftlock.engine.event import RecordBatch
 from driftlock.engine.limits import Limits
-from driftlock.engine.window import EventClock, Placed, cut_lengths
+from driftlock.engine.window import EventClock, Placed, cut_lines, event_share
 from tests.engine.streams import SECOND_NS
 
 LIMITS = Limits()
@@ -19,10 +19,6 @@ def times(*values: int) -> RecordBatch:
     return RecordBatch(b"x" * len(values), array("I", [1] * len(values)), array("Q", values))
 
 
-def lengths_of(values: list[int]) -> "array[int]":
-    return array("I", values)
-
-
 def at(*values: int, late: bool = False, receive_timed: bool = False) -> Placed:
     """All records alike."""
     marks = len(values) * b"\x01"
@@ -30,23 +26,28 @@ def at(*values: int, late: bool = False, receive_timed: bool = False) -> Placed:
 
 
 def test_short_events_are_never_cut() -> None:
-    assert cut_lengths(lengths_of([500] * 1000), [500] * 50, 50, LIMITS) is None
+    assert event_share(50, LIMITS) == LIMITS.window_bytes_max // 50
+    lines = [b"x" * event_share(50, LIMITS)] * 200
+    assert cut_lines(lines, [4000] * 50, 50, LIMITS) == lines
 
 
 def test_a_lone_long_event_may_use_what_is_left() -> None:
-    assert cut_lengths(lengths_of([4000]), [100] * 50, 50, LIMITS) == [4000]
-    assert cut_lengths(lengths_of([10**6]), [100] * 50, 50, LIMITS) == [LIMITS.event_bytes_max]
+    assert list(map(len, cut_lines([b"x" * 4000], [100] * 50, 50, LIMITS))) == [4000]
+    assert list(map(len, cut_lines([b"x" * 10**6], [100] * 50, 50, LIMITS))) == [LIMITS.event_bytes_max]
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 9000), max_size=200), st.integers(1, 199))
-def test_cutting_does_not_depend_on_batches_and_bounds_the_window(lengths: list[int], split: int) -> None:
+@given(st.lists(st.tuples(st.integers(0, 9000), st.sampled_from(["x", "é", "日", "😀"])), max_size=150), st.integers(1, 149))
+def test_cutting_does_not_depend_on_batches_and_bounds_the_window(made: list[tuple[int, str]], split: int) -> None:
     size = 50
-    whole = cut_lengths(lengths_of(lengths), [], size, LIMITS) or lengths
-    first = cut_lengths(lengths_of(lengths[:split]), [], size, LIMITS) or lengths[:split]
-    second = cut_lengths(lengths_of(lengths[split:]), first[-size:], size, LIMITS) or lengths[split:]
-    assert [*first, *second] == list(whole)
-    assert all(sum(whole[begin : begin + size]) <= 2 * LIMITS.window_bytes_max for begin in range(len(lengths)))
+    lines = [("a" * (length % 3) + letter * (length // len(letter.encode()))).encode() for length, letter in made]
+    whole = cut_lines(lines, [], size, LIMITS)
+    first = cut_lines(lines[:split], [], size, LIMITS)
+    second = cut_lines(lines[split:], list(map(len, first[-size:])), size, LIMITS)
+    assert first + second == whole
+    assert all(line.decode() or not line for line in whole)
+    lengths = list(map(len, whole))
+    assert all(sum(lengths[begin : begin + size]) <= 2 * LIMITS.window_bytes_max for begin in range(len(lengths)))
 
 
 def test_times_in_order_are_taken_as_they_are() -> None:

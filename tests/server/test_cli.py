@@ -1,3 +1,6 @@
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,3 +87,25 @@ def test_deleting_a_tenant_asks_first(run: Run) -> None:
     done = CliRunner().invoke(main, ["tenant", "delete", "acme"], input="n\n")
     assert done.exit_code == 1
     assert "Delete tenant 'acme'" in done.output
+
+
+@pytest.mark.parametrize("command", [["detect", "--json"], ["score"]])
+def test_output_that_can_not_be_written_is_one_line(command: list[str], tmp_path: Path) -> None:
+    lines = tmp_path / "app.log"
+    lines.write_text("".join(json.dumps({"text": f"line {number}"}) + "\n" for number in range(3000)))
+    driftlock = str(Path(sys.executable).parent / "driftlock")
+    options = ["--quick"] if command[0] == "detect" else []
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [driftlock, *command, *options, str(lines)], stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+        )
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (0, 1)
+    if command[0] == "score":
+        assert (done.returncode, done.stderr) == (1, "Error: the output can not be written: No space left on device\n")
+
+
+def test_a_closed_standard_output_is_one_line() -> None:
+    driftlock = str(Path(sys.executable).parent / "driftlock")
+    done = subprocess.run(["sh", "-c", f"{driftlock} version >&-"], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "standard output is closed; give it a file, or /dev/null\n")

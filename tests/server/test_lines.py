@@ -39,3 +39,10 @@ def test_cutting_never_leaves_half_a_character(text: str, bytes_max: int) -> Non
     kept = cut(text.encode(), bytes_max)
     assert kept.decode() == text[: len(kept.decode())]
     assert bytes_max - 3 <= len(kept) <= bytes_max or kept == text.encode()
+
+
+def test_the_beginning_of_a_line_that_is_too_long_does_not_wait_for_its_end() -> None:
+    given = split_lines(iter([b"a\n", b"x" * 40, b"x" * 40, b"x" * 40, b"x\nb\nc"]), 50)
+    assert next(given) == [b"a"]
+    assert next(given) == [b"x" * 52]
+    assert list(given) == [[b"b"], [b"c"]]

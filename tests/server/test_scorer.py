@@ -161,3 +161,13 @@ def test_the_seed_is_in_the_findings_and_decides_nothing_but_draws() -> None:
     found, other = of("finding", WHOLE), of("finding", score(SHOP, seed=1))
     assert [item["window"] for item in other] == [item["window"] for item in found]
     assert {item["verdict"]["seed"] for item in other} != {item["verdict"]["seed"] for item in found}
+
+
+def test_a_budget_is_spent_in_the_order_of_the_input_however_it_is_cut() -> None:
+    other = [item._replace(stream="aaa", time_ns=item.time_ns + 10**9) for item in SHOP]
+    both = [item for pair in zip(SHOP[60:], other, strict=False) for item in pair]  # incidents of shop end first
+    whole = raw(both, [], alerts_per_day=1)
+    assert raw(both, [7] * 100, alerts_per_day=1) == whole
+    marks = [json.loads(line)["over_budget"] for line in whole.splitlines() if '"type":"incident"' in line]
+    assert marks == [False] + [True] * (len(marks) - 1)
+    assert len(marks) > 2

@@ -11,7 +11,7 @@ from driftlock.engine import records
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.ports import RowKind, Step, StreamStatus
 from driftlock.engine.profile import PROFILES, Profile, custom
-from driftlock.errors import NotFound, Unavailable
+from driftlock.errors import Conflict, NotFound, Unavailable
 from driftlock.storage.checkpoints import Checkpoints
 from driftlock.storage.journal import Journal, JournalLimits
 from driftlock.storage.journal_reader import JournalRows
@@ -167,3 +167,16 @@ async def test_who_waits_for_rows_is_told_of_a_configuration(database: Database,
         (stream_id,) = (await journal.submit(submission(tenant, "a"))).stream_ids
         await journal.configure(tenant, stream_id, CUSTOM)
     assert told == [1, 2]
+
+
+async def test_a_profile_that_was_changed_meanwhile_is_not_overwritten(
+    database: Database, journal: Journal, tenant: UUID
+) -> None:
+    (stream_id,) = (await journal.submit(submission(tenant, "a"))).stream_ids
+    balanced, strict = PROFILES["balanced"], PROFILES["strict"]
+    assert await journal.configure(tenant, stream_id, CUSTOM, expected=balanced) == 2  # none configured is the default
+    with pytest.raises(Conflict, match="read it and try again"):
+        await journal.configure(tenant, stream_id, strict, expected=balanced)
+    assert await configured(database, tenant, stream_id) == CUSTOM
+    assert await journal.configure(tenant, stream_id, strict, expected=CUSTOM) == 3
+    await journal.submit(submission(tenant, "b"))  # a conflict about a profile is none about the journal

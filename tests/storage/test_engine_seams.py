@@ -41,7 +41,7 @@ async def fill(database: Database, journal: Journal, tenant: UUID) -> None:
     """Two streams with something new in each: one with a profile of its own from the start, one whose profile changes."""
     await journal.create_stream(tenant, KEYS[1], custom(PROFILES["balanced"], {"window_size": 40, "codec": "lz4"}))
     for number, key in enumerate(KEYS):
-        for index, batch in enumerate(batches(with_burst(1500 + 200 * number, 2200), 100)):
+        for index, batch in enumerate(batches(with_burst(2600 + 200 * number, 3200), 100)):
             receipt = await journal.submit(Submission(tenant, Signal.LOGS, RECEIVED_NS, (StreamBatch(key, batch),)))
             if index == 12:
                 row = await Streams(database).get(tenant, receipt.stream_ids[0])

@@ -17,10 +17,12 @@ create index journal_by_stream on driftlock.journal (stream_id, seq) include (re
 
 -- Configure a stream: append the row that says so, and show it. Returns its position; that of the last row when the very
 -- same profile is configured already; null when the tenant has no such stream or, with p_fresh, when the stream has a past
--- or a profile. Not metered.
+-- or a profile; -1 when another profile than p_expected is configured (p_expected_default: none at all will do as well;
+-- p_expected null: whatever it is). Not metered.
 create function driftlock.journal_configure(
   p_shard integer, p_epoch bigint, p_bytes_max bigint, p_tenant uuid, p_stream uuid, p_profile jsonb, p_crc bigint,
-  p_body bytea, p_fresh boolean
+  p_body bytea, p_fresh boolean,
+  p_expected jsonb, p_expected_default boolean
 ) returns bigint
 language plpgsql
 as $$
@@ -43,6 +45,9 @@ begin
     or exists (select from driftlock.stream_status t where t.stream_id = p_stream)
   ) then
     return null;
+  end if;
+  if p_expected is not null and not coalesce(v_profile = p_expected, p_expected_default) then
+    return -1;
   end if;
   if v_profile = p_profile then
     return v_shard.next_seq - 1;
@@ -110,5 +115,7 @@ $$;
 
 revoke execute on all functions in schema driftlock from public;
 grant execute on function
-  driftlock.journal_configure(integer, bigint, bigint, uuid, uuid, jsonb, bigint, bytea, boolean)
+  driftlock.journal_configure(
+    integer, bigint, bigint, uuid, uuid, jsonb, bigint, bytea, boolean, jsonb, boolean
+  )
 to driftlock_node;
