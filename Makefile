@@ -14,7 +14,7 @@ NATIVE := setup.py $(wildcard cbad_cy/*.pyx cbad_cy/*.px[di] collector/otlp/*.py
 TESTS ?= tests
 PYTEST_ARGS ?= -n 2
 
-.PHONY: help run build test lint format sanitize bench-replay bench-alarms bench-core clean
+.PHONY: help run build test lint format sanitize bench-replay bench-alarms bench-core bench-quality clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,9 +75,13 @@ bench-replay: build $(STAMPS)/bench ## Public logs through port 4317, undisturbe
 bench-alarms: build $(STAMPS)/bench ## Share of windows that alarm on normal streams
 	@$(BIN)/python -m bench.alarms
 
-bench-core: build $(STAMPS)/bench ## Events/s of the detection core by codec and stage, beside Drain3; permutation test; state
+bench-core: build $(STAMPS)/bench ## Events/s of the detection core by codec and stage, beside Drain3; state; permutation test; statistical coder
 	@$(BIN)/python -m bench.core
 	@$(BIN)/python -m bench.permutation
+	@$(BIN)/python -m bench.codelength
+
+bench-quality: build $(STAMPS)/bench ## Detection quality on public data beside reference detectors (QUICK=1: a subset in two minutes)
+	@$(BIN)/python -m bench.quality $(if $(QUICK),--quick)
 
 clean: ## Remove everything that was built; the data folder stays
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage coverage.xml $(STAMPS)
