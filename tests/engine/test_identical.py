@@ -19,7 +19,7 @@ from driftlock.engine.verdict import IncidentState
 from tests.engine.streams import BASE_NS, batches, iid, take
 
 STREAMS = 1000
-EVENTS = 130
+EVENTS = 150
 TENANT = UUID(int=5)
 # Small windows and blocks, so that short streams have findings: the promise does not depend on sizes.
 LIMITS = Limits(block_windows=1, lag_windows=1, reference_windows_max=40, normal_windows_max=6)
@@ -30,14 +30,14 @@ def lines_of(number: int) -> tuple[bytes, ...]:
     """A stream of its own kinds, with a few lines at a random place that it has never seen."""
     rng = random.Random(number)
     lines = take(iid(number % 37, 4 + number % 9), EVENTS)
-    at = rng.randrange(80, EVENTS - 8)
+    at = rng.randrange(115, EVENTS - 10)
     for offset in range(rng.randrange(4, 8)):
         lines[at + offset] = b"PANIC %d: %x" % (rng.randrange(99), rng.getrandbits(400))
     return tuple(lines)
 
 
 def profile_of(number: int) -> Profile:
-    geometry = {"baseline_size": 24 + number % 7, "window_size": 8 + number % 3, "hop_size": 3 + number % 4}
+    geometry = {"baseline_size": 20 + number % 7, "window_size": 5 + number % 2, "hop_size": 3 + number % 2}
     codec = {"codec": list(CODECS)[number % len(CODECS)]}
     return custom(
         PROFILES["sensitive"], {**geometry, **codec, "permutations_max": 19, "p_value_threshold": 0.5, "ncd_threshold": 0.1}
