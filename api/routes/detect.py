@@ -59,7 +59,8 @@ async def detect(call: Call) -> Reply:
     )
     scored = await _scored_in_time(deps, receipt.seq)
     stream = await _stream_of(deps, tenant_id, receipt)
-    found = await _found(deps, tenant_id, _first_event(before, stream, receipt), stream, receipt) if scored else []
+    known = before if before is not None and before.stream_id == stream.stream_id else None
+    found = await _found(deps, tenant_id, known, stream, receipt) if scored else []
     body = _response(call, stream, receipt, found, decoded.cuts, scored, round((clock() - started) * 1000))
     return Reply(body) if scored else Reply(body, 202, {"Location": f"/v1/anomalies?stream={stream.stream_id}"})
 
@@ -161,19 +162,26 @@ def _first_event(before: StreamRow | None, after: StreamRow, receipt: Receipt) -
     Their events can only lie between those that were there before and the end, so no anomaly of this request is missed.
     """
     first_event = after.events - receipt.records
-    if before is not None and before.stream_id == after.stream_id:
+    if before is not None:
         first_event = min(first_event, before.events + before.pending)
     return first_event
 
 
-async def _found(deps: ApiDeps, tenant_id: UUID, first_event: int, stream: StreamRow, receipt: Receipt) -> list[AnomalyRow]:
-    """Anomalies whose window ends at `first_event` or later, in their order; none for a duplicate."""
+async def _found(
+    deps: ApiDeps, tenant_id: UUID, before: StreamRow | None, stream: StreamRow, receipt: Receipt
+) -> list[AnomalyRow]:
+    """Anomalies whose window ends in these events, in their order; none for a duplicate. `before` is the stream as it was.
+
+    Events are counted anew when a stream has lost its state; numbers of windows never come back.
+    """
     if receipt.duplicate:
         return []
+    first_event, first_window = _first_event(before, stream, receipt), 0 if before is None else before.windows
     rows = await deps.anomalies.list(
         tenant_id, AnomalyFilter(stream_id=stream.stream_id), limit=deps.limits.detect_anomalies_max, after=None
     )
-    return sorted((row for row in rows if row.finding.last_event >= first_event), key=lambda row: row.finding.window)
+    ours = (row for row in rows if row.finding.last_event >= first_event and row.finding.window >= first_window)
+    return sorted(ours, key=lambda row: row.finding.window)
 
 
 def _response(

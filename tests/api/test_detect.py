@@ -409,3 +409,15 @@ async def test_the_same_events_with_other_thresholds_are_another_request(service
     bodies = [{"events": ["a"]}, {"events": ["a"], "config_override": {"ncd_threshold": 0.5}}]
     answers = [(await post(service.client, body, Idempotency_Key="k")).json()["duplicate"] for body in bodies * 2]
     assert answers == [False, False, True, True]
+
+
+async def test_anomalies_of_a_stream_before_it_lost_its_state_are_not_answered_again(service: Service) -> None:
+    """Its events are counted from 0 again, so old anomalies lie beyond the new ones; its windows go on."""
+    service.house.detect = lambda stream, _: [make_finding(window=700, last_event=stream.events - 1)]
+    await post(service.client, {"stream_id": "shop", "events": ["x"] * 9})
+    rows = service.house.stream_rows[TENANT]
+    (stream_id,) = rows
+    rows[stream_id] = replace(rows[stream_id], events=0, windows=701)
+    service.house.detect = lambda stream, _: [make_finding(window=9000, last_event=stream.events - 1)]
+    again = await post(service.client, {"stream_id": "shop", "events": ["y"] * 3})
+    assert [found["window"] for found in again.json()["anomalies"]] == [9000]
