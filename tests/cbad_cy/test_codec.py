@@ -70,9 +70,11 @@ def test_sizes_are_those_of_frames_at_every_length(name: str, level: int) -> Non
 def test_another_build_of_the_library_agrees(name: str, level: int, text: bytes, past: bytes) -> None:
     codec = Codec(name, level)
     oracle, version = ORACLES[name]
+    # Its one-shot call of lz4 hashes short texts otherwise than a stream does; the same call of the same build is above.
+    same = version == codec.version and name != "lz4"
     for size, dictionary in ((codec.size(text), None), (codec.size_given(text, codec.prepare(past)), past)):
         other = oracle(text, level, dictionary)
-        assert abs(size - other) <= (0 if version == codec.version else 8 + other // 8)
+        assert abs(size - other) <= (0 if same else 8 + other // 8)
 
 
 @every_codec

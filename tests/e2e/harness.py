@@ -73,6 +73,8 @@ class Server:
         with self.output.open("ab") as output:
             self.process = subprocess.Popen([*COMMAND, "serve"], env=self.environment, stdout=output, stderr=output)
         wait_for("the server to be ready", self.ready)
+        if "DATABASE_URL" not in self.environment:  # a moment later it tells the commands of this machine where it is
+            wait_for("the endpoints file", (self.data_dir / "endpoints.json").exists)
         return time.monotonic() - began
 
     def ready(self) -> bool:

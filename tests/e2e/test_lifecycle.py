@@ -49,8 +49,7 @@ def test_the_second_start_is_quick_and_keeps_the_key(make_server: Make) -> None:
 
 
 def test_the_banner_and_the_endpoints_file_name_the_addresses(server: Server) -> None:
-    endpoints = json.loads((server.data_dir / "endpoints.json").read_text())
-    assert endpoints == {
+    assert json.loads((server.data_dir / "endpoints.json").read_text()) == {
         "http": server.rest,
         "otlp_grpc": f"127.0.0.1:{server.grpc_port}",
         "otlp_http": f"127.0.0.1:{server.otlp_http_port}",
