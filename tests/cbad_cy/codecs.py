@@ -6,9 +6,9 @@ from array import array
 from collections.abc import Callable
 from typing import Protocol
 
-import lz4
 import pytest
 import zstandard
+from lz4 import library_version_string
 
 from cbad_cy import reference
 from cbad_cy.codec import CODECS
@@ -30,7 +30,7 @@ class Library(Protocol):
 LIBRARIES: dict[str, Callable[[], Library]] = {"zstd": Libzstd, "lz4": Liblz4, "gzip": Libz}
 ORACLES = {
     "zstd": (reference.zstd_size, ".".join(map(str, zstandard.ZSTD_VERSION))),
-    "lz4": (reference.lz4_size, lz4.library_version_string()),
+    "lz4": (reference.lz4_size, library_version_string()),
     "gzip": (reference.gzip_size, Libz().version),
 }
 EMPTY_BYTES = {"zstd": 5, "lz4": 1, "gzip": 2}
