@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
@@ -27,11 +27,20 @@ DRIFTLOCK = str(Path(sys.executable).parent / "driftlock")
 CANONICAL = ("window", "first_event", "last_event", "start", "end", "ncd", "p_value", "explanation", "seed")
 
 
-def free_port() -> int:
-    """A port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+# Below the range from which the system gives ports to outgoing connections: the server comes back to its own after a kill.
+PORTS = range(12_000, 32_000)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on which nothing listens."""
+    free: list[int] = []
+    for port in PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            free.append(port)
+        if len(free) == count:
+            break
+    return free
 
 
 @dataclass
@@ -91,7 +100,7 @@ class Server:
 def server() -> Iterator[Server]:
     """A server in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        yield Server(Path(folder), free_port(), free_port())
+        yield Server(Path(folder), *free_ports(2))
 
 
 def replay(running: Server, source: Path) -> "subprocess.Popen[bytes]":

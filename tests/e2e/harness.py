@@ -1,6 +1,7 @@
 """Real processes for end-to-end tests: servers on free ports and folders of their own, and the command line beside them."""
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from string import ascii_lowercase
@@ -23,10 +24,20 @@ COMMAND = [sys.executable, "-c", "from server.cli import main; main(prog_name='d
 START_S, STOP_S = 30.0, 15.0
 
 
+# Servers keep their ports over restarts, so these lie below the range from which the system gives ports to outgoing
+# connections (Linux: 32768 and above); a worker that runs beside this one begins elsewhere.
+SERVER_PORTS = range(12_000, 32_000)
+_first = os.getpid() * 97 % len(SERVER_PORTS)
+_ports: Iterator[int] = itertools.cycle((*SERVER_PORTS[_first:], *SERVER_PORTS[:_first]))
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on which nothing listens, and which no connection of another program will be given."""
+    for port in itertools.islice(_ports, len(SERVER_PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
 
 
 def environment(**variables: str) -> dict[str, str]:
