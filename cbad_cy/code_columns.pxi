@@ -27,19 +27,25 @@ cdef inline const uint64_t* slots_of(const unsigned long long[::1] slots) noexce
     return <const uint64_t*>&slots[0] if slots.shape[0] else NULL
 
 
-cdef inline uint32_t two(const unsigned char[::1] s, Py_ssize_t i) noexcept:
-    return s[i] | <uint32_t>s[i + 1] << 8
+cdef inline uint32_t spread(const unsigned char[::1] s, Py_ssize_t at, Py_ssize_t apart, int count) noexcept:
+    """The number whose bytes, least significant first, are so far apart."""
+    cdef uint32_t found = 0
+    cdef int i
+    for i in range(count):
+        found |= <uint32_t>s[at + i * apart] << 8 * i
+    return found
 
 
-cdef inline uint32_t four(const unsigned char[::1] s, Py_ssize_t i) noexcept:
-    return two(s, i) | two(s, i + 2) << 16
+cdef inline uint32_t first_of(uint32_t number, uint32_t buckets) noexcept:
+    """The smallest hash that belongs into a bucket."""
+    return <uint32_t>(((<uint64_t>number << 32) + buckets - 1) // buckets)
 
 
 cdef bint sound(const Bucket* b, int i, uint32_t number, uint32_t buckets) noexcept:
     """Whether cell i is one that a coder could have put there, after those before it."""
     return (
         b.hash[i] != 0 and b.count[i] != 0 and <uint64_t>b.hash[i] * buckets >> 32 == number and place(b, b.hash[i]) == i
-        and (b.distinct[i] <= b.count[i] or b.distinct[i] == CLOSED)
+        and (b.distinct[i] <= b.count[i] or b.distinct[i] == CLOSED or b.distinct[i] == KNOWN)
     )
 
 

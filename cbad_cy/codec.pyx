@@ -7,6 +7,8 @@ version, so whoever stores a size stores `Codec.name`, `.level` and `.version` w
 
 What is counted, and how far back a text can refer:
 
+- `statistical`: the bits of masked lines under `cbad_cy.codelength`, learned from line to line, in whole bytes and one more, so
+  an empty text has size 1. The whole past counts, as far as 96 KiB of counts hold it. Sizes are the same on every machine.
 - `zstd`: frames without magic number, checksum, content size and dictionary id (zstd compression format, RFC 8878, "Frame
   Header"). What remains is constant overhead: 2 bytes of frame header and 3 bytes for each block of at most 128 KiB, so an
   empty text has size 5. The whole past counts.
@@ -21,12 +23,14 @@ from typing import Final, NamedTuple
 
 cimport cython
 from cpython cimport array
+from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free, malloc
 
 import array
 
 include "codec_gzip.pxi"
 include "codec_lz4.pxi"
+include "codec_statistical.pxi"
 include "codec_zstd.pxi"
 include "entropy.pxi"
 
@@ -48,6 +52,7 @@ class CodecRow(NamedTuple):
 
 
 CODECS: Final = MappingProxyType({
+    "statistical": CodecRow(level=1, level_min=1, level_max=1, look_back_bytes_max=None, version="1"),
     # A dictionary prepared at level 1 takes 113 KB of memory, at level 3 474 KB; what they find is the same.
     "zstd": CodecRow(level=1, level_min=1, level_max=19, look_back_bytes_max=None, version=ZSTD_versionString().decode()),
     # One level: liblz4's slower compressor (lz4hc) takes 256 KB for each past; who wants smaller sizes takes zstd or gzip.
@@ -88,6 +93,15 @@ cdef Kernel kernel_of(str name) except *:
         k.attach = gzip_attach
         k.bound = gzip_bound
         k.compress = gzip_compress
+        return k
+    if name == "statistical":
+        k.open_context = statistical_open
+        k.close_context = statistical_close
+        k.prepare = statistical_prepare
+        k.release = statistical_release
+        k.attach = statistical_attach
+        k.bound = statistical_bound
+        k.compress = statistical_compress
         return k
     raise ValueError(f"there is no codec {name!r}; choose one of {', '.join(CODECS)}")
 

@@ -16,9 +16,10 @@ lower order by Witten and Bell's rule, in which the escape is as likely as new s
   new values stops keeping them. What comes at a position that was never seen is not surprising (3/4): its template was.
 
 All counts live in one table of 8-byte cells. It starts small and doubles up to its bound whenever eight cells that share a
-cache line are full; then the least of the eight is given up, of equals the oldest. Every `halving_events` all counts of 2 and
-more are halved, so what is common now outweighs what was common once, and what was seen once is forgotten only for want of
-room. After a halving the shares of one context may add to more than one: bits are then a score, each share still at most 1.
+cache line are full; then the least of the eight is given up, of equals the oldest, and of templates none unless they have
+more than three of the eight. Every `halving_events` all counts of 2 and more are halved, so what is common now outweighs what
+was common once, and what was seen once is forgotten only for want of room. After a halving the shares of one context may add
+to more than one: bits are then a score, each share still at most 1.
 A context that counted 65,533 symbols learns nothing until the next halving. As long as no cell is given up and no count
 halved, learning an event never makes it dearer, with one exception: a new template whose token code takes less than log2 D
 bits.
@@ -33,32 +34,21 @@ from typing import Final, NamedTuple
 
 cimport cython
 from cpython cimport array
-from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.math cimport frexp, ldexp
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
+
+from cbad_cy.model cimport (
+    BUCKETS_START, BUCKET_BYTES, CAP, CELLS, CLOSED, KNOWN, MARKS_KEPT, ONE_BIT, TOKENS_KEPT, TOKEN_BYTES_COUNTED, VALUES_KEPT, Bits,
+    Bucket, Mark, Model, Share, model_clear, model_close, model_cost, model_learn, model_marks, model_open, slot_share,
+    template_of, token_share)
 
 import array
 import sys
 
 cdef extern from "stdlib.h" nogil:
     void* aligned_alloc(size_t alignment, size_t size)
-
-cdef enum:
-    CELLS = 8                  # of a bucket
-    BUCKET_BYTES = 64
-    FULL = 65533               # a context that counted so many learns nothing until counts are halved
-    CLOSED = 65535             # as `distinct`: a slot whose values are not kept
-    ONE_BIT = 1024
-    CAP = 400 * ONE_BIT
-    SLOTS_CODED = 16
-    VALUES_KEPT = 32
-    VALUES_SURE = 16           # from so many on, mostly new ones close a slot
-    TOKENS_KEPT = 256
-    TOKEN_BYTES_COUNTED = 24
-    BUCKETS_START = 64
-    SIGHTINGS = 2
 
 BIT: Final = ONE_BIT
 """Costs are whole multiples of 1/BIT bit, so that sums do not depend on their order."""
@@ -84,8 +74,15 @@ VALUES_MAX: Final = VALUES_KEPT
 TOKENS_LEARNED_MAX: Final = TOKENS_KEPT
 """Tokens of one line that the token code learns; what follows is coded but not learned."""
 
+MARKS_MAX: Final = MARKS_KEPT
+"""Most parts of one line whose bits are told."""
+
 LINE_BYTES_MAX: Final = 1 << 20
 """Longest masked line, bytes."""
+
+
+cdef enum:
+    SLOTS_MAX = 16             # that are coded
 
 
 include "hash.pxi"
@@ -132,280 +129,14 @@ cdef class Coder:
         if not 2 <= halving_events <= HALVING_EVENTS:
             raise ValueError(f"halving after {halving_events} events is not possible; choose 2 to {HALVING_EVENTS}")
         self.bytes_max = bytes_max
-        self.halving_events = halving_events
-        self.buckets_min = <uint32_t>(bytes_max // BUCKET_BYTES)
-        self.buckets_max = 1
-        while self.buckets_min >= 2 * BUCKETS_START:
-            self.buckets_min //= 2
-            self.buckets_max *= 2
-        self.buckets_max *= self.buckets_min
-        self.table = <Bucket*>aligned_alloc(BUCKET_BYTES, self.buckets_min * sizeof(Bucket))
-        if self.table == NULL:
+        if model_open(&self.model, bytes_max, halving_events) != 0:
             raise MemoryError("no room for a coder")
-        self.room = self.buckets_min
-        self.clear()
 
     def __dealloc__(self):
-        free(self.table)
+        model_close(&self.model)
 
     def __reduce__(self):
         raise TypeError("a Coder can not be pickled; keep its parts and restore them")
-
-    # ---- cells -----------------------------------------------------------------------------------------------------
-
-    cdef void clear(self) noexcept nogil:
-        self.buckets = self.buckets_min
-        self.learned = 0
-        memset(self.table, 0, self.buckets * sizeof(Bucket))
-
-    cdef Bucket* bucket(self, uint32_t hash) noexcept nogil:
-        return &self.table[<uint64_t>hash * self.buckets >> 32]
-
-    cdef Share share(self, uint64_t context, uint64_t symbol) noexcept nogil:
-        cdef Share found
-        cdef uint32_t hash = filed(context)
-        cdef const Bucket* b = self.bucket(hash)
-        cdef int i = place(b, hash)
-        found.n = found.total = found.distinct = 0
-        if i < 0:
-            return found
-        found.total = b.count[i]
-        found.distinct = b.distinct[i]
-        hash = filed_symbol(context, symbol)
-        b = self.bucket(hash)
-        i = place(b, hash)
-        if i >= 0:  # its context may have been given up and begun anew
-            found.n = b.count[i] if b.count[i] < found.total else found.total
-        return found
-
-    cdef int add(self, uint64_t context, uint64_t symbol) noexcept nogil:
-        """Count a symbol; -> 0, or -1 when memory is short."""
-        cdef uint32_t hash = filed(context), inner = filed_symbol(context, symbol)
-        cdef Bucket* b = self.bucket(hash)
-        cdef Bucket* inside = self.bucket(inner)
-        cdef int i = place(b, hash), k = place(inside, inner)
-        cdef unsigned int total = b.count[i] if i >= 0 else 0
-        if total >= FULL:
-            return 0
-        if k >= 0:
-            inside.count[k] = <uint16_t>((inside.count[k] if inside.count[k] < total else total) + 1)
-        else:
-            if self.insert(inner, 0) != 0:
-                return -1
-            b = self.bucket(hash)
-            i = place(b, hash)
-        if i < 0:
-            return self.insert(hash, 1)
-        b.count[i] += 1
-        if k < 0:
-            b.distinct[i] += 1
-        return 0
-
-    cdef int insert(self, uint32_t hash, unsigned int distinct) noexcept nogil:
-        """Put a cell with a count of 1 behind the others of its bucket; -> 0, or -1 when memory is short."""
-        cdef Bucket* b = self.bucket(hash)
-        cdef int i, at = 0
-        while b.hash[CELLS - 1] and self.buckets < self.buckets_max:
-            if self.grow() != 0:
-                return -1
-            b = self.bucket(hash)
-        if b.hash[CELLS - 1]:
-            for i in range(1, CELLS):
-                if b.count[i] < b.count[at]:
-                    at = i
-            for i in range(at, CELLS - 1):
-                b.hash[i] = b.hash[i + 1]
-                b.count[i] = b.count[i + 1]
-                b.distinct[i] = b.distinct[i + 1]
-            at = CELLS - 1
-        else:
-            while b.hash[at]:
-                at += 1
-        b.hash[at] = hash
-        b.count[at] = 1
-        b.distinct[at] = <uint16_t>distinct
-        return 0
-
-    cdef int grow(self) noexcept nogil:
-        """Double the table: the cells of bucket i go to 2i and 2i + 1, in their order; -> 0, or -1 when memory is short."""
-        cdef Bucket* larger
-        cdef Bucket old
-        cdef Bucket* b
-        cdef uint32_t before = self.buckets, number
-        cdef int i, at
-        if 2 * before > self.room:
-            larger = <Bucket*>aligned_alloc(BUCKET_BYTES, 2 * <size_t>before * sizeof(Bucket))
-            if larger == NULL:
-                return -1
-            memcpy(larger, self.table, before * sizeof(Bucket))
-            free(self.table)
-            self.table = larger
-            self.room = 2 * before
-        self.buckets = 2 * before
-        for number in range(before):
-            old = self.table[before - 1 - number]
-            memset(&self.table[2 * (before - 1 - number)], 0, 2 * sizeof(Bucket))
-            for i in range(CELLS):
-                if old.hash[i] == 0:
-                    break
-                b = self.bucket(old.hash[i])
-                at = 0
-                while b.hash[at]:
-                    at += 1
-                b.hash[at] = old.hash[i]
-                b.count[at] = old.count[i]
-                b.distinct[at] = old.distinct[i]
-        return 0
-
-    cdef void halve(self) noexcept nogil:
-        """Halve counts of 2 and more. A closed slot opens again when its context is down to 1."""
-        cdef Bucket* b
-        cdef uint32_t number
-        cdef int i
-        for number in range(self.buckets):
-            b = &self.table[number]
-            for i in range(CELLS):
-                if b.count[i] > 1:
-                    b.count[i] >>= 1
-                if b.distinct[i] == CLOSED:
-                    if b.count[i] == 1:
-                        b.distinct[i] = 1
-                elif b.distinct[i] > 1:
-                    b.distinct[i] >>= 1
-
-    cdef uint64_t template_of(self, const unsigned char* line, size_t size) noexcept nogil:
-        return hash_of(line, size) | 1
-
-    # ---- code ------------------------------------------------------------------------------------------------------
-
-    cdef double token_share(self, uint64_t before, uint64_t last, uint64_t token, size_t size) noexcept nogil:
-        cdef double p = blend(self.share(any_token(), token), spelled(size))
-        p = blend(self.share(after_token(last), token), p)
-        return blend(self.share(after_tokens(before, last), token), p)
-
-    cdef double token_bits(self, const unsigned char* line, size_t size) noexcept nogil:
-        """The token code of a line, bits; what is certain to be over the cap is not counted to its end."""
-        cdef size_t i = 0, stop
-        cdef uint64_t before = 0, last = 0, token
-        cdef double p = 1.0, bits = 0.0
-        while True:
-            i = token_start(line, size, i)
-            if i == size:
-                break
-            stop = token_stop(line, size, i)
-            token = hash_of(line + i, stop - i)
-            p *= self.token_share(before, last, token, stop - i)
-            if p < 1e-120:  # a single factor is above 1e-50
-                bits += bits_of(p)
-                p = 1.0
-                if bits >= CAP // ONE_BIT:
-                    return bits
-            before = last
-            last = token
-            i = stop
-        return bits + bits_of(p * self.token_share(before, last, 0, 1))
-
-    cdef double slot_share(self, uint64_t template, int position, uint64_t slot) noexcept nogil:
-        cdef Share bucket = self.share(slot_buckets(template, position), slot >> 56)
-        cdef Share value
-        cdef double p
-        if bucket.total == 0:
-            return 0.75  # a little less than the share of the same value when it comes again
-        p = blend(bucket, 1.0 / 64)
-        value = self.share(slot_values(template, position), slot)
-        if value.total == 0 or value.distinct == CLOSED:
-            return p
-        if value.n:
-            return blend(value, p)
-        return escape(value) * (p if p > 1.0 / 64 else 1.0 / 64)
-
-    cdef Bits cost(
-        self, const unsigned char* line, size_t size, uint64_t template, uint64_t context, const uint64_t* slots, int slot_count
-    ) noexcept nogil:
-        cdef Bits found
-        cdef Share known = self.share(any_template(), template), follows = self.share(after_template(context), template)
-        cdef double p
-        cdef int i
-        found.tokens = 0
-        if known.n:
-            p = blend(follows, known.n / <double>(known.total + known.distinct))
-        elif follows.n:  # what was known of it without its context has been given up
-            p = blend(follows, 0.0)
-        else:
-            p = escape(known) * escape(follows)
-            found.tokens = whole(self.token_bits(line, size))
-        found.template = whole(bits_of(p))
-        p = 1.0
-        for i in range(slot_count if slot_count < SLOTS_CODED else SLOTS_CODED):
-            p *= self.slot_share(template, i, slots[i])  # 16 factors above 1e-12
-        found.slots = whole(bits_of(p))
-        found.total = found.template + found.tokens + found.slots
-        if found.total > CAP:
-            found.total = CAP
-        return found
-
-    # ---- learning --------------------------------------------------------------------------------------------------
-
-    cdef int learn_token(self, uint64_t before, uint64_t last, uint64_t token) noexcept nogil:
-        if self.add(any_token(), token) != 0 or self.add(after_token(last), token) != 0:
-            return -1
-        return self.add(after_tokens(before, last), token)
-
-    cdef int learn_tokens(self, const unsigned char* line, size_t size) noexcept nogil:
-        cdef size_t i = 0, stop
-        cdef uint64_t before = 0, last = 0, token
-        cdef int count
-        for count in range(TOKENS_KEPT):
-            i = token_start(line, size, i)
-            if i == size:
-                return self.learn_token(before, last, 0)
-            stop = token_stop(line, size, i)
-            token = hash_of(line + i, stop - i)
-            if self.learn_token(before, last, token) != 0:
-                return -1
-            before = last
-            last = token
-            i = stop
-        return 0
-
-    cdef int learn_slot(self, uint64_t template, int position, uint64_t slot) noexcept nogil:
-        cdef uint64_t context = slot_values(template, position)
-        cdef uint32_t hash = filed(context)
-        cdef Bucket* b
-        cdef int i
-        if self.add(slot_buckets(template, position), slot >> 56) != 0:
-            return -1
-        b = self.bucket(hash)
-        i = place(b, hash)
-        if i >= 0 and b.distinct[i] == CLOSED:
-            return 0
-        if self.add(context, slot) != 0:
-            return -1
-        b = self.bucket(hash)
-        i = place(b, hash)
-        if i >= 0 and (
-            b.distinct[i] > VALUES_KEPT or (b.distinct[i] >= VALUES_SURE and 2 * b.distinct[i] > b.count[i])
-        ):
-            b.distinct[i] = CLOSED
-        return 0
-
-    cdef int learn(
-        self, const unsigned char* line, size_t size, uint64_t template, uint64_t context, const uint64_t* slots, int slot_count
-    ) noexcept nogil:
-        cdef unsigned int sightings = self.share(any_template(), template).n
-        cdef int i
-        if self.add(any_template(), template) != 0 or self.add(after_template(context), template) != 0:
-            return -1
-        if sightings < SIGHTINGS and self.learn_tokens(line, size) != 0:
-            return -1
-        for i in range(slot_count if slot_count < SLOTS_CODED else SLOTS_CODED):
-            if self.learn_slot(template, i, slots[i]) != 0:
-                return -1
-        self.learned += 1
-        if self.learned == self.halving_events:
-            self.learned = 0
-            self.halve()
-        return 0
 
     # ---- border ----------------------------------------------------------------------------------------------------
 
@@ -428,10 +159,11 @@ cdef class Coder:
         cdef int outcome = 0
         with nogil:
             for i in range(lines):
-                template = self.template_of(s, lengths[i])
-                costs.data.as_uints[i] = self.cost(s, lengths[i], template, context, values, slot_counts[i]).total
+                template = template_of(s, lengths[i])
+                costs.data.as_uints[i] = model_cost(
+                    &self.model, s, lengths[i], template, context, values, slot_counts[i]).total
                 if learn:
-                    outcome = self.learn(s, lengths[i], template, context, values, slot_counts[i])
+                    outcome = model_learn(&self.model, s, lengths[i], template, context, values, slot_counts[i])
                     if outcome != 0:
                         break
                 context = templates.data.as_ulonglongs[i] = template
@@ -458,7 +190,8 @@ cdef class Coder:
         cdef int outcome = 0
         with nogil:
             for i in range(lines):
-                outcome = self.learn(s, lengths[i], self.template_of(s, lengths[i]), contexts[i], values, slot_counts[i])
+                outcome = model_learn(
+                    &self.model, s, lengths[i], template_of(s, lengths[i]), contexts[i], values, slot_counts[i])
                 if outcome != 0:
                     break
                 s += lengths[i]
@@ -478,9 +211,9 @@ cdef class Coder:
             raise ValueError(f"line of {line.shape[0]} bytes is over LINE_BYTES_MAX = {LINE_BYTES_MAX}; cut it first")
         cdef const unsigned char* s = start_of(line)
         cdef size_t n = line.shape[0], i = 0, stop
-        cdef uint64_t template = self.template_of(s, n), before = 0, last = 0, token
-        cdef int count = <int>min(slots.shape[0], SLOTS_CODED), k
-        cdef Bits bits = self.cost(s, n, template, context, slots_of(slots), count)
+        cdef uint64_t template = template_of(s, n), before = 0, last = 0, token
+        cdef int count = <int>min(slots.shape[0], SLOTS_MAX), k
+        cdef Bits bits = model_cost(&self.model, s, n, template, context, slots_of(slots), count)
         tokens = []
         while True:
             i = token_start(s, n, i)
@@ -488,47 +221,61 @@ cdef class Coder:
                 break
             stop = token_stop(s, n, i)
             token = hash_of(s + i, stop - i)
-            tokens.append((i, stop, bits_of(self.token_share(before, last, token, stop - i))))
+            tokens.append((i, stop, bits_of(token_share(&self.model, before, last, token, stop - i))))
             before = last
             last = token
             i = stop
-        tokens.append((n, n, bits_of(self.token_share(before, last, 0, 1))))
+        tokens.append((n, n, bits_of(token_share(&self.model, before, last, 0, 1))))
         return Breakdown(
             bits.total / <double>ONE_BIT, bits.template / <double>ONE_BIT, bits.tokens > 0, tokens,
-            [bits_of(self.slot_share(template, k, slots[k])) for k in range(count)])
+            [bits_of(slot_share(&self.model, template, k, slots[k])) for k in range(count)])
+
+    def marks(self, const unsigned char[::1] line, const unsigned long long[::1] slots, *, uint64_t context):
+        """The dearest parts of one masked line, without learning it, as (start, stop, slot, bits): a token of a new line where
+        `slot` is -1, else a slot. At most `MARKS_MAX`, tokens in their order first. ValueError over `LINE_BYTES_MAX`."""
+        if line.shape[0] > LINE_BYTES_MAX:
+            raise ValueError(f"line of {line.shape[0]} bytes is over LINE_BYTES_MAX = {LINE_BYTES_MAX}; cut it first")
+        cdef Mark[MARKS_KEPT] found
+        cdef const unsigned char* s = start_of(line)
+        cdef size_t n = line.shape[0]
+        cdef int count = model_marks(
+            &self.model, s, n, template_of(s, n), context, slots_of(slots), <int>min(slots.shape[0], SLOTS_MAX), found), k
+        return [(found[k].start, found[k].stop, found[k].slot, found[k].bits / <double>ONE_BIT) for k in range(count)]
 
     def reset(self):
         """Forget everything but the limits; cheap enough to code every window alone."""
-        self.clear()
+        model_clear(&self.model)
 
     @property
     def size(self):
         """Bytes of the table by now; at most `bytes_max`."""
-        return self.buckets * BUCKET_BYTES
+        return self.model.buckets * BUCKET_BYTES
 
     @property
     def events(self):
         """Events learned since counts were halved."""
-        return self.learned
+        return self.model.learned
 
     def parts(self):
         """Everything it knows as bytes that `restore` takes: two numbers, how many cells each bucket holds, and columns of
-        hashes, counts and distinct counts, all little-endian."""
+        hashes within their bucket, counts and distinct counts. Of each column the least significant bytes stand first, then
+        the next ones: most of the others are zero, and compress to nothing."""
         cdef uint32_t number
         cdef int i
         cdef Bucket* b
-        fills, hashes, counts, distincts = bytearray(), array.array("I"), array.array("H"), array.array("H")
-        for number in range(self.buckets):
-            b = &self.table[number]
+        fills, places, counts, distincts = bytearray(), array.array("I"), array.array("H"), array.array("H")
+        for number in range(self.model.buckets):
+            b = &self.model.table[number]
             i = 0
             while i < CELLS and b.hash[i]:
-                hashes.append(b.hash[i])
+                places.append(b.hash[i] - first_of(number, self.model.buckets))
                 counts.append(b.count[i])
                 distincts.append(b.distinct[i])
                 i += 1
             fills.append(i)
-        head = array.array("I", [self.buckets, self.learned])
-        return b"".join((little(head), bytes(fills), little(hashes), little(counts), little(distincts)))
+        head = array.array("I", [self.model.buckets, self.model.learned])
+        columns = (little(column)[k::column.itemsize] for column in (places, counts, distincts) for k in range(column.itemsize))
+        return b"".join((little(head), bytes(fills), *columns))
 
     def restore(self, const unsigned char[::1] parts):
         """Put back what `parts` of a coder with the same limits gave: from then on both behave alike.
@@ -541,11 +288,11 @@ cdef class Coder:
         cdef int i
         if size < 8:
             raise ValueError(f"{size} bytes are no coder; hand over what parts() gave")
-        buckets, learned = four(parts, 0), four(parts, 4)
+        buckets, learned = spread(parts, 0, 1, 4), spread(parts, 4, 1, 4)
         if (
-            not self.buckets_min <= buckets <= self.buckets_max or buckets % self.buckets_min
-            or (buckets // self.buckets_min) & (buckets // self.buckets_min - 1)
-            or learned >= self.halving_events or size < 8 + buckets
+            not self.model.buckets_min <= buckets <= self.model.buckets_max or buckets % self.model.buckets_min
+            or (buckets // self.model.buckets_min) & (buckets // self.model.buckets_min - 1)
+            or learned >= self.model.halving_events or size < 8 + buckets
         ):
             raise ValueError("these parts belong to a coder of other limits; make one with the limits it had")
         for number in range(buckets):
@@ -561,14 +308,23 @@ cdef class Coder:
         memset(fresh, 0, buckets * sizeof(Bucket))
         for number in range(buckets):
             for i in range(parts[8 + number]):
-                fresh[number].hash[i] = four(parts, at + 4 * k)
-                fresh[number].count[i] = two(parts, at + 4 * cells + 2 * k)
-                fresh[number].distinct[i] = two(parts, at + 6 * cells + 2 * k)
+                fresh[number].hash[i] = first_of(number, buckets) + spread(parts, at + k, cells, 4)
+                fresh[number].count[i] = <uint16_t>spread(parts, at + 4 * cells + k, cells, 2)
+                fresh[number].distinct[i] = <uint16_t>spread(parts, at + 6 * cells + k, cells, 2)
                 if not sound(&fresh[number], i, number, buckets):
                     free(fresh)
                     raise ValueError("these parts are damaged: a cell does not belong where it is")
                 k += 1
-        free(self.table)
-        self.table = fresh
-        self.room = self.buckets = buckets
-        self.learned = learned
+        free(self.model.table)
+        self.model.table = fresh
+        self.model.room = self.model.buckets = buckets
+        self.model.learned = learned
+
+
+def template(const unsigned char[::1] line):
+    """The number by which the coder knows a masked line: 64 bits, never 0, the same on every machine.
+
+    >>> template(b"took # ms") == template(bytearray(b"took # ms")) != template(b"took # s")
+    True
+    """
+    return template_of(start_of(line), line.shape[0])

@@ -12,6 +12,7 @@ cdef struct Moving:
 cdef struct Rarity:
     double p_value
     double confidence
+    double surprise  # bits
 
 
 cdef class Sample:
@@ -36,3 +37,5 @@ cdef class Reference:
     cdef void push(self, double statistic) noexcept nogil
     cdef void enter(self, double value) noexcept nogil
     cdef double tail(self, double statistic) noexcept nogil
+    cdef double scale(self, double high) noexcept nogil
+    cdef double surprise_of(self, double statistic, double rank) noexcept nogil

@@ -2,7 +2,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Self, final
 
 SAMPLE_MAX: Final = 100000
-BLOCKS_MIN: Final = 10
+BLOCKS_MIN: Final = 20
 
 @final
 class Sample:
@@ -17,6 +17,7 @@ class Sample:
 class Reference:
     def __new__(cls, *, size: int, block: int, lag: int) -> Self: ...
     def surprise(self, statistic: float) -> tuple[float, float]: ...
+    def bits(self, statistic: float) -> float: ...
     def add(self, statistic: float) -> None: ...
     def parts(self) -> tuple[list[float], list[float], list[float], list[float]]: ...
     def restore(

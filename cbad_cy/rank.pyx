@@ -12,7 +12,7 @@ from typing import Final
 
 cimport cython
 from cpython cimport array
-from libc.math cimport ldexp
+from libc.math cimport frexp, ldexp
 from libc.stdlib cimport free, malloc
 from libc.string cimport memmove
 
@@ -21,11 +21,11 @@ import array
 SAMPLE_MAX: Final = 100_000
 """Largest sample that is kept, numbers."""
 
-BLOCKS_MIN: Final = 10
+BLOCKS_MIN: Final = 20
 """Fewer block maxima than this say nothing about rarity: every p-value is 1 until then."""
 
 cdef enum:
-    BLOCKS_NEEDED = 10
+    BLOCKS_NEEDED = 20
 
 # ---- moving samples ------------------------------------------------------------------------------------------------
 
@@ -96,6 +96,20 @@ cdef double exp_of_minus(double x) noexcept nogil:
         term *= -rest / n
         total += term
     return ldexp(total, -whole)
+
+
+cdef double log2_of(double x) noexcept nogil:
+    """Base 2 logarithm of x >= 1, by exact scaling and a fixed series."""
+    cdef int e, k
+    cdef double m = frexp(x, &e), z, q, total = 0.0
+    if m < 0.75:
+        m *= 2.0
+        e -= 1
+    z = (m - 1.0) / (m + 1.0)
+    q = z * z
+    for k in range(21, 0, -2):
+        total = total * q + 1.0 / k
+    return e + 2.885390081777926814719849362 * z * total  # 2 / ln 2
 
 
 # ---- border --------------------------------------------------------------------------------------------------------
@@ -198,33 +212,47 @@ cdef class Reference:
     cdef double tail(self, double statistic) noexcept nogil:
         """p of what lies beyond the 90 % quantile of the maxima; 0 inside, where rank and block say all there is to say."""
         cdef int blocks = self.maxima.count, ninth = blocks * 9 // 10
-        cdef double median = self.maxima.ordered[blocks // 2]
         cdef double high = self.maxima.ordered[ninth if ninth < blocks else blocks - 1]
-        cdef double scale = (high - median) / 1.6094379124341003  # ln 5
         if statistic <= high:
             return 0.0
-        if scale < 0.02 * median:
-            scale = 0.02 * median
-        if scale < 1e-9:
-            scale = 1e-9
-        return 0.1 * exp_of_minus((statistic - high) / scale)
+        return 0.1 * exp_of_minus((statistic - high) / self.scale(high))
 
     cdef Rarity judge(self, double statistic) noexcept nogil:
         cdef Rarity found
         cdef int count = self.values.count, blocks = self.maxima.count, under = below(&self.values, statistic)
+        cdef int beaten = below(&self.maxima, statistic)
         cdef double other
         found.confidence = <double>under / count if count else 0.0
         found.p_value = 1.0
+        found.surprise = 0.0
         if blocks < BLOCKS_NEEDED:
             return found
         found.p_value = <double>(1 + count - under) / (1 + count)
-        other = <double>(1 + blocks - below(&self.maxima, statistic)) / (1 + blocks)
-        if other > found.p_value:
+        found.surprise = self.surprise_of(statistic, found.p_value)
+        other = <double>(1 + blocks - beaten) / (1 + blocks)
+        if other > found.p_value and beaten < blocks:
             found.p_value = other
         other = self.tail(statistic)
         if other > found.p_value:
             found.p_value = other
         return found
+
+    cdef double surprise_of(self, double statistic, double rank) noexcept nogil:
+        """Bits: -log2 of the rank up to the 90 % quantile of the maxima; beyond it of its rank times the exponential tail."""
+        cdef int blocks = self.maxima.count, ninth = blocks * 9 // 10, count = self.values.count
+        cdef double high = self.maxima.ordered[ninth if ninth < blocks else blocks - 1]
+        if statistic <= high:
+            return log2_of(1.0 / rank)
+        rank = <double>(1 + count - below(&self.values, high)) / (1 + count)
+        return log2_of(1.0 / rank) + 1.4426950408889634 * (statistic - high) / self.scale(high)  # log2 e
+
+    cdef double scale(self, double high) noexcept nogil:
+        """Of the tail: through the median and the 90 % quantile of the maxima, and never so small that a step is a wonder."""
+        cdef double median = self.maxima.ordered[self.maxima.count // 2]
+        cdef double found = (high - median) / 1.6094379124341003  # ln 5
+        if found < 0.02 * median:
+            found = 0.02 * median
+        return found if found > 1e-9 else 1e-9
 
     cdef void push(self, double statistic) noexcept nogil:
         cdef double value
@@ -257,9 +285,17 @@ cdef class Reference:
 
     def surprise(self, double statistic):
         """(p-value, confidence) of a statistic: the largest of the rank, block and tail p-values, because a window is rare
-        only if it is rare in each sense (in (0, 1], lower = rarer), and the share of the past below it."""
+        only if it is rare in each sense (in (0, 1], lower = rarer), and the share of the past below it.
+
+        What is above every block maximum is out of the blocks' sight: there the tail takes their place, and the rank among
+        all past values is the floor."""
         cdef Rarity found = self.judge(statistic)
         return found.p_value, found.confidence
+
+    def bits(self, double statistic):
+        """How surprising a statistic is, bits: -log2 of its rank, continued by the tail beyond the 90 % quantile of the block
+        maxima. Unbounded and never falling: it tells apart what is at the floor of the p-value. 0 while nothing can be said."""
+        return self.judge(statistic).surprise
 
     def add(self, double statistic):
         """Remember the statistic of an evaluated window; it counts `lag` windows later. ValueError for NaN."""

@@ -1,7 +1,8 @@
 """Oracles of the kernels in plain Python: slow, readable, written apart from them. Tests compare; nothing else imports this.
 
 The tokenizer here works in three passes (lex with regular expressions, read rules over the pieces, fold repeats), where the
-kernel works in one; agreement of the two is therefore evidence. The rules themselves are stated in `cbad_cy.tokenize`.
+kernel works in one; agreement of the two is therefore evidence. The rules themselves are stated in `cbad_cy.tokenize`. Masks
+are regular expressions here, in which no run gives back what it took.
 """
 
 import math
@@ -15,7 +16,7 @@ from typing import Final
 import lz4.block
 import zstandard
 
-from cbad_cy.tokenize import TokenKind
+from cbad_cy.tokenize import MaskPattern, Masks, Run, TokenKind
 
 _HEX: Final = rb"[0-9a-fA-F]"
 _UUID: Final = (
@@ -76,20 +77,23 @@ class Token:
 
 
 _OUTSIDE: Final = Piece("outside", b"", -1)
+_LETTER: Final = Piece("run", b"a", -1)
 
 
 class _Reader:
-    """Rules 1 to 5 over the pieces of one line."""
+    """Rules 1 to 5 over the pieces of one line, or of a part of it; `after_match`: a mask's match stands before it."""
 
-    def __init__(self, line: bytes, paths_as_slots: bool) -> None:
+    def __init__(self, line: bytes, paths_as_slots: bool, after_match: bool = False) -> None:
         self.line = line
         self.paths_as_slots = paths_as_slots
+        self.before = _LETTER if after_match else _OUTSIDE
         self.pieces = [Piece(str(m.lastgroup), m.group(), m.start()) for m in _PIECE.finditer(line)]
 
     def at(self, i: int) -> Piece:
-        return self.pieces[i] if 0 <= i < len(self.pieces) else _OUTSIDE
+        return self.pieces[i] if 0 <= i < len(self.pieces) else self.before if i < 0 else _OUTSIDE
 
-    def tokens(self) -> list[Token]:
+    def tokens(self) -> tuple[list[Token], bool]:
+        """The tokens, and whether whitespace follows the last one."""
         found: list[Token] = []
         i, spaced = 0, False
         while i < len(self.pieces):
@@ -100,7 +104,7 @@ class _Reader:
             if token is not None:
                 found.append(replace(token, spaced=spaced))
                 spaced = False
-        return found
+        return found, spaced
 
     def token(self, i: int) -> tuple[Token | None, int]:
         """The token at piece i (None: dropped) and the next piece."""
@@ -115,7 +119,7 @@ class _Reader:
             path = self.path(i)
             if path is not None:
                 return path
-        if piece.text == b"/" and after.is_number and (i == 0 or self.at(i - 1).name == "space"):
+        if piece.text == b"/" and after.is_number and self.at(i - 1).name in ("space", "outside"):
             return None, i + 1
         if piece.name == "run":
             return self.run(i)
@@ -248,26 +252,64 @@ def _folded(tokens: list[Token]) -> list[Token]:
     return kept
 
 
-def tokens(line: bytes, *, paths_as_slots: bool = False) -> list[tuple[int, int, int, int, int]]:
+def _expression(pattern: MaskPattern) -> bytes:
+    """A mask as a regular expression; its only group is the slot."""
+    word = rb"[0-9A-Za-z_\x80-\xff]"
+    border = rb"(?!(?<=%s)%s)" % (word, word)
+    parts = [rb"(?![\x80-\xbf\s])", b"" if pattern.starts_within else border]
+    runs = [i for i, element in enumerate(pattern.elements) if isinstance(element, Run)]
+    for i, element in enumerate(pattern.elements):
+        parts.append(b"(" if i == runs[0] else b"")
+        if isinstance(element, Run):
+            members = b"".join(rb"\x%02x" % byte for byte in element.members)
+            parts.append(b"[%s]{%d,%d}+" % (members, element.least, element.most))
+        else:
+            parts.append(re.escape(element))
+        parts.append(b")" if i == runs[-1] else b"")
+    return b"".join([*parts, rb"(?![\x80-\xbf])", b"" if pattern.ends_within else border])
+
+
+def _tokens(line: bytes, paths_as_slots: bool, masks: Masks | None) -> list[Token]:
+    """Tokens before rule 6. The line is cut at the leftmost matches, of those at one place the mask that is listed first."""
+    patterns = [(pattern.name, re.compile(_expression(pattern))) for pattern in (masks.patterns if masks else ())]
+    found: list[Token] = []
+    at, spaced = 0, False
+    while True:
+        matches = [(name, match) for name, expression in patterns if (match := expression.search(line, at))]
+        name, match = min(matches, key=lambda candidate: candidate[1].start(), default=(b"", None))
+        part, space = _Reader(line[at : match.start() if match else len(line)], paths_as_slots, at > 0).tokens()
+        part = [replace(token, start=token.start + at, end=token.end + at) for token in part]
+        if part:
+            part[0] = replace(part[0], spaced=spaced or part[0].spaced)
+            spaced = False
+        found += part
+        if match is None:
+            return found
+        value = (match.group(1),)
+        found.append(Token(TokenKind.MASK, b"<%s>" % name, match.start(), match.end(), value, spaced or space))
+        at, spaced = match.end(), False
+
+
+def tokens(line: bytes, *, paths_as_slots: bool = False, masks: Masks | None = None) -> list[tuple[int, int, int, int, int]]:
     """As `cbad_cy.tokenize.tokens`."""
     placed: list[tuple[int, int, int, int, int]] = []
     at = 0
-    for token in _folded(_Reader(line, paths_as_slots).tokens()):
+    for token in _folded(_tokens(line, paths_as_slots, masks)):
         at += token.spaced and at > 0
         placed.append((token.kind, at, at + len(token.text), token.start, token.end))
         at += len(token.text)
     return placed
 
 
-def mask_line(line: bytes, *, paths_as_slots: bool = False) -> bytes:
+def mask_line(line: bytes, *, paths_as_slots: bool = False, masks: Masks | None = None) -> bytes:
     """As `cbad_cy.tokenize.mask_line`."""
-    text = b"".join(b" " * token.spaced + token.text for token in _folded(_Reader(line, paths_as_slots).tokens()))
+    text = b"".join(b" " * token.spaced + token.text for token in _folded(_tokens(line, paths_as_slots, masks)))
     return text.removeprefix(b" ")
 
 
-def slots(line: bytes) -> list[bytes]:
+def slots(line: bytes, *, masks: Masks | None = None) -> list[bytes]:
     """As `cbad_cy.tokenize.slots`."""
-    return [value for token in _Reader(line, False).tokens() for value in token.slots]
+    return [value for token in _tokens(line, False, masks) for value in token.slots]
 
 
 def cut(line: bytes, bytes_max: int) -> bytes:

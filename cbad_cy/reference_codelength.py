@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from cbad_cy.codelength import BIT, CAP_BITS, HALVING_EVENTS, TOKENS_LEARNED_MAX, VALUES_MAX
+from cbad_cy.codelength import BIT, CAP_BITS, HALVING_EVENTS, MARKS_MAX, TOKENS_LEARNED_MAX, VALUES_MAX
 from cbad_cy.tokenize import SLOTS_MAX
 
 _TOKEN: Final = re.compile(rb"<[A-Z]>|<IP>|[0-9A-Za-z_#\x80-\xff]+|[^ \t-\r]")
@@ -34,6 +34,11 @@ def bucket(slot: bytes) -> int:
 def token_spans(line: bytes) -> list[tuple[int, int]]:
     """Where the tokens of a masked line are, the empty one at its end included."""
     return [match.span() for match in _TOKEN.finditer(line)] + [(len(line), len(line))]
+
+
+def _whole(bits: float) -> int:
+    """In 1/BIT bit, at most the cap."""
+    return min(math.floor(bits * BIT + 0.5), CAP_BITS * BIT)
 
 
 @dataclass
@@ -101,17 +106,37 @@ class Coder:
             return self.blend(("value", line, position), slot, p)
         return self.escape(("value", line, position)) * max(p, 1 / 64)
 
+    def parts(self, line: bytes, slots: Sequence[int], before: bytes | None) -> tuple[int, int, int]:
+        """Code length in 1/BIT bit of template, tokens (0: the template is known) and slots."""
+        n, known = self.share("template", line)
+        follows, tokens = ("template", before), 0
+        if n:
+            template = -math.log2(self.blend(follows, line, n / (known.total + known.distinct)))
+        else:
+            template = -math.log2(self.escape("template") * self.escape(follows))
+            tokens = _whole(sum(-math.log2(p) for p in self.token_shares(line)))
+        coded = math.prod(self.slot_share(line, *slot) for slot in enumerate(slots[:SLOTS_MAX]))
+        return _whole(template), tokens, _whole(-math.log2(coded))
+
     def cost(self, line: bytes, slots: Sequence[int], before: bytes | None) -> int:
         """The code length in 1/BIT bit; `before` is the line before, None at the beginning."""
-        n, known = self.share("template", line)
-        follows = ("template", before)
-        if n:
-            parts = [-math.log2(self.blend(follows, line, n / (known.total + known.distinct)))]
-        else:
-            parts = [-math.log2(self.escape("template") * self.escape(follows))]
-            parts.append(sum(-math.log2(p) for p in self.token_shares(line)))
-        parts.append(-math.log2(math.prod(self.slot_share(line, *slot) for slot in enumerate(slots[:SLOTS_MAX]))))
-        return min(sum(math.floor(part * BIT + 0.5) for part in parts), CAP_BITS * BIT)
+        return min(sum(self.parts(line, slots, before)), CAP_BITS * BIT)
+
+    def marks(self, line: bytes, slots: Sequence[int]) -> list[tuple[int, int, int, int]]:
+        """(start, stop, slot, bits in 1/BIT) of the dearest parts, 4 bits at least: tokens of a new line (slot -1), then slots."""
+        found = []
+        if not self.share("template", line)[0]:
+            spans = zip(token_spans(line)[:-1][:TOKENS_LEARNED_MAX], self.token_shares(line), strict=False)
+            found = [(start, stop, -1, _whole(-math.log2(p))) for (start, stop), p in spans]
+        for position, slot in enumerate(slots[:SLOTS_MAX]):
+            found.append((0, 0, position, _whole(-math.log2(self.slot_share(line, position, slot)))))
+        found = [mark for mark in found if mark[3] >= 4 * BIT]
+        while len(found) > MARKS_MAX:  # of equals the last one goes, and of those kept before it the first
+            excess = found[: MARKS_MAX + 1]
+            bits = min(mark[3] for mark in excess[:-1])
+            gone = MARKS_MAX if excess[-1][3] <= bits else [mark[3] for mark in excess].index(bits)
+            del found[gone]
+        return found
 
     def learn(self, line: bytes, slots: Sequence[int], before: bytes | None) -> None:
         """Count an event."""
@@ -140,7 +165,7 @@ class Coder:
         known = self.contexts.setdefault(("value", line, position), Context())
         if not known.closed:
             self.add(("value", line, position), slot)
-            known.closed = known.distinct > VALUES_MAX or (known.distinct >= 16 and 2 * known.distinct > known.total)
+            known.closed = known.distinct > VALUES_MAX or (known.distinct >= 8 and 2 * known.distinct > known.total)
 
     def _halve(self) -> None:
         for known in self.contexts.values():
@@ -149,3 +174,15 @@ class Coder:
             if known.closed and known.total == 1:
                 known.closed, known.distinct = False, 1
         self.counts = {key: max(1, n // 2) for key, n in self.counts.items()}
+
+
+def lines_size(text: bytes, past: bytes = b"", halving_events: int = HALVING_EVENTS) -> int:
+    """Bytes of masked lines, newlines between them, as the codec of this name counts: each coded given all before it."""
+    coder, bits = Coder(halving_events), 0
+    for lines in (past, text):
+        before, bits = None, 0
+        for line in lines.removesuffix(b"\n").split(b"\n") if lines else ():
+            bits += coder.cost(line, (), before)
+            coder.learn(line, (), before)
+            before = line
+    return 1 + math.ceil(bits / (8 * BIT))

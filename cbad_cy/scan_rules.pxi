@@ -249,7 +249,7 @@ cdef int take_other(Scan* c, int start) noexcept nogil:
     """Emit or drop what starts at source[start], neither whitespace nor a run; -> behind it."""
     cdef unsigned char byte = c.s[start]
     cdef int end, m0
-    if byte == c'-' and digit_at(c, start + 1) and not (start and BYTE_CLASS[c.s[start - 1]] & ALNUM):
+    if byte == c'-' and digit_at(c, start + 1) and not (start and (start == c.after or BYTE_CLASS[c.s[start - 1]] & ALNUM)):
         end = digits_end(c, start + 1)
         if not word_at(c, end) and not uuid_at(c, start + 1):
             return take_group(c, start, start + 1, end)
@@ -258,7 +258,7 @@ cdef int take_other(Scan* c, int start) noexcept nogil:
             end = take_path(c, start)
             if end > start:
                 return end
-        elif digit_at(c, start + 1) and (start == 0 or BYTE_CLASS[c.s[start - 1]] & SPACE):
+        elif digit_at(c, start + 1) and (start == 0 or (start != c.after and BYTE_CLASS[c.s[start - 1]] & SPACE)):
             end = digits_end(c, start + 1)
             if not word_at(c, end) and not uuid_at(c, start + 1):
                 return start + 1
@@ -268,11 +268,9 @@ cdef int take_other(Scan* c, int start) noexcept nogil:
     return start + 1
 
 
-cdef void scan(Scan* c) noexcept nogil:
-    """Mask c.s[:c.n] into c.out[:c.w], c.tokens[:c.depth] and c.slots[:c.slot_count]."""
-    cdef int i = 0, byte
-    c.w = c.depth = c.slot_count = 0
-    c.space = False
+cdef inline void scan_piece(Scan* c, int i) noexcept nogil:
+    """Rules 1 to 6 for c.s[i:c.n], which begins a line or follows a match."""
+    cdef int byte
     while i < c.n:
         byte = BYTE_CLASS[c.s[i]]
         if byte & WORDBYTE:
@@ -283,3 +281,14 @@ cdef void scan(Scan* c) noexcept nogil:
         else:
             i = take_other(c, i)
         c.steps += 1
+
+
+cdef void scan(Scan* c) noexcept nogil:
+    """Mask c.s[:c.n] into c.out[:c.w], c.tokens[:c.depth] and c.slots[:c.slot_count]."""
+    c.w = c.depth = c.slot_count = 0
+    c.space = False
+    c.after = -1
+    if c.masks == NULL:
+        scan_piece(c, 0)
+    else:
+        scan_masked(c)

@@ -27,7 +27,7 @@ cdef enum:
     OPAQUE_BYTES_MIN = 16
 
 cdef enum:
-    K_WORD, K_PUNCT, K_SHAPE, K_NUMBER, K_UUID, K_IP, K_TIME, K_VALUE, K_HEX, K_OPAQUE, K_DATE, K_PATH
+    K_WORD, K_PUNCT, K_SHAPE, K_NUMBER, K_UUID, K_IP, K_TIME, K_VALUE, K_HEX, K_OPAQUE, K_DATE, K_PATH, K_MASK
 
 cdef struct Token:
     int kind
@@ -58,6 +58,9 @@ cdef struct Scan:
     int slot_count
     bint space              # whitespace stands before the token at hand
     bint paths_as_slots
+    const MaskTable* masks  # or NULL
+    Extent* extents         # one an element of the masks, or NULL
+    int after               # where the last match of a mask ended in this line, -1: none
     long long steps         # bytes looked at, for tests of linearity
 
 

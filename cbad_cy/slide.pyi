@@ -1,13 +1,35 @@
 from array import array
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple, Self, final
 
 from cbad_cy.codec import Codec, Prepared
+from cbad_cy.codelength import Coder
+from cbad_cy.content import Content
+from cbad_cy.instances import Instances
+from cbad_cy.mix import Mix
 from cbad_cy.pool import Pool
-from cbad_cy.rank import Reference, Sample
+from cbad_cy.rank import Sample
 
 EPOCHS_A_BASELINE: Final = 4
 BATCH_BYTES_MAX: Final = 1073741824
+NEVER: Final = 18446744073709551614
+QUESTIONS: Final[tuple[str, ...]]
+SHARES: Final[MappingProxyType[str, float]]
+
+class Said(NamedTuple):
+    question: str
+    p_value: float
+    distance: float
+    surprise: float
+    confidence: float
+
+class Suspect(NamedTuple):
+    template: int
+    instance: int
+    observed: float
+    expected: float
+    horizon: int
 
 class Window(NamedTuple):
     number: int
@@ -15,12 +37,17 @@ class Window(NamedTuple):
     size: int
     plain: int
     given: int
+    bits: float
     distance: float
     usual: float
     p_value: float
     confidence: float
     entropy: float
     flagged: bool
+    question: str
+    surprise: float
+    said: tuple[Said, ...]
+    suspect: Suspect
 
 @final
 class Slide:
@@ -37,23 +64,24 @@ class Slide:
         block: int,
         lag: int,
         normals: int,
+        coder: Coder | None = None,
     ) -> Self: ...
     @property
     def lines(self) -> int: ...
     @property
     def pool(self) -> Pool: ...
     @property
-    def lengths(self) -> Reference: ...
+    def content(self) -> Content: ...
     @property
-    def shares(self) -> Reference: ...
+    def mix(self) -> Mix: ...
     @property
-    def ratios(self) -> Sample: ...
+    def instances(self) -> Instances: ...
     @property
     def compressions(self) -> Sample: ...
     @property
     def entropies(self) -> Sample: ...
     @property
-    def prepared(self) -> Prepared: ...
+    def prepared(self) -> Prepared | None: ...
     @property
     def baseline(self) -> int: ...
     @property
@@ -62,21 +90,39 @@ class Slide:
     def hop(self) -> int: ...
     @property
     def accepted(self) -> int: ...
-    def feed(self, text: bytes | bytearray | memoryview, lengths: array[int]) -> None: ...
+    def feed(
+        self,
+        text: bytes | bytearray | memoryview,
+        lengths: array[int],
+        slots: array[int] | None = None,
+        slot_counts: array[int] | None = None,
+        instances: array[int] | None = None,
+    ) -> None: ...
     def advance(
-        self, codec: Codec, *, distance_threshold: float, p_value_threshold: float, watch: bool = False
+        self,
+        codec: Codec,
+        *,
+        distance_threshold: float,
+        p_value_threshold: float,
+        watch: bool = False,
+        look_at: int = ...,
     ) -> Window | None: ...
+    def dictionary(self, codec: Codec) -> bytes: ...
     def line_costs(self) -> list[int]: ...
+    def window_costs(self) -> list[tuple[int, int, bool, list[tuple[int, int, int, int]]]]: ...
+    def odd_one(self) -> tuple[float, float, float, float, float, float, int, int, int] | None: ...
     def window_lines(self) -> list[bytes]: ...
     def window_flags(self) -> list[bool]: ...
     def restore_window(
         self,
         lines: Sequence[bytes],
         flags: Sequence[bool],
+        costs: Sequence[tuple[int, int, bool, Sequence[tuple[int, int, int, int]]]],
         *,
         taken: int,
         windows: int,
         accepted: int,
+        odd_one: tuple[float, float, float, float, float, float, int, int, int] | None,
         codec: Codec,
         dictionary: bytes | None,
     ) -> None: ...

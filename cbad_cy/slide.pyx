@@ -1,28 +1,42 @@
 # cython: autotestdict=False
 """The window that slides over a stream: lines in, and for every `hop` of them the code length given the past, and a verdict.
 
-    masked lines -> window (newest `window` lines) --every hop--> C(W given B), p-value, distance -> flagged or not
-                       └-- leave unflagged --> pool of the newest `baseline` lines --every epoch--> dictionary B
+    masked lines -> window (newest `window` lines) --every hop--> what each question says: p-value, effect -> flagged or not
+                       └-- leave unflagged --> pool of the newest `baseline` lines and of recurring ones
+
+The first question is whether the window is new: `cbad_cy.content`. `cbad_cy.mix` says whether the usual lines come as often
+and in such an order as they use to, `cbad_cy.instances` whether one instance is unlike the others.
+
+Each question has its share of the false-alarm rate, `SHARES`: the p-value of the window is the smallest p-value of a
+question by its share (Bonferroni). A question flags a window whose p-value passes that way and whose effect, 0..1, is at
+least the threshold of the distance; so what is rare but hardly different passes unflagged.
 
 One call takes a whole batch with the GIL released, and comes back only for a window that someone has to look at, or for a
-new dictionary (at most once per `baseline` / 4 accepted lines). What is usual is learned from one window in `window` / hop,
-so that the normal values come from windows that share no line.
+new dictionary. What is usual is learned from one window in `window` / hop, so that the normal values come from windows that
+share no line.
 Conditional compression as a distance: Cilibrasi and Vitanyi, "Clustering by Compression", 2005; Keogh, Lonardi and
 Ratanamahatana, "Towards Parameter-Free Data Mining", 2004.
 """
 
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 cimport cython
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy, memmove
+from libc.stdlib cimport malloc
 
 from cbad_cy.codec import CODECS as _CODECS
 
 from cbad_cy.codec cimport FAILED, Codec, Prepared
+from cbad_cy.codelength cimport Coder
+from cbad_cy.content cimport DONE, FULL, REFUSED, TURN, WINDOW, Answer, Content, compressed
+from cbad_cy.held cimport (
+    FLAGGED, LINES_KEPT_MIN, NOVEL, Held, Marks, held_add, held_drop, held_free, held_reserve)
+from cbad_cy.instances cimport Deviation, Instances
+from cbad_cy.mix cimport Mix, Pattern
+from cbad_cy.model cimport MARKS_KEPT, ONE_BIT
 from cbad_cy.pool cimport Pool
-from cbad_cy.rank cimport Rarity, Reference, Sample
+from cbad_cy.rank cimport Sample
 
 include "entropy.pxi"
 
@@ -32,36 +46,30 @@ EPOCHS_A_BASELINE: Final = 4
 BATCH_BYTES_MAX: Final = 1 << 30
 """Largest batch of masked lines, bytes."""
 
+NEVER: Final = (1 << 64) - 2
+"""The number of no window."""
+
 cdef enum:
-    DONE, WINDOW, TURN, REFUSED, FULL
     EPOCHS = 4
-    LINES_KEPT_MIN = 256
+    NORMALS_SOON = 20            # under the coder the rest of the normal windows may take their time: each costs 40 us
+    NORMALS_APART = 4
 
 
-class Window(NamedTuple):
-    """One evaluated window. `number` counts windows, `end` is the count of lines up to its last one, included.
+cdef enum:
+    NOVELTY, PATTERN, INSTANCE, ASKED
 
-    Sizes in bytes: masked text `size`, compressed alone `plain` and given the past `given`. `distance` (0 = as explainable
-    as usual, 1 = nothing is explained) compares given/plain with its `usual` value; `p_value` (0..1], lower = rarer;
-    `confidence`: share of past windows that were less surprising; `entropy` in bits per byte.
-    """
 
-    number: int
-    end: int
-    size: int
-    plain: int
-    given: int
-    distance: float
-    usual: float
-    p_value: float
-    confidence: float
-    entropy: float
-    flagged: bool
+include "slide_words.pxi"
 
 
 cdef struct Thresholds:
     double distance
     double p_value
+    uint64_t look_at             # number of a window that somebody waits for
+
+
+cdef double share_of(int asked) noexcept nogil:
+    return 0.5 if asked == NOVELTY else 0.25
 
 
 @cython.final
@@ -69,7 +77,8 @@ cdef class Slide:
     """The past and the window of one stream. Not thread safe. Raises ValueError for sizes that do not fit together.
 
     `baseline`, `window`, `hop` in lines; `memory` and `past_bytes_max` bound the past as in `cbad_cy.pool.Pool`; `reference`,
-    `block` and `lag` as in `cbad_cy.rank.Reference`; `normals` is how many normal windows say what is usual.
+    `block` and `lag` as in `cbad_cy.rank.Reference`; `normals` is how many normal windows say what is usual. `coder` is the
+    stream's own for the statistical codec, None for a compressor.
 
     >>> from array import array
     >>> from cbad_cy.codec import Codec
@@ -83,9 +92,9 @@ cdef class Slide:
     """
 
     cdef readonly Pool pool
-    cdef readonly Reference lengths  # past C(W given B)
-    cdef readonly Reference shares   # past C(W given B)/C(W), in 1/65536
-    cdef readonly Sample ratios
+    cdef readonly Content content
+    cdef readonly Mix mix
+    cdef readonly Instances instances
     cdef readonly Sample compressions
     cdef readonly Sample entropies
     cdef readonly Prepared prepared
@@ -94,41 +103,34 @@ cdef class Slide:
     cdef readonly int hop
     cdef readonly uint64_t lines     # taken so far
     cdef public uint64_t windows     # evaluated so far
-    cdef readonly int accepted       # lines that entered the pool since the dictionary was chosen
+    cdef readonly int accepted       # lines that entered the pool since the dictionary was chosen; a coder has none
     cdef int epoch
     cdef int stride                  # every so many windows share no line
     cdef size_t dictionary_bytes_max
-    cdef unsigned char* text         # lines held, each followed by a newline
-    cdef size_t text_room
-    cdef unsigned int* starts        # one more than lines
-    cdef unsigned char* flags
-    cdef unsigned int* costs         # bytes that each line costs given the past, while somebody watches
-    cdef int lines_room
-    cdef int held                    # lines in `text`
-    cdef int taken                   # of which so many have been taken
-    cdef int told                    # of which so many have been told to whoever watches
+    cdef Held held
     cdef bint turn_due
     cdef bint has_past               # is there a dictionary?
     # the window at hand
+    cdef Deviation odd               # the oddest instance since the last answer
     cdef unsigned int size
-    cdef unsigned int plain
-    cdef unsigned int given
-    cdef double distance
-    cdef double usual
     cdef double entropy
-    cdef Rarity rarity
+    cdef Answer[ASKED] answers
+    cdef int winner
+    cdef double p_value
     cdef bint flagged
 
     def __cinit__(
         self, *, int baseline, int window, int hop, uint64_t memory, size_t past_bytes_max, int reference, int block, int lag,
-        int normals,
+        int normals, Coder coder=None,
     ):
         if not 1 <= hop <= window <= baseline:
             raise ValueError(f"hop {hop}, window {window} and baseline {baseline} do not fit; keep 1 <= hop <= window <= baseline")
         self.pool = Pool(lines_max=baseline, memory_lines=memory, bytes_max=past_bytes_max)
-        self.lengths = Reference(size=reference, block=block, lag=lag)
-        self.shares = Reference(size=reference, block=block, lag=lag)
-        self.ratios = Sample(normals)
+        self.content = Content(
+            window=window, reference=reference, block=block, lag=lag, normals=normals, coder=coder)
+        self.mix = Mix(window=window, hop=hop)
+        self.instances = Instances(window=window)
+        self.odd.p_value = 1.0
         self.compressions = Sample(normals)
         self.entropies = Sample(normals)
         self.baseline = baseline
@@ -137,42 +139,20 @@ cdef class Slide:
         self.epoch = max(1, baseline // EPOCHS)
         self.stride = (window + hop - 1) // hop
         self.dictionary_bytes_max = past_bytes_max
-        self.reserve(window * 64, window + LINES_KEPT_MIN)
-        self.starts[0] = 0
+        self.reserve(window * 64, 0, window + LINES_KEPT_MIN)
+        self.held.starts[0] = self.held.slot_starts[0] = 0
 
     def __dealloc__(self):
-        free(self.text)
-        free(self.starts)
-        free(self.flags)
-        free(self.costs)
+        held_free(&self.held)
 
     def __reduce__(self):
         raise TypeError("a Slide can not be pickled; keep its parts and restore them")
 
-    # ---- room ------------------------------------------------------------------------------------------------------
+    # ---- lines in --------------------------------------------------------------------------------------------------
 
-    cdef int reserve(self, size_t text_room, int lines_room) except -1:
-        cdef void* larger
-        if text_room > self.text_room or text_room < self.text_room // 4:
-            larger = realloc(self.text, text_room + 1)
-            if larger == NULL:
-                raise MemoryError(f"no room for {text_room} bytes of lines; hand over fewer at once")
-            self.text = <unsigned char*>larger
-            self.text_room = text_room
-        if lines_room > self.lines_room or lines_room < self.lines_room // 4:
-            for slot in range(3):
-                larger = realloc(
-                    <void*>self.starts if slot == 0 else <void*>self.costs if slot == 1 else <void*>self.flags,
-                    (lines_room + 1) * (1 if slot == 2 else sizeof(unsigned int)))
-                if larger == NULL:
-                    raise MemoryError(f"no room for {lines_room} lines; hand over fewer at once")
-                if slot == 0:
-                    self.starts = <unsigned int*>larger
-                elif slot == 1:
-                    self.costs = <unsigned int*>larger
-                else:
-                    self.flags = <unsigned char*>larger
-            self.lines_room = lines_room
+    cdef int reserve(self, size_t text_room, size_t slot_room, int lines_room) except -1:
+        if held_reserve(&self.held, text_room, slot_room, lines_room) != 0:
+            raise MemoryError(f"no room for {text_room} bytes of lines; hand over fewer at once")
         return 0
 
     cdef int in_window(self) noexcept nogil:
@@ -183,27 +163,20 @@ cdef class Slide:
             return self.window
         return <int>(self.lines - self.baseline)
 
-    cdef void compact(self) noexcept nogil:
-        """Move the lines of the window to the front; all held lines have been taken."""
-        cdef int kept = self.in_window(), first = self.taken - kept, i
-        cdef unsigned int base = self.starts[first]
-        if first == 0:
-            return
-        memmove(self.text, self.text + base, self.starts[self.taken] - base)
-        memmove(self.flags, self.flags + first, kept)
-        for i in range(kept + 1):
-            self.starts[i] = self.starts[first + i] - base
-        self.held = self.taken = self.told = kept
-
-    def feed(self, const unsigned char[::1] text, const unsigned int[::1] lengths):
+    def feed(
+        self, const unsigned char[::1] text, const unsigned int[::1] lengths, const unsigned long long[::1] slots=None,
+        const unsigned char[::1] slot_counts=None, const unsigned long long[::1] instances=None,
+    ):
         """Hand over masked lines, which stand one after another in `text`; `advance` takes them. Lines hold no newline.
 
-        Raises ValueError for lengths that do not add up, RuntimeError while lines of an earlier call wait to be taken.
+        `slots` and `slot_counts` as `cbad_cy.tokenize.mask_with_slots` gives them (None: no slots); `instances` has a number
+        for each line, equal for the same instance and 0 for none (None: none has one).
+        Raises ValueError for columns that do not fit, RuntimeError while lines of an earlier call wait to be taken.
         """
-        cdef Py_ssize_t i, total = 0, n = lengths.shape[0]
-        cdef size_t at
+        cdef Py_ssize_t i, total = 0, values = 0, n = lengths.shape[0]
         cdef const unsigned char* s
-        if self.taken != self.held:
+        cdef const uint64_t* v
+        if self.held.taken != self.held.count:
             raise RuntimeError("lines wait to be taken; call advance until it returns None")
         for i in range(n):
             total += lengths[i]
@@ -211,83 +184,121 @@ cdef class Slide:
             raise ValueError(f"lengths add up to {total} bytes but the text has {text.shape[0]}; give one length for each line")
         if total + n > BATCH_BYTES_MAX:
             raise ValueError(f"batch of {total} bytes is over BATCH_BYTES_MAX = {BATCH_BYTES_MAX}; hand over fewer lines at once")
-        self.compact()
-        at = self.starts[self.held]
-        self.reserve(at + total + n, <int>(self.held + n + LINES_KEPT_MIN))
+        if slot_counts is not None:
+            if slots is None or slot_counts.shape[0] != n:
+                raise ValueError(f"{n} lines but {slot_counts.shape[0]} slot counts; give one for each line")
+            for i in range(n):
+                values += slot_counts[i]
+            if values != slots.shape[0]:
+                raise ValueError(f"slot counts add up to {values} but there are {slots.shape[0]} slots")
+        if instances is not None and instances.shape[0] != n:
+            raise ValueError(f"{n} lines but {instances.shape[0]} instances; give one for each line")
+        held_drop(&self.held, self.held.taken - self.in_window())
+        self.reserve(
+            self.held.starts[self.held.count] + total + n, self.held.slot_starts[self.held.count] + values,
+            <int>(self.held.count + n + LINES_KEPT_MIN))
         if n == 0:
             return
         s = &text[0] if total else NULL
+        v = <const uint64_t*>&slots[0] if values else NULL
         with nogil:
             for i in range(n):
+                held_add(
+                    &self.held, s, lengths[i], v, slot_counts[i] if slot_counts is not None else 0,
+                    instances[i] if instances is not None else 0)
                 if lengths[i]:
-                    memcpy(self.text + at, s, lengths[i])
                     s += lengths[i]
-                at += lengths[i]
-                self.text[at] = 10
-                at += 1
-                self.flags[self.held] = 0
-                self.held += 1
-                self.starts[self.held] = <unsigned int>at
+                if slot_counts is not None and slot_counts[i]:
+                    v += slot_counts[i]
 
     # ---- the fold --------------------------------------------------------------------------------------------------
 
-    cdef int accept(self, int line) noexcept nogil:
-        self.accepted += 1
-        return self.pool.take(self.text + self.starts[line], self.starts[line + 1] - self.starts[line] - 1)
+    cdef int leave(self, int line, uint64_t number) noexcept nogil:
+        """A line, the stream's `number`-th from 0 on, becomes past; it is accepted unless a flagged window held it."""
+        if self.held.flags[line] & NOVEL:
+            self.content.leave(number)
+        if self.held.flags[line] & FLAGGED:
+            return 0
+        if self.content.coder is None:
+            self.accepted += 1
+        return self.pool.take(
+            self.held.text + self.held.starts[line], self.held.starts[line + 1] - self.held.starts[line] - 1)
 
     cdef int watch_costs(self, Codec codec, int first, int count) noexcept nogil:
-        """Cost of lines as they arrive: given the past, or alone while there is none."""
+        """Under a compressor: cost of lines as they arrive, given the past, or alone while there is none."""
         cdef void* context = codec.given if self.has_past else codec.plain
         cdef size_t size
         cdef int i
         for i in range(first, first + count):
-            size = codec.kernel.compress(
-                context, codec.target, codec.room, self.text + self.starts[i], self.starts[i + 1] - self.starts[i] - 1)
+            size = compressed(&self.held, codec, context, i, 1)
             if size == FAILED:
                 return REFUSED
-            self.costs[i] = <unsigned int>size
+            self.held.costs[i] = <unsigned int>(8 * ONE_BIT * size)
+        return DONE
+
+    cdef int arrive(self, int count) noexcept nogil:
+        """Lines come in: every question hears of them once."""
+        cdef int line, outcome
+        for line in range(self.held.taken, self.held.taken + count):
+            if self.content.take(&self.held, line) != DONE:
+                return FULL
+            if self.mix.take(self.held.templates[line]) != 0:
+                return FULL
+            outcome = self.instances.take(
+                self.held.instances[line], self.held.templates[line],
+                self.held.costs[line] if self.content.coder is not None else 0)
+            if outcome < 0:
+                return FULL
+            if outcome == 1 and self.instances.last.p_value < self.odd.p_value:
+                self.odd = self.instances.last
+        self.held.taken += count
+        self.lines += count
         return DONE
 
     cdef int take(self, int count) noexcept nogil:
         """Take lines into the window; those that leave it unflagged enter the past."""
-        cdef int leaving, i, before = self.in_window(), oldest = self.taken - before
-        self.taken += count
-        self.lines += count
-        leaving = before + count - self.window
+        cdef int before = self.in_window(), oldest = self.held.taken - before, i
+        cdef int leaving = before + count - self.window
+        if self.arrive(count) != DONE:
+            return FULL
         for i in range(oldest, oldest + leaving):
-            if not self.flags[i] and self.accept(i) != 0:
+            if self.leave(i, self.lines - self.window - leaving + (i - oldest)) != 0:
                 return FULL
         return DONE
 
+    cdef int fill(self, int count) noexcept nogil:
+        """Take lines into the baseline."""
+        cdef int first = self.held.taken, i
+        if self.arrive(count) != DONE:
+            return FULL
+        for i in range(first, first + count):
+            if self.leave(i, self.lines - count + (i - first)) != 0:
+                return FULL
+        self.turn_due = self.content.coder is None and self.lines == <uint64_t>self.baseline
+        return DONE
+
     cdef int run(self, Codec codec, Thresholds limits, bint watch) noexcept nogil:
-        cdef int waiting, need, i, outcome
+        cdef int waiting, need, outcome
         while True:
             if self.turn_due:
                 return TURN
-            waiting = self.held - self.taken
+            waiting = self.held.count - self.held.taken
             if waiting == 0:
                 return DONE
             if self.lines < <uint64_t>self.baseline:
                 need = min(waiting, <int>(self.baseline - self.lines))
-                if watch and self.watch_costs(codec, self.taken, need) != DONE:
-                    return REFUSED
-                for i in range(self.taken, self.taken + need):
-                    if self.accept(i) != 0:
-                        return FULL
-                self.taken += need
-                self.lines += need
-                self.turn_due = self.lines == <uint64_t>self.baseline
-                continue
-            need = self.until_window()
-            i = min(need, waiting)
-            if watch and self.watch_costs(codec, self.taken, i) != DONE:
+            else:
+                need = min(waiting, self.until_window())
+            if watch and self.content.coder is None and self.watch_costs(codec, self.held.taken, need) != DONE:
                 return REFUSED
-            outcome = self.take(i)
-            if outcome != DONE:
-                return outcome
-            if waiting < need:
-                return DONE
-            outcome = self.evaluate(codec, limits, watch)
+            if self.lines < <uint64_t>self.baseline:
+                outcome = self.fill(need)
+            elif need < self.until_window():
+                outcome = self.take(need)
+            else:
+                outcome = self.take(need)
+                if outcome == DONE:
+                    outcome = self.evaluate(codec, limits, watch)
             if outcome != DONE:
                 return outcome
 
@@ -297,68 +308,93 @@ cdef class Slide:
             return <int>(first - self.lines)
         return self.hop - <int>((self.lines - first) % self.hop)
 
+    # ---- the decision ----------------------------------------------------------------------------------------------
+
     cdef int evaluate(self, Codec codec, Thresholds limits, bint watch) noexcept nogil:
         """Decide about the window and learn from it; -> WINDOW when somebody has to look at it."""
-        cdef int first = self.taken - self.window, i
-        cdef const unsigned char* s = self.text + self.starts[first]
-        cdef bint sampled = (self.lines - self.baseline - self.window) // self.hop % self.stride == 0
-        cdef size_t size
-        self.size = self.starts[self.taken] - 1 - self.starts[first]
-        size = codec.kernel.compress(codec.given, codec.target, codec.room, s, self.size)
-        if size == FAILED:
+        cdef int first = self.held.taken - self.window, i, asked
+        cdef bint sampled = self.sampled(), wanted = watch or self.windows == limits.look_at
+        cdef double bar = limits.p_value * share_of(NOVELTY)
+        self.size = self.held.starts[self.held.taken] - 1 - self.held.starts[first]
+        if self.content.ask(
+            &self.held, codec, first, self.lines - self.window, bar, sampled or wanted, &self.answers[NOVELTY]
+        ) != DONE:
             return REFUSED
-        self.given = <unsigned int>size
-        size = codec.kernel.compress(codec.plain, codec.target, codec.room, s, self.size)
-        if size == FAILED:
-            return REFUSED
-        self.plain = <unsigned int>size
-        self.judge()
-        self.compare()
+        self.ask_pattern()
+        self.ask_instances()
         self.windows += 1
-        self.turn_due = self.accepted >= self.epoch
-        self.flagged = self.distance >= limits.distance and self.rarity.p_value <= limits.p_value
+        self.turn_due = self.content.coder is None and self.accepted >= self.epoch
+        self.decide(limits)
         if self.flagged:
-            for i in range(first, self.taken):
-                self.flags[i] = 1
-        if sampled or watch or self.flagged:
-            self.entropy = entropy_of(s, self.size)
+            for i in range(first, self.held.taken):
+                self.held.flags[i] |= FLAGGED
+            if self.content.measure(&self.held, codec, first, bar, &self.answers[NOVELTY]) != DONE:
+                return REFUSED
+        if sampled or wanted or self.flagged:
+            self.entropy = entropy_of(self.held.text + self.held.starts[first], self.size)
         if sampled and not self.flagged:
-            self.ratios.push(<double>self.given / self.plain)
-            self.compressions.push(<double>self.size / self.plain)
+            self.content.learn_normal()
+            self.compressions.push(<double>self.size / self.content.plain)
             self.entropies.push(self.entropy)
-        return WINDOW if watch or self.flagged else DONE
+        return WINDOW if wanted or self.flagged else DONE
 
-    cdef void judge(self) noexcept nogil:
-        """How rare the window is, in bytes or as a share: new lines cost bytes, but a window of one new line again and again is
-        cheap and yet not explained at all. Twice the smaller p-value (Bonferroni)."""
-        cdef double share = <double>(65536 * <uint64_t>self.given // self.plain)
-        cdef Rarity other = self.shares.judge(share)
-        self.rarity = self.lengths.judge(self.given)
-        if other.p_value < self.rarity.p_value:
-            self.rarity.p_value = other.p_value
-        self.rarity.p_value = min(1.0, 2.0 * self.rarity.p_value)
-        if other.confidence > self.rarity.confidence:
-            self.rarity.confidence = other.confidence
-        self.lengths.push(self.given)
-        self.shares.push(share)
+    cdef bint sampled(self) noexcept nogil:
+        """Whether this window says what is normal: none does that shares a line with another one."""
+        cdef uint64_t number = (self.lines - self.baseline - self.window) // self.hop
+        cdef int apart = 1 if self.content.coder is None or self.content.ratios.moving.count < NORMALS_SOON else NORMALS_APART
+        return number % (self.stride * apart) == 0
 
-    cdef void compare(self) noexcept nogil:
-        """The calibrated distance: how far the ratio lies from its usual value towards 1, where nothing is explained."""
-        cdef double ratio = <double>self.given / self.plain
-        self.usual = self.ratios.middle(ratio)
-        self.distance = 0.0
-        if self.usual < 1.0:
-            self.distance = (ratio - self.usual) / (1.0 - self.usual)
-        if self.distance < 0.0:
-            self.distance = 0.0
-        if self.distance > 1.0:
-            self.distance = 1.0
+    cdef void ask_pattern(self) noexcept nogil:
+        """Do the usual lines come as often, and in such an order, as they use to?"""
+        cdef Pattern pattern
+        cdef Answer* found = &self.answers[PATTERN]
+        self.mix.judge(&pattern)
+        found.question = 1 + pattern.question
+        found.p_value = pattern.p_value
+        found.distance = pattern.distance
+        found.surprise = pattern.surprise
+        found.confidence = pattern.confidence
+        found.template = pattern.template
+        found.observed = pattern.observed
+        found.expected = pattern.expected
+        found.horizon = pattern.horizon
+
+    cdef void ask_instances(self) noexcept nogil:
+        """Is one instance unlike the others? The oddest of those that had a window of their own since the last answer."""
+        cdef Answer* found = &self.answers[INSTANCE]
+        found.question = 5
+        found.p_value = self.odd.p_value
+        found.distance = self.odd.distance
+        found.surprise = self.odd.surprise
+        found.confidence = self.odd.confidence
+        found.template = self.odd.template
+        found.instance = self.odd.instance
+        found.observed = self.odd.observed
+        found.expected = self.odd.expected
+        found.horizon = self.instances.window
+        self.odd.p_value = 1.0
+
+    cdef void decide(self, Thresholds limits) noexcept nogil:
+        """The winner: of the questions that flag the window the one with the smallest p-value, of all if none does."""
+        cdef bint passes
+        cdef int asked
+        cdef double p_value
+        self.flagged = False
+        self.winner = NOVELTY
+        self.p_value = 2.0
+        for asked in range(ASKED):
+            p_value = min(1.0, self.answers[asked].p_value / share_of(asked))
+            passes = p_value <= limits.p_value and self.answers[asked].distance >= limits.distance
+            if (passes and not self.flagged) or (passes == self.flagged and p_value < self.p_value):
+                self.winner = asked
+                self.p_value = p_value
+                self.flagged = passes
 
     def advance(
-        self, Codec codec not None, *, double distance_threshold, double p_value_threshold, bint watch=False,
+        self, Codec codec not None, *, double distance_threshold, double p_value_threshold, bint watch=False, uint64_t look_at=NEVER,
     ):
-        """Take lines up to the next window that is flagged (with `watch`: up to the next window) and return it; None at the
-        end of what was fed.
+        """Take lines up to the next window that is flagged or has the number `look_at` (with `watch`: up to the next window)
+        and return it; None at the end of what was fed.
 
         A window is flagged when its distance is at least and its p-value at most the threshold. `codec` is of the calling
         thread, and the same codec and level in every call. Raises RuntimeError when the library refuses to compress.
@@ -367,12 +403,15 @@ cdef class Slide:
         cdef int outcome
         limits.distance = distance_threshold
         limits.p_value = p_value_threshold
-        self.told = self.taken
+        limits.look_at = look_at
+        self.held.told = self.held.taken
+        if (codec.name == "statistical") != (self.content.coder is not None):
+            raise ValueError(f"a slide {'with' if self.content.coder is not None else 'without'} a coder does not work with {codec.name}")
         if codec.busy:
             raise RuntimeError("this codec is measuring in another thread; make one Codec for each worker thread")
         codec.busy = True
         try:
-            codec.reserve(self.starts[self.held])
+            codec.reserve(self.held.starts[self.held.count])
             while True:
                 if self.prepared is not None:
                     codec.attach(self.prepared)
@@ -391,11 +430,7 @@ cdef class Slide:
 
     cdef int turn(self, Codec codec) except -1:
         """Choose the dictionary anew; prepare it only if it has changed."""
-        cdef size_t room = self.dictionary_bytes_max
-        reach = _CODECS[codec.name].look_back_bytes_max
-        if reach is not None and reach < room:
-            room = reach
-        text = self.pool.dictionary(room)
+        text = self.dictionary(codec)
         if self.prepared is None or self.prepared.source_bytes != text:
             self.prepared = codec.prepare(text)
             self.has_past = True
@@ -403,53 +438,121 @@ cdef class Slide:
         self.turn_due = False
         return 0
 
+    def dictionary(self, Codec codec not None):
+        """The lines of the past that stand for all of it, for a codec: as far back as it can look."""
+        cdef size_t room = self.dictionary_bytes_max
+        reach = _CODECS[codec.name].look_back_bytes_max
+        if reach is not None and reach < room:
+            room = reach
+        return self.pool.dictionary(room)
+
     cdef object found(self):
+        cdef Answer* won = &self.answers[self.winner]
+        cdef int asked
+        said = tuple(
+            Said(
+                QUESTIONS[self.answers[asked].question], self.answers[asked].p_value, self.answers[asked].distance,
+                self.answers[asked].surprise, self.answers[asked].confidence)
+            for asked in range(ASKED) if self.answers[asked].p_value < 1.0)
         return Window(
-            self.windows - 1, self.lines, self.size, self.plain, self.given, self.distance, self.usual,
-            self.rarity.p_value, self.rarity.confidence, self.entropy, bool(self.flagged))
+            self.windows - 1, self.lines, self.size, self.content.plain, self.content.given, self.content.bits / <double>ONE_BIT, won.distance,
+            self.content.usual, self.p_value, won.confidence, self.entropy, bool(self.flagged), QUESTIONS[won.question], won.surprise,
+            said, Suspect(won.template, won.instance, won.observed, won.expected, won.horizon))
 
     # ---- what others see -------------------------------------------------------------------------------------------
 
     def line_costs(self):
-        """While watched: bytes that each line taken by the last `advance` costs given the past (alone, before there is one)."""
-        return [self.costs[i] for i in range(self.told, self.taken)]
+        """Code length in 1/1024 bit that each line taken by the last `advance` had when it came; a compressor has to be
+        watched for that, and tells whole bytes, given the past or alone before there is one."""
+        return [self.held.costs[i] for i in range(self.held.told, self.held.taken)]
+
+    def window_costs(self):
+        """The same of each line in the window, oldest first, with the parts of the dear ones as `Coder.marks` tells them:
+        a list of (cost, words, new, marks), where `words` is what template and tokens cost without slots, and `new` says that
+        the template was never seen."""
+        cdef int i, k, first = self.held.taken - self.in_window()
+        told = []
+        for i in range(first, self.held.taken):
+            parts = []
+            if self.held.marks[i] != NULL:
+                for k in range(self.held.marks[i].count):
+                    part = self.held.marks[i].part[k]
+                    parts.append((part.start, part.stop, part.slot, part.bits))
+            told.append((self.held.costs[i], self.held.words[i], bool(self.held.flags[i] & NOVEL), parts))
+        return told
+
+    def odd_one(self):
+        """What was said of the oddest instance since the last window, for `restore_window`; None when nothing was."""
+        cdef Deviation* it = &self.odd
+        if it.p_value >= 1.0:
+            return None
+        return (
+            it.p_value, it.confidence, it.surprise, it.distance, it.observed, it.expected, it.template, it.instance, it.question)
 
     def window_lines(self):
         """The masked lines that the window holds, oldest first."""
-        cdef int kept = self.in_window(), first = self.taken - kept
+        cdef int kept = self.in_window(), first = self.held.taken - kept
         if kept == 0:
             return []
-        return (<const char*>self.text)[self.starts[first]:self.starts[self.taken] - 1].split(b"\n")
+        return (<const char*>self.held.text)[self.held.starts[first]:self.held.starts[self.held.taken] - 1].split(b"\n")
 
     def window_flags(self):
         """Of each line of the window, oldest first: whether a flagged window held it."""
-        cdef int kept = self.in_window(), first = self.taken - kept
-        return [bool(self.flags[first + i]) for i in range(kept)]
+        cdef int kept = self.in_window(), first = self.held.taken - kept
+        return [bool(self.held.flags[first + i] & FLAGGED) for i in range(kept)]
 
-    def restore_window(self, lines, flags, *, uint64_t taken, uint64_t windows, int accepted, Codec codec, dictionary):
-        """Put back the window of a fresh slide: its masked `lines` and `flags`, how many lines and windows there were, lines
-        `accepted` since the `dictionary` (None: there is none yet) was chosen. ValueError for parts that do not fit.
+    def restore_window(
+        self, lines, flags, costs, *, uint64_t taken, uint64_t windows, int accepted, odd_one, Codec codec, dictionary,
+    ):
+        """Put back the window of a fresh slide: its masked `lines`, `flags` and `costs` as the methods above tell them, how many
+        lines and windows there were, the `odd_one`, lines `accepted` since the `dictionary` (None: there is
+        none yet, or a coder does without) was chosen. ValueError for parts that do not fit.
 
-        Pool, reference and normals are restored on their own.
+        Pool, content, mix and normals are restored on their own.
         """
         cdef int i
-        if self.lines or self.held:
+        if self.lines or self.held.count:
             raise ValueError("this slide has begun already; restore into a fresh one")
         self.lines = taken
-        if len(lines) != self.in_window() or len(flags) != len(lines) or (dictionary is None) != (taken < <uint64_t>self.baseline):
+        none_yet = self.content.coder is not None or taken < <uint64_t>self.baseline
+        if len(lines) != self.in_window() or not len(flags) == len(costs) == len(lines) or (dictionary is None) != none_yet:
             self.lines = 0
             raise ValueError(f"{len(lines)} lines do not make the window after {taken} of them; the parts belong to another slide")
         self.lines = 0  # what the window keeps of nothing: feed into an empty one
         self.feed(b"".join(lines), array_of([len(line) for line in lines]))
-        for i in range(self.held):
-            self.flags[i] = 1 if flags[i] else 0
-        self.taken = self.told = self.held
+        for i in range(self.held.count):
+            self.held.costs[i], self.held.words[i], new, parts = costs[i]
+            self.held.flags[i] = (FLAGGED if flags[i] else 0) | (NOVEL if new else 0)
+            self.restore_marks(i, parts)
+        self.held.taken = self.held.told = self.held.count
         self.lines = taken
         self.windows = windows
         self.accepted = accepted
+        if odd_one is not None:
+            (
+                self.odd.p_value, self.odd.confidence, self.odd.surprise, self.odd.distance, self.odd.observed,
+                self.odd.expected, self.odd.template, self.odd.instance, self.odd.question
+            ) = odd_one
         if dictionary is not None:
             self.prepared = codec.prepare(dictionary)
             self.has_past = True
+
+    cdef int restore_marks(self, int line, parts) except -1:
+        cdef Marks* marks
+        cdef int k
+        if not parts:
+            return 0
+        if len(parts) > MARKS_KEPT:
+            raise ValueError(f"{len(parts)} parts of one line are more than {MARKS_KEPT}; the window is damaged")
+        marks = <Marks*>malloc(sizeof(Marks))
+        if marks == NULL:
+            raise MemoryError("no room for the window of a stream")
+        self.held.marks[line] = marks
+        marks.count = 0
+        for k in range(len(parts)):
+            marks.part[k].start, marks.part[k].stop, marks.part[k].slot, marks.part[k].bits = parts[k]
+            marks.count += 1
+        return 0
 
 
 cdef object array_of(list lengths):

@@ -33,14 +33,18 @@ ORACLES = {
     "lz4": (reference.lz4_size, library_version_string()),
     "gzip": (reference.gzip_size, Libz().version),
 }
-EMPTY_BYTES = {"zstd": 5, "lz4": 1, "gzip": 2}
-LEVELS = {"zstd": (1, 3, 9), "lz4": (1,), "gzip": (1, 4, 6, 9)}
+EMPTY_BYTES = {"statistical": 1, "zstd": 5, "lz4": 1, "gzip": 2}
+LEVELS = {"statistical": (1,), "zstd": (1, 3, 9), "lz4": (1,), "gzip": (1, 4, 6, 9)}
 RULERS = [(name, level) for name, levels in LEVELS.items() for level in levels]
 PAST = b"\n".join(b"user %d opened /srv/data/%d.csv in %d ms" % (i % 7, i % 11, i * i % 97) for i in range(1000))
 TRAINED_MAGIC = b"\x37\xa4\x30\xec"
 
 every_codec = pytest.mark.parametrize("name", CODECS)
+COMPRESSORS = [(name, level) for name, level in RULERS if name in LIBRARIES]
 every_ruler = pytest.mark.parametrize(("name", "level"), RULERS, ids=[f"{name}-{level}" for name, level in RULERS])
+every_compressor = pytest.mark.parametrize(
+    ("name", "level"), COMPRESSORS, ids=[f"{name}-{level}" for name, level in COMPRESSORS]
+)
 
 
 def slices(text: bytes, size: int, step: int) -> tuple[array[int], array[int]]:

@@ -58,7 +58,7 @@ def test_starts_and_stops_come_in_pairs() -> None:
 
 
 def test_unknown_codecs_are_refused() -> None:
-    with pytest.raises(ValueError, match="no codec 'rar'; choose one of zstd, lz4, gzip"):
+    with pytest.raises(ValueError, match="no codec 'rar'; choose one of statistical, zstd, lz4, gzip"):
         Codec("rar")
 
 

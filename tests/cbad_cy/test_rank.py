@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import random
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbad_cy import reference_slide
-from cbad_cy.rank import SAMPLE_MAX, Reference, Sample
+from cbad_cy.rank import BLOCKS_MIN, SAMPLE_MAX, Reference, Sample
 
 
 def filled(values: list[int], size: int = 1000, block: int = 5, lag: int = 5) -> Reference:
@@ -29,6 +30,7 @@ def test_it_is_what_the_oracle_says(values: list[int], probe: int, size: int, bl
     for value in values:
         oracle.add(value)
     assert reference.surprise(probe) == pytest.approx(oracle.surprise(probe), rel=1e-13)
+    assert reference.bits(probe) == pytest.approx(oracle.bits(probe), rel=1e-12)
     assert reference.parts() == (list(oracle.waiting), list(oracle.values), oracle.opened, list(oracle.maxima))
 
 
@@ -39,16 +41,32 @@ def test_p_value_is_never_zero_and_at_most_one() -> None:
     assert reference.surprise(1e18)[1] == 1.0
 
 
-@given(st.lists(st.integers(0, 1000), min_size=60, max_size=300), st.integers(0, 1000), st.integers(0, 1000))
+@given(st.lists(st.integers(0, 1000), min_size=100, max_size=300), st.integers(0, 1000), st.integers(0, 1000))
 def test_larger_statistics_are_never_less_surprising(values: list[int], one: int, other: int) -> None:
     reference = filled(values)
     low, high = sorted((one, other))
     assert reference.surprise(high)[0] <= reference.surprise(low)[0]
+    assert reference.bits(high) >= reference.bits(low)
+    assert reference.surprise(high)[0] <= 1.0
 
 
 def test_too_few_blocks_say_nothing() -> None:
-    assert filled([5] * 54).surprise(10**6)[0] == 1.0
-    assert filled([5] * 55).surprise(10**6)[0] < 1.0
+    enough = 5 * BLOCKS_MIN + 5
+    assert filled([5] * (enough - 1)).surprise(10**6)[0] == 1.0
+    assert filled([5] * (enough - 1)).bits(10**6) == 0.0
+    assert filled([5] * enough).surprise(10**6)[0] < 1.0
+    assert filled([5] * enough).bits(10**6) > 100
+
+
+def test_above_every_block_the_tail_takes_the_place_of_the_blocks_and_the_rank_is_the_floor() -> None:
+    """Block maxima 100 to 119: their share stops at 1/21, the tail goes on, and no p-value is below 1/101."""
+    reference = filled([100 + number // 5 for number in range(100)] + [0] * 5)
+    high, median = 118, 110
+    scale = (high - median) / math.log(5)
+    assert reference.surprise(119)[0] == pytest.approx(2 / 21)
+    assert reference.surprise(119.5)[0] == pytest.approx(0.1 * math.exp(-1.5 / scale))
+    assert reference.surprise(10**6) == (1 / 101, 1.0)
+    assert reference.bits(118 + 3 * scale) - reference.bits(118 + scale) == pytest.approx(2 / math.log(2))
 
 
 def test_the_newest_windows_are_left_out() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from cbad_cy import reference
-from cbad_cy.tokenize import TokenKind, mask_line, slots, tokens
+from cbad_cy.tokenize import MaskPattern, Masks, Run, TokenKind, mask_line, slots, tokens
 
 GOLDEN = {
     # web servers
@@ -100,7 +100,9 @@ def test_slots_are_the_values_in_order() -> None:
 
 def test_every_kind_is_told_apart() -> None:
     line = b"word ( E42 7 550e8400-e29b-41d4-a716-446655440000 x 1.2.3.4 x 10:30 x 1.2.3 x ab12 x a1b2c3x4 Jan /a/b"
-    kinds = {TokenKind(token[0]) for token in tokens(line)}
+    line += b" order-7"
+    masks = Masks([MaskPattern(b"ORDER", (b"order-", Run(b"0123456789")))])
+    kinds = {TokenKind(token[0]) for token in tokens(line, masks=masks)}
     assert kinds == set(TokenKind)
 
 

@@ -1,0 +1,74 @@
+"""From a verdict about an interaction to a finding."""
+
+from cbad_cy.codec import Codec
+from driftlock.engine.findings import Context
+from driftlock.engine.interaction import InteractionVerdict
+from driftlock.engine.verdict import Calibration, Evidence, Finding, MissingLine, NovelLine, Question
+
+NUMBERS_FROM = 1 << 62
+"""Findings of interactions are numbered from here on, in the place of a window: no window has such a number."""
+
+HALF_BITS = 16.0
+"""So many bits above usual are the effect 1/2."""
+
+
+def interaction_finding(verdict: InteractionVerdict, number: int, codec: Codec, context: Context) -> Finding:
+    """The finding of the `number`-th interaction of a stream that alarmed.
+
+    Where nothing can be compared yet there is no alarm, so its calibration is `ok`. What a finding says of a window is neutral;
+    the effect is b / (b + `HALF_BITS`) for b bits above usual.
+    """
+    effect = verdict.bits / (verdict.bits + HALF_BITS)
+    return Finding(
+        stream=context.stream,
+        window=NUMBERS_FROM + number,
+        first_event=verdict.first_event,
+        last_event=verdict.last_event,
+        start_ns=verdict.start_ns,
+        end_ns=verdict.end_ns,
+        ncd=effect,
+        ncd_threshold=context.ncd_threshold,
+        ncd_classical=effect,
+        p_value=verdict.p_value,
+        p_value_threshold=context.p_value_threshold,
+        confidence=verdict.confidence,
+        p_permutation=1.0,
+        permutations=0,
+        ratio=1.0,
+        ratio_normal=1.0,
+        compression_ratio=1.0,
+        compression_ratio_normal=1.0,
+        compression_ratio_p_value=1.0,
+        entropy=0.0,
+        entropy_normal=0.0,
+        entropy_p_value=1.0,
+        profile=context.profile.name,
+        calibration=Calibration.OK,
+        codec=codec.name,
+        codec_level=codec.level,
+        codec_version=codec.version,
+        seed=context.seed,
+        late_events=0,
+        receive_timed=False,
+        explanation=f"{verdict.sentence}.",
+        lines=tuple(
+            NovelLine(
+                event=verdict.last_event,
+                time_ns=verdict.end_ns,
+                text=line.text,
+                spans=(),
+                cost_bytes=-(-int(line.bits) // 8),
+                bits=line.bits,
+                share=min(1.0, line.bits / verdict.bits) if verdict.bits > 0 else 0.0,
+            )
+            for line in verdict.present
+        ),
+        window_lines=(),
+        baseline_lines=(),
+        question=Question.INTERACTION,
+        surprise=verdict.bits,
+        evidence=(Evidence(Question.INTERACTION, verdict.p_value, effect, verdict.bits),),
+        subject=verdict.key,
+        missing=tuple(MissingLine(line.text, 1.0, 0.0, verdict.events) for line in verdict.missing),
+        calibration_reason="enough interactions of this age have been seen",
+    )

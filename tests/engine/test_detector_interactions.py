@@ -1,0 +1,93 @@
+"""Interactions through the detector: findings of their own, the same at any batch size and across restarts."""
+
+import random
+
+import pytest
+
+from cbad_cy.codec import Codec
+from driftlock.engine.detector import Detector
+from driftlock.engine.event import Signal, StreamKey
+from driftlock.engine.interaction_finding import NUMBERS_FROM
+from driftlock.engine.limits import Limits
+from driftlock.engine.profile import PROFILES, custom
+from driftlock.engine.state import restore_stream, stream_state
+from driftlock.engine.verdict import Finding, Question
+from tests.engine.streams import FAR_NS, batches
+
+KEY = StreamKey(Signal.LOGS, "shop")
+PROFILE = custom(PROFILES["balanced"], {"group_by": "text:req-", "permutations_max": 19})
+SESSIONS, BAD = 1500, range(1400, 1410)
+
+
+def sessions() -> list[bytes]:
+    """Interleaved requests of four lines each; a few of them lose their way."""
+    rng = random.Random(5)
+    due: list[tuple[float, bytes]] = []
+    for number in range(SESSIONS):
+        steps = ["opened by client", "checked cart", "charged card", "closed"]
+        if number in BAD:
+            steps = ["opened by client", "checked cart", "rolled back", "rolled back"]
+        for place, step in enumerate(steps):
+            due.append((number + 20 * place + rng.random(), b"req-%d %s" % (number, step.encode())))
+    return [line for _, line in sorted(due)]
+
+
+LINES = sessions()
+
+
+def fold(size: int, cut: int | None = None) -> list[Finding]:
+    detector, codec = Detector(KEY, PROFILE, 7, Limits()), Codec(PROFILE.codec)
+    found = []
+    for number, part in enumerate(batches(LINES, size)):
+        if number == cut:
+            detector = restore_stream(stream_state(detector, codec), KEY, 7, Limits(), lambda _: codec)
+        found += detector.fold(part, FAR_NS, codec)
+    return found
+
+
+def interactions(found: list[Finding]) -> list[bytes]:
+    return sorted(finding.canonical() for finding in found if finding.question is Question.INTERACTION)
+
+
+def test_an_interaction_that_went_unlike_the_others_is_a_finding() -> None:
+    found = [finding for finding in fold(1000) if finding.question is Question.INTERACTION]
+    named = {finding.subject for finding in found}
+    assert {f"req-{number}" for number in BAD} & named
+    assert len(named - {f"req-{number}" for number in BAD}) <= SESSIONS * PROFILE.p_value_threshold
+    worst = max(found, key=lambda finding: finding.surprise)
+    assert worst.subject in {f"req-{number}" for number in BAD}
+    assert worst.window >= NUMBERS_FROM
+    assert worst.p_value <= PROFILE.p_value_threshold
+    assert any("rolled back" in line.text for line in worst.lines) or any("charged" in it.text for it in worst.missing)
+    assert worst.subject in worst.explanation
+    assert Finding.from_json(worst.to_json()) == worst
+
+
+@pytest.mark.parametrize("size", [1, 37, 6000])
+def test_batch_size_does_not_change_interactions(size: int) -> None:
+    assert interactions(fold(size)) == interactions(fold(1000)) != []
+
+
+@pytest.mark.parametrize("cut", [1, 30, 57])
+def test_a_restart_does_not_change_interactions(cut: int) -> None:
+    assert interactions(fold(100, cut)) == interactions(fold(100))
+
+
+def test_another_group_by_begins_anew_and_leaves_windows_alone() -> None:
+    detector, codec = Detector(KEY, PROFILE, 7, Limits()), Codec(PROFILE.codec)
+    detector.fold(next(iter(batches(LINES, 3000))), FAR_NS, codec)
+    windows, before = detector.windows, detector.interactions
+    detector.configure(custom(PROFILE, {"group_by": "trace_id"}))
+    assert detector.windows == windows > 0
+    assert detector.interactions is not before
+    detector.configure(PROFILES["balanced"])
+    assert detector.interactions is None
+
+
+def test_an_interaction_stands_where_its_last_event_does() -> None:
+    detector, codec = Detector(KEY, PROFILE, 7, Limits()), Codec(PROFILE.codec)
+    for part in batches(LINES[:2000], 100):
+        detector.fold(part, FAR_NS, codec)
+    assert detector.windows_by(0) == 0
+    assert detector.windows_by(449) == 1
+    assert detector.windows_by(detector.events - 1) == detector.windows
