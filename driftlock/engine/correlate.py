@@ -2,23 +2,33 @@
 
 Derived records wait in buckets of event time. A bucket is closed when every stream that is known to be moving has passed it,
 or by a journaled clock record; then its flags are taken in the order (bucket, stream, window). Flags of one stream that
-are at most `incident_gap_windows` windows apart are one incident.
+are at most `incident_gap_windows` windows apart are one incident. In the same order the alert budget decides which
+incidents may alert; those that may not are incidents all the same.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from driftlock.engine.budget import Budget, Peak, Strength
+from driftlock.engine.budget_state import budget_from, budget_message, strength_from, strength_message
 from driftlock.engine.limits import Limits
 from driftlock.engine.ports import IncidentRow
+from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES
 from driftlock.engine.state import pack, unpack
 from driftlock.engine.verdict import Incident, IncidentState, content_id
 from driftlock.v1 import state_pb2
 
+ALERTS_PER_DAY_MAX = PROFILES[DEFAULT_PROFILE].alerts_per_day_max
+
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A flagged window as the tenant sees it. `seq` is the journal row that completed the window."""
+    """A finding as the tenant sees it: a flagged window, or something else that was found by the time of that window.
+
+    `seq` is the journal row that completed it, `surprise` its strength in bits beyond the floor of p, `alerts_per_day_max`
+    the alert budget of its stream by then.
+    """
 
     stream_id: UUID
     stream: str
@@ -31,6 +41,13 @@ class Flag:
     finding_id: UUID
     title: str
     historical: bool = False
+    surprise: float = 0.0
+    alerts_per_day_max: int = ALERTS_PER_DAY_MAX
+
+    @property
+    def strength(self) -> Strength:
+        """What it is worth where few may alert."""
+        return Strength(self.surprise, -self.p_value, self.ncd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +65,8 @@ class _Open:
     incident: Incident
     last_window: int
     historical: bool
+    strongest: Strength
+    alerted_ns: int | None = None
 
 
 class Correlator:
@@ -60,11 +79,20 @@ class Correlator:
         self._progress: dict[UUID, Progress] = {}
         self._pending: list[Flag] = []
         self._open: dict[UUID, _Open] = {}
+        self._budget = Budget(limits)
 
     @property
     def waiting(self) -> bool:
         """True while a clock record can bring the fold further."""
         return bool(self._pending) or any(not current.historical for current in self._open.values())
+
+    def set_budget(self, alerts_per_day_max: int) -> None:
+        """Let the tenant have at most so many alerts in any 24 hours of event time, from here on."""
+        self._budget.alerts_per_day_max = alerts_per_day_max
+
+    def budget_spent_share(self, now_ns: int) -> float:
+        """Share of the tenant's budget that is spent in the 24 hours around `now_ns`, 0 to 1."""
+        return self._budget.spent_share(now_ns)
 
     def derived(self, stream_id: UUID, progress: Progress, flags: Iterable[Flag]) -> list[IncidentRow]:
         """Take what a stream's fold emitted for one journal row."""
@@ -118,7 +146,8 @@ class Correlator:
             rows.append(self._close(flag.stream_id))
             current = None
         if current is None:
-            current = self._open[flag.stream_id] = _Open(_opened(self.tenant_id, flag), flag.window, flag.historical)
+            incident = _opened(self.tenant_id, flag)
+            current = self._open[flag.stream_id] = _Open(incident, flag.window, flag.historical, flag.strength)
         else:
             known = current.incident
             current.last_window = flag.window
@@ -129,10 +158,25 @@ class Correlator:
                 findings=known.findings + 1,
                 ncd_max=max(known.ncd_max, flag.ncd),
                 p_value_min=min(known.p_value_min, flag.p_value),
-                title=flag.title if flag.ncd > known.ncd_max else known.title,
+                surprise_max=max(known.surprise_max, flag.surprise),
+                title=flag.title if flag.strength > current.strongest else known.title,
             )
-        rows.append(IncidentRow(self.tenant_id, current.incident, (flag.finding_id,)))
+            current.strongest = max(current.strongest, flag.strength)
+        told = self._charge(current, flag)
+        rows.append(IncidentRow(self.tenant_id, current.incident, (flag.finding_id,), current.alerted_ns, told))
         return rows
+
+    def _charge(self, current: _Open, flag: Flag) -> bool:
+        """Ask the budget for an incident's alert, once it has one more finding; True when it alerts just now."""
+        peak = Peak(flag.end_ns, current.strongest, current.incident.incident_id)
+        if current.alerted_ns is not None:
+            self._budget.grew(flag.stream_id, peak)
+            return False
+        if not self._budget.decide(flag.stream_id, peak, flag.alerts_per_day_max):
+            return False
+        current.alerted_ns = flag.end_ns
+        current.incident = replace(current.incident, alerted=True)
+        return True
 
     def _ended(self) -> list[IncidentRow]:
         """Incidents whose stream has gone on for long enough without a flag, pending ones included."""
@@ -148,8 +192,8 @@ class Correlator:
         return [self._close(stream_id) for stream_id in over]
 
     def _close(self, stream_id: UUID) -> IncidentRow:
-        incident = replace(self._open.pop(stream_id).incident, state=IncidentState.CLOSED)
-        return IncidentRow(self.tenant_id, incident, ())
+        closing = self._open.pop(stream_id)
+        return IncidentRow(self.tenant_id, replace(closing.incident, state=IncidentState.CLOSED), (), closing.alerted_ns)
 
     def to_bytes(self) -> bytes:
         """The bytes from which `restore` continues."""
@@ -168,6 +212,7 @@ class Correlator:
                 ],
                 pending=[_flag_message(flag) for flag in self._pending],
                 incident=[_open_message(stream_id, current) for stream_id, current in sorted(self._open.items())],
+                budget=budget_message(self._budget),
             )
         )
 
@@ -181,6 +226,8 @@ class Correlator:
         }
         self._pending = [_flag_from(message) for message in state.pending]
         self._open = {UUID(bytes=message.stream_id): _open_from(message) for message in state.incident}
+        # A state of a version without budgets has none.
+        self._budget = budget_from(state.budget, self._limits) if state.HasField("budget") else Budget(self._limits)
 
 
 def _opened(tenant_id: UUID, flag: Flag) -> Incident:
@@ -194,6 +241,8 @@ def _opened(tenant_id: UUID, flag: Flag) -> Incident:
         ncd_max=flag.ncd,
         p_value_min=flag.p_value,
         title=flag.title,
+        surprise_max=flag.surprise,
+        alerted=False,
     )
 
 
@@ -202,7 +251,9 @@ def latest(rows: Iterable[IncidentRow]) -> list[IncidentRow]:
     latest: dict[UUID, IncidentRow] = {}
     for row in rows:
         known = latest.get(row.incident.incident_id)
-        latest[row.incident.incident_id] = row if known is None else replace(row, joined=known.joined + row.joined)
+        if known is not None:
+            row = replace(row, joined=known.joined + row.joined, told=known.told or row.told)
+        latest[row.incident.incident_id] = row
     return list(latest.values())
 
 
@@ -219,6 +270,8 @@ def _flag_message(flag: Flag) -> state_pb2.PendingFlag:
         finding_id=flag.finding_id.bytes,
         title=flag.title,
         historical=flag.historical,
+        surprise=flag.surprise,
+        alerts_per_day_max=flag.alerts_per_day_max,
     )
 
 
@@ -235,6 +288,8 @@ def _flag_from(message: state_pb2.PendingFlag) -> Flag:
         finding_id=UUID(bytes=message.finding_id),
         title=message.title,
         historical=message.historical,
+        surprise=message.surprise,
+        alerts_per_day_max=message.alerts_per_day_max if message.HasField("alerts_per_day_max") else ALERTS_PER_DAY_MAX,
     )
 
 
@@ -251,6 +306,9 @@ def _open_message(stream_id: UUID, current: _Open) -> state_pb2.OpenIncident:
         p_value_min=incident.p_value_min,
         title=incident.title,
         historical=current.historical,
+        surprise_max=incident.surprise_max,
+        strongest=strength_message(current.strongest),
+        alerted_ns=current.alerted_ns,
     )
 
 
@@ -265,5 +323,14 @@ def _open_from(message: state_pb2.OpenIncident) -> _Open:
         ncd_max=message.ncd_max,
         p_value_min=message.p_value_min,
         title=message.title,
+        surprise_max=message.surprise_max,
+        alerted=message.HasField("alerted_ns"),
     )
-    return _Open(incident, message.last_window, message.historical)
+    strongest = strength_from(message.strongest) if message.HasField("strongest") else _whole_strength(incident)
+    alerted_ns = message.alerted_ns if message.HasField("alerted_ns") else None
+    return _Open(incident, message.last_window, message.historical, strongest, alerted_ns)
+
+
+def _whole_strength(incident: Incident) -> Strength:
+    """The strength of an incident of whose findings only the extremes are known."""
+    return Strength(incident.surprise_max, -incident.p_value_min, incident.ncd_max)

@@ -9,19 +9,34 @@ from hashlib import blake2b
 from uuid import UUID
 
 from cbad_cy.codec import Codec
-from cbad_cy.slide import Slide, Window, largest
-from cbad_cy.tokenize import mask
-from driftlock.engine.calibration import events_until_calibrated, reference_sizes
+from cbad_cy.codelength import BIT, template
+from cbad_cy.slide import NEVER, Window, largest
+from cbad_cy.tokenize import Masks, mask_with_slots
+from driftlock.engine.calibration import CalibrationWatch, Episode, events_until_calibrated
 from driftlock.engine.event import RecordBatch, StreamKey
-from driftlock.engine.explain import explain
+from driftlock.engine.findings import Context, finding_of, instance_number
+from driftlock.engine.fresh import new_interactions, new_slide
+from driftlock.engine.interaction_finding import interaction_finding
 from driftlock.engine.limits import Limits
-from driftlock.engine.permutation import permutation_test, window_seed
+from driftlock.engine.masks import compiled
 from driftlock.engine.profile import Profile, restarts_calibration
-from driftlock.engine.verdict import Calibration, Finding, Observer, WindowScore, content_id
+from driftlock.engine.verdict import (
+    Calibration,
+    Finding,
+    Observer,
+    Question,
+    StreamEvent,
+    StreamEventKind,
+    WindowScore,
+    content_id,
+)
 from driftlock.engine.window import Event, EventClock, Incoming, cut_lines, cut_utf8, event_share
 
-BASELINE_EXCERPT_LINES = 20
-SEPARATOR = b"\n"
+ODD_INTERACTIONS_SHARE = 0.05
+"""From this share of alarms on, interactions of a stream are too unlike each other to tell what is usual."""
+
+REBASELINED_SHARE = 0.05
+"""From this share of a baseline on, lines that were new when windows were flagged are a new normal."""
 
 
 class Abandoned(Exception):
@@ -38,20 +53,12 @@ def finding_id(stream_id: UUID, window: int) -> UUID:
     return content_id(stream_id.bytes + window.to_bytes(8, "little"))
 
 
-def new_slide(profile: Profile, limits: Limits) -> Slide:
-    """The empty window and past of a stream under `profile`."""
-    size, block, lag = reference_sizes(profile, limits)
-    return Slide(
-        baseline=profile.baseline_size,
-        window=profile.window_size,
-        hop=profile.hop_size,
-        memory=limits.memory_events,
-        past_bytes_max=limits.past_bytes_max,
-        reference=size,
-        block=block,
-        lag=lag,
-        normals=limits.normal_windows_max,
-    )
+def instance_numbers(batch: RecordBatch) -> "array[int] | None":
+    """A number for the instance of each record, 0 for none; None when no record has one."""
+    if not batch.instance_index:
+        return None
+    numbers = [0, *map(instance_number, batch.instances)]
+    return array("Q", map(numbers.__getitem__, batch.instance_index))
 
 
 class Detector:
@@ -73,6 +80,12 @@ class Detector:
         self.slide = new_slide(profile, limits)
         self.origin = 0  # events before the present window geometry and codec took hold
         self.recent: list[Event] = []
+        self.watch = CalibrationWatch()
+        self.episode: Episode | None = None
+        self.interactions = new_interactions(profile, limits)
+        self.interactions_found = 0  # ever
+        self.masks: Masks | None = compiled(profile.masks)
+        self.happened: list[StreamEvent] = []  # since somebody took them
 
     @property
     def events(self) -> int:
@@ -89,7 +102,32 @@ class Detector:
         """How far this stream's p-values may be trusted by now."""
         if self.slide.lines < self.profile.baseline_size + self.profile.window_size:
             return Calibration.CALIBRATING
-        return Calibration.PROVISIONAL if self.events_until_ready else Calibration.OK
+        if self.events_until_ready:
+            return Calibration.PROVISIONAL
+        return Calibration.DEGRADED if self.watch.degraded else Calibration.OK
+
+    @property
+    def calibration_reason(self) -> str:
+        """Why, in one plain sentence."""
+        promised = f"{100 * self.profile.p_value_threshold:g} %"
+        match self.calibration:
+            case Calibration.CALIBRATING:
+                return "the baseline is filling: no window has been judged yet"
+            case Calibration.PROVISIONAL:
+                return f"{self.events_until_ready} more events until at most {promised} of normal windows are flagged"
+            case Calibration.DEGRADED:
+                share = f"{100 * self.watch.share:.1f} %"
+                return f"{share} of the last windows were flagged, {promised} of normal ones would be: the stream is changing"
+            case _:
+                return f"at most {promised} of normal windows are flagged"
+
+    @property
+    def health(self) -> tuple[Calibration, str]:
+        """Calibration and its reason, interactions taken into account: for people, as it depends on how far one has read."""
+        odd = 0.0 if self.interactions is None else self.interactions.keys.alarm_share
+        if self.calibration is Calibration.OK and odd > ODD_INTERACTIONS_SHARE:
+            return Calibration.DEGRADED, f"{100 * odd:.1f} % of the interactions went unlike the others: there is no usual one"
+        return self.calibration, self.calibration_reason
 
     @property
     def events_until_ready(self) -> int:
@@ -103,6 +141,10 @@ class Detector:
             self.slide = new_slide(profile, self.limits)
             self.slide.windows = windows
             self.recent = []
+            self.watch, self.episode = CalibrationWatch(), None
+            self.masks = compiled(profile.masks)
+        if profile.group_by != self.profile.group_by:
+            self.interactions = new_interactions(profile, self.limits)
         self.profile = profile
 
     def fold(
@@ -118,9 +160,12 @@ class Detector:
         `codec` is the profile's, of the calling thread. An observer sees every event and window; that costs time and
         changes no verdict. Raises `Abandoned` before the next finding when `abandoned()` says so; then the state is worthless.
         """
+        if self.origin and not self.slide.lines and batch.lengths:
+            reason = "it learns anew: another profile, or another version of its codec, gives other numbers"
+            self._tell(StreamEventKind.RESTARTED, self.events, self.windows, self.clock.watermark_ns, reason)
         incoming = self._incoming(batch, received_ns)
         first = self.events
-        self.slide.feed(incoming.masked, incoming.masked_lengths)
+        self.slide.feed(incoming.masked, incoming.masked_lengths, incoming.slots, incoming.slot_counts, instance_numbers(batch))
         findings = []
         while True:
             told = self.events
@@ -129,23 +174,60 @@ class Detector:
                 distance_threshold=batch.ncd_threshold or self.profile.ncd_threshold,
                 p_value_threshold=batch.p_value_threshold or self.profile.p_value_threshold,
                 watch=observer is not None,
+                look_at=self._look_at(),
             )
+            self._ready(incoming, told - first, self.events - first)
             if observer is not None and self.events > told:
                 times = incoming.placed.times_ns[told - first : self.events - first]
                 observer.events(told, times, self._event_bits(codec))
             if window is None:
                 break
+            window_times = self._window_times(incoming, self.events - first)
             if observer is not None:
-                observer.window(self._score(window, self._window_times(incoming, self.events - first)))
+                observer.window(self._score(window, window_times))
             if abandoned():
                 raise Abandoned
+            self._looked(window, window_times[-1])
             if window.flagged:
                 events = self._window_events(incoming, self.events - first)
-                findings.append(self._finding(window, events, codec, batch))
+                self._flagged(window, window_times[-1])
+                findings.append(finding_of(window, events, self.slide, codec, self._context(batch)))
+        findings += self._interactions(incoming, first, codec, batch)
         held = max(0, min(self.profile.window_size, self.slide.lines - self.profile.baseline_size))
         fresh = incoming.newest(held)
         self.recent = [*self.recent[len(self.recent) - held + len(fresh) :], *fresh] if len(fresh) < held else fresh
         return findings
+
+    def _interactions(self, incoming: Incoming, first: int, codec: Codec, batch: RecordBatch) -> list[Finding]:
+        """What the records say of the interactions that they belong to."""
+        if self.interactions is None or not len(incoming):
+            return []
+        found = self.interactions.fold(
+            incoming.text,
+            incoming.lengths,
+            incoming.placed.times_ns,
+            trace_ids=batch.trace_ids,
+            first_event=first,
+            p_value_threshold=batch.p_value_threshold or self.profile.p_value_threshold,
+            masks=self.masks,
+        )
+        number, self.interactions_found = self.interactions_found, self.interactions_found + len(found)
+        context = self._context(batch)
+        return [interaction_finding(verdict, number + place, codec, context) for place, verdict in enumerate(found)]
+
+    def windows_by(self, event: int) -> int:
+        """How many windows ended with this event or before it, of those evaluated by now."""
+        before = (
+            self.windows
+            - max(0, self.slide.lines - self._first_window()) // self.profile.hop_size
+            - (self.slide.lines >= self._first_window())
+        )
+        line = event - self.origin + 1
+        reached = 0 if line < self._first_window() else (line - self._first_window()) // self.profile.hop_size + 1
+        return before + reached
+
+    def _first_window(self) -> int:
+        return self.profile.baseline_size + self.profile.window_size
 
     def _incoming(self, batch: RecordBatch, received_ns: int) -> Incoming:
         placed = self.clock.place(batch, received_ns)
@@ -154,8 +236,10 @@ class Detector:
         if lines is not None:
             self.truncated_events += sum(len(line) < length for line, length in zip(lines, lengths, strict=True))
             text, lengths = b"".join(lines), array("I", map(len, lines))
-        masked, masked_lengths = mask(text, lengths, line_bytes_max=self.limits.event_bytes_max)
-        return Incoming(text, lengths, masked, masked_lengths, placed, batch)
+        masked, masked_lengths, slots, slot_counts = mask_with_slots(
+            text, lengths, line_bytes_max=self.limits.event_bytes_max, masks=self.masks
+        )
+        return Incoming(text, lengths, masked, masked_lengths, slots, slot_counts, placed, batch)
 
     def _cut(self, batch: RecordBatch) -> list[bytes] | None:
         """The lines as they are kept, or None when all are kept whole.
@@ -182,10 +266,12 @@ class Detector:
         missing = self.profile.window_size - len(fresh)
         return [event.time_ns for event in self.recent[len(self.recent) - missing :]] * (missing > 0) + list(fresh)
 
-    def _event_bits(self, codec: Codec) -> list[int]:
-        """Code lengths in bits of the events that were just taken, without what every text costs."""
-        overhead = codec.size(b"")
-        return [8 * max(0, cost - overhead) for cost in self.slide.line_costs()]
+    def _event_bits(self, codec: Codec) -> list[float]:
+        """Code lengths in bits of the events that were just taken; under a compressor without what every text costs."""
+        if self.slide.content.coder is not None:
+            return [cost / BIT for cost in self.slide.line_costs()]
+        overhead = 8 * codec.size(b"")
+        return [max(0, cost // BIT - overhead) for cost in self.slide.line_costs()]
 
     def _score(self, window: Window, times_ns: Sequence[int]) -> WindowScore:
         return WindowScore(
@@ -194,65 +280,91 @@ class Detector:
             last_event=self.events - 1,
             start_ns=min(times_ns),
             end_ns=max(times_ns),
-            bits=8 * window.given,
+            bits=window.bits,
             ncd=window.distance,
             p_value=window.p_value,
             confidence=window.confidence,
             flagged=window.flagged,
             calibration=self.calibration,
+            surprise=window.surprise,
+            question=Question(window.question),
         )
 
-    def _finding(self, window: Window, events: Sequence[Event], codec: Codec, batch: RecordBatch) -> Finding:
-        slide, first = self.slide, self.events - len(events)
-        known = slide.pool.distinct()
-        baseline = [(form, count) for form, count in known if count]
-        told = explain(events, first, dict(known), codec, slide.prepared, self.limits)
-        lines = [event.masked for event in events]
-        permutation = permutation_test(
-            lines,
-            baseline,
-            codec,
-            seed=window_seed(self.seed, window.number),
-            draws_max=self.profile.permutations_max,
-        )
-        compression = window.size / window.plain
-        return Finding(
+    def _context(self, batch: RecordBatch) -> Context:
+        return Context(
             stream=self.key.text,
-            window=window.number,
-            first_event=first,
-            last_event=self.events - 1,
-            start_ns=min(event.time_ns for event in events),
-            end_ns=max(event.time_ns for event in events),
-            ncd=window.distance,
+            service=self.key.service,
+            origin=self.origin,
+            profile=self.profile,
             ncd_threshold=batch.ncd_threshold or self.profile.ncd_threshold,
-            ncd_classical=codec.ncd(slide.prepared.source_bytes + SEPARATOR, SEPARATOR.join(lines)),
-            p_value=window.p_value,
             p_value_threshold=batch.p_value_threshold or self.profile.p_value_threshold,
-            confidence=window.confidence,
-            p_permutation=permutation.p_value,
-            permutations=permutation.draws,
-            ratio=window.given / window.plain,
-            ratio_normal=window.usual,
-            compression_ratio=compression,
-            compression_ratio_normal=slide.compressions.median(compression),
-            compression_ratio_p_value=slide.compressions.two_sided(compression),
-            entropy=window.entropy,
-            entropy_normal=slide.entropies.median(window.entropy),
-            entropy_p_value=slide.entropies.two_sided(window.entropy),
-            profile=self.profile.name,
-            calibration=self.calibration,
-            codec=codec.name,
-            codec_level=codec.level,
-            codec_version=codec.version,
             seed=self.seed,
-            late_events=sum(event.late for event in events),
-            receive_timed=any(event.receive_timed for event in events),
-            explanation=told.sentence,
-            lines=told.lines,
-            window_lines=tuple(_shown(event.text) for event in events),
-            baseline_lines=tuple(_shown(form) for form, _ in baseline[-BASELINE_EXCERPT_LINES:]),
+            calibration=self.calibration,
+            calibration_reason=self.calibration_reason,
+            first_event_ns=self.clock.first_event_ns,
+            limits=self.limits,
+            masks=self.masks,
         )
 
+    # ---- what happens to the baseline ----------------------------------------------------------------------------------
 
-def _shown(line: bytes) -> str:
-    return line.decode("utf-8", "replace")
+    def _tell(self, kind: StreamEventKind, event: int, windows: int, time_ns: int, reason: str) -> None:
+        self.happened.append(StreamEvent(kind, event, windows, time_ns, reason))
+
+    def _ready(self, incoming: Incoming, before: int, after: int) -> None:
+        """Say once when verdicts are no longer provisional, with the very record that makes them so."""
+        if self.watch.told or self.events_until_ready or before == after:
+            return
+        self.watch.told = True
+        surplus = self.slide.lines - events_until_calibrated(self.profile, self.limits)
+        record = max(after - 1 - surplus, before)
+        lines = self.slide.lines - (after - 1 - record)
+        self._tell(
+            StreamEventKind.CALIBRATED,
+            self.events - after + record,
+            self.windows - (self._windows_within(self.slide.lines) - self._windows_within(lines)),
+            incoming.placed.times_ns[record],
+            self.calibration_reason,
+        )
+
+    def _windows_within(self, lines: int) -> int:
+        """So many windows end within the first `lines` since the present geometry took hold."""
+        profile = self.profile
+        return max(0, (lines - profile.baseline_size - profile.window_size) // profile.hop_size + 1)
+
+    def _look_at(self) -> int:
+        """The number of the next window that decides about the baseline, flagged or not."""
+        due = [] if self.episode is None else [self.episode.settles_at(self.profile)]
+        recovers = self.watch.recovers_at(self.profile.p_value_threshold)
+        due += [] if recovers is None else [recovers]
+        return max(min(due), self.windows) if due else NEVER
+
+    def _flagged(self, window: Window, time_ns: int) -> None:
+        if self.episode is None:
+            known = frozenset(template(form) for form, count in self.slide.pool.distinct() if count)
+            self.episode = Episode(self.events - self.profile.window_size, window.number, known)
+        self.episode.last_window = window.number
+        if self.watch.flag(window.number, self.profile.p_value_threshold, promised=not self.events_until_ready):
+            self._tell(StreamEventKind.DEGRADED, self.events - 1, self.windows, time_ns, self.calibration_reason)
+
+    def _looked(self, window: Window, time_ns: int) -> None:
+        if window.flagged:
+            return
+        if self.watch.look(window.number, self.profile.p_value_threshold):
+            self._tell(StreamEventKind.RECOVERED, self.events - 1, self.windows, time_ns, self.calibration_reason)
+        episode = self.episode
+        if episode is None or window.number < episode.settles_at(self.profile):
+            return
+        self.episode = None
+        forms = [(form, count) for form, count in self.slide.pool.distinct() if count]
+        fresh = [(count, form) for form, count in forms if template(form) not in episode.known]
+        lines, new = sum(count for _, count in forms), sum(count for count, _ in fresh)
+        if new >= REBASELINED_SHARE * lines:
+            top = max(fresh)[1].decode("utf-8", "replace")
+            reason = f"{new} of {lines} usual lines were unknown before event {episode.first_event}, most often `{top}`"
+            self._tell(StreamEventKind.REBASELINED, self.events - 1, self.windows, time_ns, reason)
+
+    def take_events(self) -> tuple[StreamEvent, ...]:
+        """What happened since the last call."""
+        happened, self.happened = tuple(self.happened), []
+        return happened

@@ -29,7 +29,7 @@ from driftlock.engine.ports import (
     Step,
     StepCommitter,
 )
-from driftlock.engine.records import Damaged, decode_clock
+from driftlock.engine.records import Damaged, decode_budget, decode_clock
 from driftlock.errors import Internal, Unavailable
 
 STOPPED = "scoring has stopped; the records are journaled and will be scored after a restart"
@@ -65,11 +65,15 @@ class _Waiter:
 
 @dataclass(slots=True)
 class _Tenant:
-    """A tenant fold in memory: `seq` is its checkpoint's position, `changed` whether a clock or a flag moved it since."""
+    """A tenant fold in memory: `seq` is its checkpoint's position, `changed` whether anything but progress moved it since.
+
+    `lost`: its checkpoint could not be read, so its budget is to be had from its next row.
+    """
 
     fold: Correlator
     seq: int
     changed: bool = False
+    lost: bool = False
 
 
 class Dispatcher:
@@ -151,6 +155,11 @@ class Dispatcher:
     def resident_streams(self) -> int:
         """Stream folds in memory."""
         return len(self._residents)
+
+    def alert_budget_spent_share(self) -> float:
+        """Share of its alert budget that the tenant with the largest one has spent in the last 24 hours, 0 to 1."""
+        now_ns = self._now_ns()
+        return max((tenant.fold.budget_spent_share(now_ns) for tenant in self._tenants.values()), default=0.0)
 
     async def failed(self) -> None:
         """Never return while all is well; raise what stopped the applier: the process must not go on without it."""
@@ -242,6 +251,7 @@ class Dispatcher:
             to_seq=self._read_seq,
             findings=tuple(finding for entry in emitted.values() for finding in entry.findings),
             incidents=incidents,
+            events=tuple(event for entry in emitted.values() for event in entry.events),
             streams=tuple(self._residents[stream_id].status() for stream_id in sorted(touched)),
             stream_checkpoints=streams,
             tenant_checkpoints=tenants,
@@ -257,7 +267,9 @@ class Dispatcher:
                 try:
                     tenant.fold.restore(checkpoint.state)
                 except Damaged as error:
-                    self._on_fault(f"incident state of tenant {tenant_id} is lost, incidents start anew: {error}")
+                    tenant.lost = True
+                    what = "incidents and the counting of alerts start anew"
+                    self._on_fault(f"incident state of tenant {tenant_id} is lost, {what}: {error}")
 
     async def _fold_streams(
         self, by_stream: Mapping[UUID, list[JournalRow]], checkpoints: Mapping[UUID, Checkpoint]
@@ -301,12 +313,29 @@ class Dispatcher:
                     if tenant.fold.waiting and row.seq > tenant.seq:
                         changed.extend(tenant.fold.clock(now_ns))
                         tenant.changed = True
-            elif row.tenant_id is not None and row.seq in emitted:
-                tenant, entry = self._tenants[row.tenant_id], emitted[row.seq]
-                if row.seq > tenant.seq:
+            elif row.tenant_id is not None:
+                tenant = self._tenants[row.tenant_id]
+                if tenant.lost and row.budget is not None:
+                    tenant.fold.set_budget(row.budget)
+                    tenant.lost, tenant.changed = False, True
+                if row.seq <= tenant.seq:
+                    continue
+                if row.kind is RowKind.BUDGET:
+                    self._budget(tenant, row)
+                elif row.seq in emitted:
+                    entry = emitted[row.seq]
                     changed.extend(tenant.fold.derived(entry.stream_id, entry.progress, entry.flags))
                     tenant.changed = tenant.changed or bool(entry.flags)
         return tuple(latest(changed))
+
+    def _budget(self, tenant: _Tenant, row: JournalRow) -> None:
+        try:
+            tenant.fold.set_budget(decode_budget(row.body))
+        except Damaged as error:
+            self._on_fault(f"budget row {row.seq} of tenant {row.tenant_id} is damaged: {error}")
+            if row.budget is not None:
+                tenant.fold.set_budget(row.budget)
+        tenant.changed = True
 
     def _clock_of(self, row: JournalRow) -> int:
         try:

@@ -9,11 +9,11 @@ from driftlock.engine.correlate import Flag, Progress
 from driftlock.engine.detector import Abandoned, Detector, finding_id
 from driftlock.engine.event import StreamKey
 from driftlock.engine.limits import Limits
-from driftlock.engine.ports import Checkpoint, FindingRow, JournalRow, RowKind, StreamStatus
+from driftlock.engine.ports import Checkpoint, FindingRow, JournalRow, RowKind, StreamEventRow, StreamStatus
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
 from driftlock.engine.records import Damaged, decode, decode_config
 from driftlock.engine.state import restore_stream, stream_state
-from driftlock.engine.verdict import Finding
+from driftlock.engine.verdict import Finding, Question
 from driftlock.errors import Internal
 
 # A journal row can not complete more windows than this: 100,000 records at a hop of 1.
@@ -34,6 +34,7 @@ class Resident:
     def status(self) -> StreamStatus:
         """What lists show of this stream."""
         detector = self.detector
+        calibration, reason = detector.health
         return StreamStatus(
             tenant_id=self.tenant_id,
             stream_id=self.stream_id,
@@ -41,7 +42,8 @@ class Resident:
             windows=detector.windows,
             first_event_ns=detector.clock.first_event_ns,
             last_event_ns=detector.clock.watermark_ns,
-            calibration=str(detector.calibration),
+            calibration=str(calibration),
+            calibration_reason=reason,
             events_until_ready=detector.events_until_ready,
         )
 
@@ -54,6 +56,7 @@ class Emitted:
     progress: Progress
     findings: tuple[FindingRow, ...]
     flags: tuple[Flag, ...]
+    events: tuple[StreamEventRow, ...] = ()
 
 
 class Folder:
@@ -141,7 +144,7 @@ class Folder:
                 stream_id=stream_id,
                 stream=detector.key.text,
                 seq=row.seq,
-                window=kept.finding.window,
+                window=self._window_of(detector, kept.finding),
                 start_ns=kept.finding.start_ns,
                 end_ns=kept.finding.end_ns,
                 ncd=kept.finding.ncd,
@@ -149,11 +152,21 @@ class Folder:
                 finding_id=kept.finding_id,
                 title=kept.finding.explanation,
                 historical=historical,
+                surprise=kept.finding.surprise,
+                alerts_per_day_max=detector.profile.alerts_per_day_max,
             )
             for kept in rows
         )
         progress = Progress(detector.clock.watermark_ns, detector.windows, row.received_ns, historical)
-        return Emitted(stream_id, progress, rows, flags)
+        happened = tuple(StreamEventRow(resident.tenant_id, stream_id, event) for event in detector.take_events())
+        return Emitted(stream_id, progress, rows, flags, happened)
+
+    @staticmethod
+    def _window_of(detector: Detector, finding: Finding) -> int:
+        """Where a finding stands among the stream's windows; an interaction where its last event does."""
+        if finding.question is Question.INTERACTION:
+            return max(0, detector.windows_by(finding.last_event) - 1)
+        return finding.window
 
     def save(self, resident: Resident, now_ns: int) -> Checkpoint:
         """Its checkpoint; the resident counts as clean from here on."""

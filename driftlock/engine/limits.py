@@ -13,16 +13,23 @@ class Limits:
     Texts: an event is cut at `event_bytes_max`, and to its fair share of `window_bytes_max` when the window is full (so a
     window never holds more than twice that); `past_bytes_max` bounds the distinct lines of its past, which are those of the
     baseline and those that came more than once in the last `memory_events`. Together they keep its state below 128 KiB.
+    `coder_bytes_max` bounds the statistical coder's counts. A stream that groups its records keeps `interactions_max` open
+    interactions in `interactions_bytes_max`, beside all this.
     Time: `lateness_ns` is how far behind the stream's watermark a record's own time is believed, `future_ns` how far ahead
     of its receive time; records outside are scored at the watermark and counted as late.
     Calibration: the reference holds `reference_windows_max` window statistics, compared in blocks of `block_windows`, and
     never the newest `lag_windows`, which overlap the window under test (all three more where windows overlap deeper);
     `normal_windows_max` unflagged windows say what is usual; under `calibrated_events_min` events a verdict is provisional.
+    Alerts: a tenant has at most `tenant_alerts_per_day_max` in any 24 hours unless it is told otherwise; the ledgers of all its
+    streams together remember `budget_entries_max` alerts, spans and peaks.
     """
 
     event_bytes_max: int = 4096
     window_bytes_max: int = 28 * 1024
     past_bytes_max: int = 44 * 1024
+    coder_bytes_max: int = 96 * 1024
+    interactions_max: int = 8192
+    interactions_bytes_max: int = 2 * 1024 * 1024
     memory_events: int = 10_000
     reference_windows_max: int = 1000
     block_windows: int = 5
@@ -38,3 +45,5 @@ class Limits:
     bucket_ns: int = MINUTE_NS
     bucket_grace_ns: int = 5 * SECOND_NS
     pending_flags_max: int = 10_000
+    tenant_alerts_per_day_max: int = 100
+    budget_entries_max: int = 50_000

@@ -33,6 +33,7 @@ class CodecCosts:
 # the test is exact whatever they are. A short look back (gzip, lz4) is not modelled.
 CODEC_COSTS: Mapping[str, CodecCosts] = MappingProxyType(
     {
+        "statistical": CodecCosts(line_bits=8, first_bits=12, byte_bits=3, order_bits=0),
         "zstd": CodecCosts(line_bits=34, first_bits=36, byte_bits=2, order_bits=8),
         "lz4": CodecCosts(line_bits=84, first_bits=60, byte_bits=3, order_bits=6),
         "gzip": CodecCosts(line_bits=32, first_bits=24, byte_bits=3, order_bits=16),

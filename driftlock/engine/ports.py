@@ -2,6 +2,7 @@
 
 collector, api ── Submission ──> Intake ──> Receipt          (OK means durable)
 api ── Profile ──> Configurator                              (a configuration row among the stream's records)
+api ── alerts a day ──> Configurator                         (a budget row among the tenant's records)
 dispatch <── JournalRow ── JournalReader                     (the applier reads what was committed)
 dispatch <── Checkpoint ── StateStore                        (where each fold stands)
 dispatch ── Step ──> StepCommitter                           (findings, positions and states, all or nothing)
@@ -15,7 +16,7 @@ from uuid import UUID
 
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
 from driftlock.engine.profile import Profile
-from driftlock.engine.verdict import Finding, Incident
+from driftlock.engine.verdict import Finding, Incident, StreamEvent, content_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Intake(Protocol):
 
 
 class Configurator(Protocol):
-    """Where streams get their profiles. Both methods raise `Unavailable` when nothing can be made durable now."""
+    """Where streams get their profiles, and tenants their budget. Raises `Unavailable` when nothing can be made durable now."""
 
     async def configure(self, tenant_id: UUID, stream_id: UUID, profile: Profile, *, expected: Profile | None = None) -> int:
         """Let `profile` hold for all records after the returned position; it is durable then.
@@ -87,6 +88,13 @@ class Configurator(Protocol):
         """
         ...
 
+    async def set_budget(self, tenant_id: UUID, alerts_per_day_max: int) -> bool:
+        """Let the tenant have at most so many alerts in any 24 hours of event time, from the next record on; durable then.
+
+        False when that holds already. Raise `NotFound` for a tenant that is gone.
+        """
+        ...
+
 
 class RowKind(IntEnum):
     """What a journal row holds; 2 is what stays in the database of a deleted tenant's row, which readers give as a clock."""
@@ -94,15 +102,18 @@ class RowKind(IntEnum):
     RECORDS = 0
     CLOCK = 1
     CONFIG = 3
+    BUDGET = 4
 
 
 @dataclass(frozen=True, slots=True)
 class JournalRow:
-    """One committed row: records (`body` is an encoded RecordBatch) or the configuration of one stream, or a clock record.
+    """One committed row: records or the configuration of one stream, a tenant's alert budget, or a clock record.
 
-    The ids and the key of the stream are set unless it is a clock record. A configuration holds for the rows after it.
-    `configured` is what the stream's newest configuration says (None = there never was one), for a fold that begins anew
-    because its state, or a configuration, can not be read. Nobody else may use it: it is not of the row's time.
+    `body` is encoded by `driftlock.engine.records`.
+    The ids and the key of the stream are set for the first two, the tenant's id for the first three. A configuration or a
+    budget holds for the rows after it. `configured` is what the stream's newest configuration says, `budget` what the
+    tenant's newest budget says (None = there never was one), for a fold that begins anew because its state, or that row,
+    can not be read. Nobody else may use them: they are not of the row's time.
     """
 
     seq: int
@@ -113,6 +124,7 @@ class JournalRow:
     stream_id: UUID | None = None
     stream_key: StreamKey | None = None
     configured: Profile | None = None
+    budget: int | None = None
 
 
 class JournalReader(Protocol):
@@ -145,7 +157,7 @@ class StateStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StreamStatus:
-    """What lists show of a stream after a step: events folded, event-time bounds (ns), calibration in words."""
+    """What lists show of a stream after a step: events folded, event-time bounds (ns), calibration in words with its reason."""
 
     tenant_id: UUID
     stream_id: UUID
@@ -155,11 +167,12 @@ class StreamStatus:
     last_event_ns: int
     calibration: str
     events_until_ready: int
+    calibration_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FindingRow:
-    """A finding with the ids it is stored under; (stream_id, finding.window) is its key."""
+    """A finding with the ids it is stored under; `finding_id` is its key, so it is a function of what was found."""
 
     tenant_id: UUID
     stream_id: UUID
@@ -169,11 +182,33 @@ class FindingRow:
 
 @dataclass(frozen=True, slots=True)
 class IncidentRow:
-    """The latest form of an incident, and the findings that joined it in this step."""
+    """The latest form of an incident, and the findings that joined it in this step.
+
+    `alerted_ns` is the event time at which the budget allowed its alert (None = it did not); `told` says that this happened
+    in this step, which is so in one step of an incident at most: whoever tells people does it then.
+    """
 
     tenant_id: UUID
     incident: Incident
     joined: tuple[UUID, ...]
+    alerted_ns: int | None = None
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEventRow:
+    """Something that happened to a stream's baseline or calibration, with the ids it is stored under."""
+
+    tenant_id: UUID
+    stream_id: UUID
+    event: StreamEvent
+
+    @property
+    def event_id(self) -> UUID:
+        """A function of what happened, so that a replay says it once."""
+        event = self.event
+        place = b"".join(number.to_bytes(8, "little") for number in (event.event, event.window))
+        return content_id(self.stream_id.bytes + place + event.kind.value.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +220,7 @@ class Step:
     findings: tuple[FindingRow, ...] = ()
     incidents: tuple[IncidentRow, ...] = ()
     streams: tuple[StreamStatus, ...] = ()
+    events: tuple[StreamEventRow, ...] = ()
     stream_checkpoints: Mapping[tuple[UUID, UUID], Checkpoint] = field(default_factory=dict)  # (tenant, stream)
     tenant_checkpoints: Mapping[UUID, Checkpoint] = field(default_factory=dict)
 

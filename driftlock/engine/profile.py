@@ -5,9 +5,11 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 
 from cbad_cy.codec import CODECS
+from driftlock.engine.interaction_key import wrong_group_by
+from driftlock.engine.masks import wrong_masks
 from driftlock.errors import InvalidArgument
 
-DEFAULT_CODEC = "zstd"
+DEFAULT_CODEC = "statistical"
 CUSTOM = "custom"
 
 
@@ -19,6 +21,9 @@ class Profile:
     is explained) and its p-value at most `p_value_threshold`. Sizes are in events: `window_size` events are compared with
     the `baseline_size` accepted ones before them, every `hop_size` events. `codec_level` 0 is the codec's own default.
     `permutations_max` bounds the permutation test of a finding (its p-value is at least 1/(1 + permutations_max)).
+    `alerts_per_day_max` is the stream's alert budget: so many of its incidents may alert in any 24 hours of event time.
+    `group_by` says which value makes records one interaction (see `driftlock.engine.interaction_key`; "" = none does).
+    `masks` are looked for in every line before the built-in rules (see `driftlock.engine.masks`), the first one first.
     """
 
     name: str
@@ -30,6 +35,9 @@ class Profile:
     codec: str = DEFAULT_CODEC
     codec_level: int = 0
     permutations_max: int = 1000
+    alerts_per_day_max: int = 24
+    masks: tuple[str, ...] = ()
+    group_by: str = ""
 
     @property
     def level(self) -> int:
@@ -38,8 +46,8 @@ class Profile:
 
 
 def restarts_calibration(before: Profile, after: Profile) -> bool:
-    """Whether a stream that changes from one to the other has to learn anew: other sizes or another codec, other numbers."""
-    measured = ("baseline_size", "window_size", "hop_size", "codec", "level")
+    """Whether a stream that changes from one to the other has to learn anew: other sizes, codec or masks, other numbers."""
+    measured = ("baseline_size", "window_size", "hop_size", "codec", "level", "masks")
     return any(getattr(before, name) != getattr(after, name) for name in measured)
 
 
@@ -70,6 +78,7 @@ OVERRIDE_RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
         "window_size": (5, 400),
         "hop_size": (1, 400),
         "permutations_max": (19, 10_000),
+        "alerts_per_day_max": (0, 1000),
     }
 )
 """Allowed values, bounds included, of every number that a custom profile may set."""
@@ -99,7 +108,8 @@ def custom(base: Profile, changes: Mapping[str, object]) -> Profile:
     wrong |= {name: detail for name, value in changes.items() if name in known and (detail := _wrong(name, value))}
     if wrong:
         raise BadOverride(wrong)
-    changed = replace(base, **changes)  # type: ignore[arg-type]
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
+    changed = replace(base, **values)  # type: ignore[arg-type]
     if "codec" in changes and "codec_level" not in changes and changed.codec != base.codec:
         changed = replace(changed, codec_level=0)
     wrong = _inconsistent(changed)
@@ -116,6 +126,10 @@ def _wrong(name: str, value: object) -> str:
         return (
             "" if isinstance(value, int) and not isinstance(value, bool) else "must be a whole number; 0 is the default level"
         )
+    if name == "masks":
+        return wrong_masks(value)
+    if name == "group_by":
+        return wrong_group_by(value)
     low, high = OVERRIDE_RANGES[name]
     whole = isinstance(high, int)
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):

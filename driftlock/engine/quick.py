@@ -7,20 +7,26 @@ alarms too often, each window is a test of its own, and therefore all of this is
 explain each other, one short new line many times over costs little and can pass, where as many different ones do not.
 """
 
+from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from cbad_cy.codec import Codec, Prepared, entropy
+from cbad_cy.codelength import Coder, template
 from cbad_cy.rank import Sample
-from cbad_cy.tokenize import mask_line
-from driftlock.engine.detector import BASELINE_EXCERPT_LINES, SEPARATOR, stream_seed
+from cbad_cy.tokenize import Masks, mask_line
+from driftlock.engine.detector import stream_seed
 from driftlock.engine.event import RecordBatch, StreamKey
-from driftlock.engine.explain import explain
+from driftlock.engine.explanation.explain import LineCost, Suspicion, explain
+from driftlock.engine.findings import BASELINE_EXCERPT_LINES, SEPARATOR
+from driftlock.engine.fresh import STATISTICAL
 from driftlock.engine.limits import Limits
+from driftlock.engine.masks import compiled
 from driftlock.engine.permutation import Permutation, permutation_test, window_seed
 from driftlock.engine.profile import CUSTOM, Profile
-from driftlock.engine.verdict import Calibration, Finding
+from driftlock.engine.verdict import Calibration, Finding, Question
 from driftlock.engine.window import Event
 from driftlock.errors import InvalidArgument, PayloadTooLarge, Unavailable
 
@@ -97,7 +103,7 @@ def quick_detect(
             "use a larger hop_size"
         )
     judge = _Judge(key, used, stream_seed(seed, key), Codec(used.codec, used.level), limits)
-    events = _events(records, used, limits)
+    events = _events(records, used, limits, judge.masks)
     accepted = deque((event.masked for event in events[: used.baseline_size]), maxlen=used.baseline_size)
     past = judge.past(accepted)
     findings = []
@@ -126,7 +132,7 @@ def _starts(events: int, profile: Profile) -> list[int]:
     return starts if starts[-1] == last else [*starts, last]
 
 
-def _events(records: RecordBatch, profile: Profile, limits: Limits) -> list[Event]:
+def _events(records: RecordBatch, profile: Profile, limits: Limits, masks: Masks | None) -> list[Event]:
     """The records with their masked forms. A record without a time stands at the latest time before it (0 = none yet).
 
     Texts are cut at `event_bytes_max`; where a window of such texts would pass `window_bytes_max`, at a window's fair share.
@@ -147,7 +153,7 @@ def _events(records: RecordBatch, profile: Profile, limits: Limits) -> list[Even
         index = records.instance_index[number] if records.instance_index else 0
         instance = records.instances[index - 1] if index else ""
         trace_id = records.trace_ids[16 * number : 16 * number + 16]
-        events.append(Event(text, mask_line(text), latest, instance=instance, trace_id=trace_id))
+        events.append(Event(text, mask_line(text, masks=masks), latest, instance=instance, trace_id=trace_id))
     return events
 
 
@@ -189,6 +195,7 @@ class _Judge:
 
     def __init__(self, key: StreamKey, profile: Profile, seed: int, codec: Codec, limits: Limits) -> None:
         self._key, self._profile, self._seed, self._codec, self._limits = key, profile, seed, codec, limits
+        self.masks = compiled(profile.masks)
 
     def past(self, accepted: Sequence[bytes]) -> _Past:
         """What is usual for `accepted`, by jackknife: blocks as long as a window, each measured against the other lines.
@@ -213,16 +220,32 @@ class _Judge:
         distance = min(1.0, max(0.0, (measured.ratio - usual) / (1.0 - usual))) if usual < 1.0 else 0.0
         if distance < self._profile.ncd_threshold:
             return None
-        permutation = permutation_test(
+        permutation = self._permuted(lines, number, past)
+        if permutation.p_value > self._profile.p_value_threshold:
+            return None
+        return self._finding(number, first, window, past, measured, distance, permutation)
+
+    def _permuted(self, lines: Sequence[bytes], number: int, past: _Past) -> Permutation:
+        """The test of some lines; nothing at all is as usual."""
+        if not lines:
+            return Permutation(1.0, 0, 0)
+        return permutation_test(
             lines,
             list(Counter(past.lines).items()),
             self._codec,
             seed=window_seed(self._seed, number),
             draws_max=self._profile.permutations_max,
         )
-        if permutation.p_value > self._profile.p_value_threshold:
-            return None
-        return self._finding(number, first, window, past, measured, distance, permutation)
+
+    def _line_costs(self, lines: Sequence[bytes], past: _Past) -> list[LineCost]:
+        """What each line costs given the past; only the statistical coder tells of which of its tokens."""
+        if self._codec.name == STATISTICAL:
+            return _coded(lines, past.lines)
+        stops = array("I", accumulate(map(len, lines)))
+        starts = array("I", [0, *stops[:-1]])
+        nothing = self._codec.size(b"")
+        sizes = self._codec.sizes_given(b"".join(lines), starts, stops, past.prepared)
+        return [LineCost(8.0 * max(0, size - nothing)) for size in sizes]
 
     def _finding(
         self,
@@ -235,7 +258,20 @@ class _Judge:
         permutation: Permutation,
     ) -> Finding:
         profile, codec = self._profile, self._codec
-        told = explain(window, first, Counter(past.lines), codec, past.prepared, self._limits)
+        lines = [event.masked for event in window]
+        told = explain(
+            window,
+            first,
+            Counter(past.lines),
+            self._line_costs(lines, past),
+            Suspicion(Question.NOVELTY),
+            lambda places: self._permuted([line for at, line in enumerate(lines) if at not in places], number, past).p_value,
+            alpha=profile.p_value_threshold,
+            limits=self._limits,
+            seed=window_seed(self._seed, number),
+            stream=self._key.service,
+            masks=self.masks,
+        )
         times = [event.time_ns for event in window if event.time_ns] or [0]
         return Finding(
             stream=self._key.text,
@@ -246,7 +282,7 @@ class _Judge:
             end_ns=max(times),
             ncd=distance,
             ncd_threshold=profile.ncd_threshold,
-            ncd_classical=codec.ncd(past.prepared.source_bytes + SEPARATOR, SEPARATOR.join(event.masked for event in window)),
+            ncd_classical=codec.ncd(past.prepared.source_bytes + SEPARATOR, SEPARATOR.join(lines)),
             p_value=permutation.p_value,
             p_value_threshold=profile.p_value_threshold,
             confidence=sum(ratio < measured.ratio for ratio in past.ratios.values()) / len(past.ratios),
@@ -270,6 +306,11 @@ class _Judge:
             receive_timed=False,
             explanation=told.sentence,
             lines=told.lines,
+            missing=told.missing,
+            instances=told.instances,
+            p_without=told.p_without,
+            p_without_others=told.p_without_others,
+            verified=told.verified,
             window_lines=tuple(_shown(event.text) for event in window),
             baseline_lines=tuple(_shown(line) for line in past.lines[-BASELINE_EXCERPT_LINES:]),
         )
@@ -281,6 +322,18 @@ class _Judge:
         text = SEPARATOR.join(lines)
         plain = self._codec.size(text)
         return _Measured(self._codec.size_given(text, prepared) / plain, len(text) / plain, entropy(text))
+
+
+def _coded(lines: Sequence[bytes], past: Sequence[bytes]) -> list[LineCost]:
+    """What each of `lines` costs a coder that has learned `past`, masked values left out; dear tokens of new ones."""
+    coder = Coder()
+    coder.code(b"".join(past), array("I", map(len, past)), array("Q"), array("B", bytes(len(past))), context=0, learn=True)
+    costs, before = [], 0
+    for line in lines:
+        found = coder.explain(line, array("Q"), context=before)
+        costs.append(LineCost(found.total, tuple(found.tokens) if found.new else ()))
+        before = template(line)
+    return costs
 
 
 def _newest(lines: Sequence[bytes], bytes_max: int) -> tuple[bytes, ...]:

@@ -97,7 +97,8 @@ def encode_config(profile: Profile) -> bytes:
 
 def config_message(profile: Profile) -> records_pb2.StreamConfig:
     """Every value of a profile."""
-    return records_pb2.StreamConfig(**asdict(profile))
+    values = asdict(profile)
+    return records_pb2.StreamConfig(mask=values.pop("masks"), **values)
 
 
 def decode_config(body: bytes) -> Profile:
@@ -114,7 +115,11 @@ def decode_config(body: bytes) -> Profile:
 
 def profile_of(message: records_pb2.StreamConfig) -> Profile:
     """The profile that `config_message` was given; raises `Damaged` for values that no profile may have."""
-    values = {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
+    # A member that the version which wrote it did not have yet is the default profile's.
+    present = {field.name for field, _ in message.ListFields()}
+    written = [field.name for field in message.DESCRIPTOR.fields if not field.has_presence or field.name in present]
+    values = {name: getattr(message, name) for name in written}
+    values["masks"] = tuple(values.pop("mask"))
     name = values.pop("name")
     if name not in (*PROFILES, CUSTOM):
         raise Damaged("a stored profile has an unknown name; restore the database from a backup")
@@ -122,6 +127,20 @@ def profile_of(message: records_pb2.StreamConfig) -> Profile:
         return replace(custom(PROFILES[DEFAULT_PROFILE], values), name=name)
     except BadOverride as error:
         raise Damaged(f"a stored profile is not allowed: {error}; restore the database from a backup") from error
+
+
+def encode_budget(alerts_per_day_max: int) -> bytes:
+    """A control record that says how many alerts a tenant may have in any 24 hours from here on."""
+    budget = records_pb2.TenantBudget(alerts_per_day_max=alerts_per_day_max)
+    return _pack_control(records_pb2.Control(schema=SCHEMA, budget=budget))
+
+
+def decode_budget(body: bytes) -> int:
+    """The alerts in any 24 hours of a budget record; raises `Damaged`, or `Internal` for a newer schema."""
+    message = parse_stored(records_pb2.Control(), body, "journal body", BODY_BYTES_MAX)
+    if message.WhichOneof("fact") != "budget":
+        raise Damaged("journal body is not an alert budget; restore the database from a backup")
+    return message.budget.alerts_per_day_max
 
 
 def _pack_control(message: records_pb2.Control) -> bytes:

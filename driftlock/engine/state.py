@@ -5,19 +5,22 @@ are not stored: they are computed again from the texts.
 """
 
 from array import array
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, TypeVar
 
 import zstandard
 
 from cbad_cy.codec import Codec
 from cbad_cy.rank import Reference
-from cbad_cy.tokenize import mask
+from cbad_cy.tokenize import Masks, mask
+from driftlock.engine.calibration import Episode
 from driftlock.engine.detector import Detector
 from driftlock.engine.event import StreamKey
+from driftlock.engine.interaction import Interactions
 from driftlock.engine.limits import Limits
 from driftlock.engine.profile import Profile
 from driftlock.engine.records import SCHEMA, Damaged, config_message, parse_stored, profile_of
+from driftlock.engine.verdict import StreamEvent, StreamEventKind
 from driftlock.engine.window import Event
 from driftlock.v1 import state_pb2
 
@@ -40,7 +43,7 @@ def unpack(message: Message, body: bytes) -> Message:
 
 def stream_state(detector: Detector, codec: Codec) -> bytes:
     """The bytes from which `restore_stream` continues; `codec` is the one that measured the past."""
-    slide, clock = detector.slide, detector.clock
+    slide, content, clock = detector.slide, detector.slide.content, detector.clock
     forms, accepted, seen, ages = slide.pool.parts()
     return pack(
         state_pb2.StreamState(
@@ -71,16 +74,65 @@ def stream_state(detector: Detector, codec: Codec) -> bytes:
                     flagged=flagged,
                     instance=event.instance,
                     trace_id=event.trace_id,
+                    cost=cost,
+                    words=words,
+                    new=new,
+                    mark=[number for start, stop, slot, bits in marks for number in (start, stop, slot + 1, bits)],
                 )
-                for event, flagged in zip(detector.recent, slide.window_flags(), strict=True)
+                for event, flagged, (cost, words, new, marks) in zip(
+                    detector.recent, slide.window_flags(), slide.window_costs(), strict=True
+                )
             ],
-            lengths=_reference_message(slide.lengths),
-            shares=_reference_message(slide.shares),
-            normal_ratio=slide.ratios.values(),
+            lengths=[_reference_message(reference) for reference in content.lengths],
+            accents=[_reference_message(reference) for reference in content.accents],
+            novel_line=content.novel_lines(),
+            coder=b"" if content.coder is None else content.coder.parts(),
+            mix=slide.mix.parts(),
+            instances=slide.instances.parts(),
+            interactions=b"" if detector.interactions is None else detector.interactions.state(),
+            interactions_found=detector.interactions_found,
+            odd_one=_odd_message(slide.odd_one()),
+            context=content.context,
+            normal_dear_ratio=content.dear_ratios.values(),
+            calibration=state_pb2.CalibrationState(
+                flagged=detector.watch.flagged, told_calibrated=detector.watch.told, degraded=detector.watch.degraded
+            ),
+            happened=[_event_message(event) for event in detector.happened],
+            episode=None if detector.episode is None else _episode_message(detector.episode),
+            normal_ratio=content.ratios.values(),
             normal_compression=slide.compressions.values(),
             normal_entropy=slide.entropies.values(),
         )
     )
+
+
+OddOne: TypeAlias = tuple[float, float, float, float, float, float, int, int, int]
+
+
+def _odd_message(odd: OddOne | None) -> state_pb2.OddInstance | None:
+    return None if odd is None else state_pb2.OddInstance(number=odd[:6], template=odd[6], instance=odd[7], question=odd[8])
+
+
+def _odd_from(state: state_pb2.StreamState) -> OddOne | None:
+    if not state.HasField("odd_one"):
+        return None
+    odd = state.odd_one
+    p_value, confidence, surprise, distance, observed, expected = odd.number
+    return p_value, confidence, surprise, distance, observed, expected, odd.template, odd.instance, odd.question
+
+
+def _event_message(event: StreamEvent) -> state_pb2.StreamEvent:
+    return state_pb2.StreamEvent(
+        kind=event.kind, event=event.event, window=event.window, time_ns=event.time_ns, reason=event.reason
+    )
+
+
+def _event_from(message: state_pb2.StreamEvent) -> StreamEvent:
+    return StreamEvent(StreamEventKind(message.kind), message.event, message.window, message.time_ns, message.reason)
+
+
+def _episode_message(episode: Episode) -> state_pb2.Episode:
+    return state_pb2.Episode(first_event=episode.first_event, last_window=episode.last_window, known=sorted(episode.known))
 
 
 def _reference_message(reference: Reference) -> state_pb2.Reference:
@@ -97,7 +149,7 @@ def restore_stream(body: bytes, key: StreamKey, seed: int, limits: Limits, codec
     state = unpack(state_pb2.StreamState(), body)
     if state.stream != key.text:
         raise Damaged(f"checkpoint belongs to {state.stream!r}, not to {key.text!r}")
-    if not state.HasField("config"):
+    if not state.HasField("calibration"):
         raise Damaged("it was written by a version whose numbers can not be compared with those of this one")
     profile = profile_of(state.config)
     codec = codec_of(profile)
@@ -109,7 +161,7 @@ def restore_stream(body: bytes, key: StreamKey, seed: int, limits: Limits, codec
     if (state.codec, state.codec_level, state.codec_version) != (codec.name, codec.level, codec.version):
         detector.origin, detector.slide.windows = state.events, state.windows
         return detector
-    detector.recent = _window(state, limits)
+    detector.recent = _window(state, limits, detector.masks)
     try:
         _restore_slide(detector, state, codec)
     except (ValueError, OverflowError) as error:
@@ -118,21 +170,41 @@ def restore_stream(body: bytes, key: StreamKey, seed: int, limits: Limits, codec
 
 
 def _restore_slide(detector: Detector, state: state_pb2.StreamState, codec: Codec) -> None:
-    slide = detector.slide
+    slide, content = detector.slide, detector.slide.content
     slide.pool.restore(list(state.form), list(state.accepted_form), list(state.form_seen), list(state.form_age))
     slide.restore_window(
         [event.masked for event in detector.recent],
         [event.flagged for event in state.event],
+        [(event.cost, event.words, event.new, _marks(event.mark)) for event in state.event],
         taken=state.events - state.origin,
         windows=state.windows,
         accepted=state.accepted,
+        odd_one=_odd_from(state),
         codec=codec,
         dictionary=state.dictionary if state.HasField("dictionary") else None,
     )
-    for reference, past in ((slide.lengths, state.lengths), (slide.shares, state.shares)):
+    if content.coder is not None:
+        content.coder.restore(state.coder)
+    content.restore(context=state.context, novel=state.novel_line)
+    slide.mix.restore(state.mix)
+    slide.instances.restore(state.instances)
+    detector.watch.restore(
+        state.calibration.flagged, told=state.calibration.told_calibrated, degraded=state.calibration.degraded
+    )
+    detector.interactions_found = state.interactions_found
+    if detector.interactions is not None:
+        group_by = detector.interactions.group_by
+        detector.interactions = Interactions.restored(state.interactions, group_by, detector.interactions.limits)
+    detector.happened = [_event_from(message) for message in state.happened]
+    if state.HasField("episode"):
+        kept = state.episode
+        detector.episode = Episode(kept.first_event, kept.last_window, frozenset(kept.known))
+    pasts = zip((*content.lengths, *content.accents), (*state.lengths, *state.accents), strict=True)
+    for reference, past in pasts:
         reference.restore(past.waiting, past.value, past.block_open, past.block_maximum)
     for sample, values in (
-        (slide.ratios, state.normal_ratio),
+        (content.ratios, state.normal_ratio),
+        (content.dear_ratios, state.normal_dear_ratio),
         (slide.compressions, state.normal_compression),
         (slide.entropies, state.normal_entropy),
     ):
@@ -140,9 +212,17 @@ def _restore_slide(detector: Detector, state: state_pb2.StreamState, codec: Code
             sample.add(value)
 
 
-def _window(state: state_pb2.StreamState, limits: Limits) -> list[Event]:
+def _marks(numbers: Sequence[int]) -> list[tuple[int, int, int, int]]:
+    if len(numbers) % 4:
+        raise ValueError("the parts of a line are not whole")
+    fours = zip(numbers[::4], numbers[1::4], numbers[2::4], numbers[3::4], strict=True)
+    return [(start, stop, slot - 1, bits) for start, stop, slot, bits in fours]
+
+
+def _window(state: state_pb2.StreamState, limits: Limits, masks: Masks | None) -> list[Event]:
     texts = [event.text for event in state.event]
-    masked, lengths = mask(b"".join(texts), array("I", map(len, texts)), line_bytes_max=limits.event_bytes_max)
+    every = array("I", map(len, texts))
+    masked, lengths = mask(b"".join(texts), every, line_bytes_max=limits.event_bytes_max, masks=masks)
     events, at = [], 0
     for event, length in zip(state.event, lengths, strict=True):
         form = masked[at : at + length]

@@ -13,11 +13,12 @@ from driftlock.engine.ports import (
     Receipt,
     RowKind,
     Step,
+    StreamEventRow,
     StreamStatus,
     Submission,
 )
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
-from driftlock.engine.records import encode, encode_clock, encode_config
+from driftlock.engine.records import encode, encode_budget, encode_clock, encode_config
 from driftlock.engine.verdict import content_id
 from driftlock.errors import Conflict, DriftlockError, Internal, NotFound
 
@@ -40,6 +41,8 @@ class MemoryJournal:
         self.findings: dict[tuple[UUID, int], FindingRow] = {}
         self.incidents: dict[UUID, IncidentRow] = {}
         self.statuses: dict[UUID, StreamStatus] = {}
+        self.events: dict[UUID, StreamEventRow] = {}
+        self.budgets: dict[UUID, int] = {}
         self.stream_checkpoints: dict[UUID, Checkpoint] = {}
         self.tenant_checkpoints: dict[UUID, Checkpoint] = {}
         self.applied_seq = 0
@@ -110,6 +113,18 @@ class MemoryJournal:
         self.on_commit()
         return row.seq
 
+    async def set_budget(self, tenant_id: UUID, alerts_per_day_max: int) -> bool:
+        """Append a budget record of a tenant; the same budget again appends none."""
+        self._maybe_fail()
+        if self.budgets.get(tenant_id) == alerts_per_day_max:
+            return False
+        received_ns = self.rows[-1].received_ns if self.rows else 0
+        body = encode_budget(alerts_per_day_max)
+        self.rows.append(JournalRow(len(self.rows) + 1, RowKind.BUDGET, received_ns, body, tenant_id))
+        self.budgets[tenant_id] = alerts_per_day_max
+        self.on_commit()
+        return True
+
     async def create_stream(self, tenant_id: UUID, key: StreamKey, profile: Profile) -> bool:
         """Configure a stream that has neither records nor a configuration yet."""
         self._maybe_fail()
@@ -129,7 +144,9 @@ class MemoryJournal:
             room -= len(row.body)
             if taken and room < 0:
                 break
-            taken.append(row if row.stream_id is None else replace(row, configured=self.profiles.get(row.stream_id)))
+            configured = None if row.stream_id is None else self.profiles.get(row.stream_id)
+            budget = None if row.tenant_id is None else self.budgets.get(row.tenant_id)
+            taken.append(replace(row, configured=configured, budget=budget))
         return taken
 
     async def load_streams(self, stream_ids: Sequence[UUID]) -> Mapping[UUID, Checkpoint]:
@@ -151,6 +168,8 @@ class MemoryJournal:
             raise Internal("a step names an incident twice; a database refuses that")
         for row in step.findings:
             self.findings.setdefault((row.stream_id, row.finding.window), row)
+        for event in step.events:
+            self.events.setdefault(event.event_id, event)
         self.incidents.update((row.incident.incident_id, row) for row in step.incidents)
         self.statuses.update((status.stream_id, status) for status in step.streams)
         self.stream_checkpoints.update((stream_id, saved) for (_, stream_id), saved in step.stream_checkpoints.items())

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from hashlib import blake2b
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 
@@ -19,11 +19,61 @@ def content_id(content: bytes) -> UUID:
 
 
 class Calibration(StrEnum):
-    """How far a stream's p-values may be trusted."""
+    """How far a stream's p-values may be trusted; the reason in words stands beside it."""
 
     CALIBRATING = "calibrating"  # the baseline is still filling: no window has been evaluated
     PROVISIONAL = "provisional"  # windows are evaluated, but too few for the stated false-alarm rate
     OK = "ok"
+    DEGRADED = "degraded"  # the recent past does not behave as the stated false-alarm rate supposes
+    UNKNOWN = "unknown"  # nothing can be said, e.g. because the stream holds no text to judge
+
+
+class Question(StrEnum):
+    """What a finding is about."""
+
+    NOVELTY = "novelty"  # lines, or values in them, that the past does not explain
+    MORE = "more"  # a line far more often than usual
+    LESS = "less"  # a usual line far more seldom than usual, or gone
+    ORDER = "order"  # the usual lines in an unusual order
+    REPETITION = "repetition"  # the same again and again, with less variety than usual
+    INSTANCE = "instance"  # one instance (pod, host) unlike the others
+    INTERACTION = "interaction"  # one trace, session or request that went unlike the others
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one question said of a window.
+
+    `p_value` by itself, before all questions share one false-alarm rate; the effect `distance` (0 = as usual .. 1 = nothing
+    is as usual); `surprise` in bits (unbounded: it ranks what p can not tell apart).
+    """
+
+    question: Question
+    p_value: float
+    distance: float
+    surprise: float
+
+
+@dataclass(frozen=True, slots=True)
+class MissingLine:
+    """A usual line that did not come: its masked form as text.
+
+    It was expected so often, and came so often, within the `horizon` events that were looked at.
+    """
+
+    text: str
+    expected: float
+    observed: float
+    horizon: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceShare:
+    """How much of what is named comes from one instance: its events in the window, and those among the named lines."""
+
+    instance: str
+    events: int
+    named: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +83,9 @@ class NovelLine:
     `event` is the line's index in its stream, `text` its bytes as text, `spans` the novel byte ranges (start, end) of
     `text` encoded as UTF-8, `cost_bytes` what the line costs given the baseline (higher = more novel), `nearest` the
     baseline line that resembles it most ("" = none), `count` how many lines of the window have the same masked form.
+    `bits` is the code length of the line when it came, `span_bits` that of each span and `span_paths` where each stands
+    ("body", "severity", or the name of the attribute or body member, e.g. `http.route`); `share` is the part (0..1) of the
+    window's bits above usual that the line and those counted with it explain.
     """
 
     event: int
@@ -44,6 +97,10 @@ class NovelLine:
     count: int = 1
     instance: str = ""
     trace_id: str = ""
+    bits: float = 0.0
+    span_bits: tuple[float, ...] = ()
+    span_paths: tuple[str, ...] = ()
+    share: float = 0.0
 
 
 # What findings of earlier versions do not hold: 0 permutations were drawn, and nothing is known about the rest.
@@ -64,6 +121,10 @@ class Finding:
     normal windows (low = unusually high or unusually low). Times are event times in ns; events are indices in the stream,
     `last_event` inclusive. `receive_timed`: some events carried no time and were placed at their receive time, so the
     times are not canonical.
+    `question` is what the finding is about, `evidence` what every question said, `surprise` its strength in bits beyond
+    the floor of p, `subject` the instance or interaction concerned ("" = the whole stream), `missing` usual lines that did
+    not come, `instances` who said the named lines. `p_without` is the p-value of the window without the named lines:
+    `verified` says that they restore normality, and as many other lines (`p_without_others`) do not.
     """
 
     stream: str
@@ -100,6 +161,16 @@ class Finding:
     lines: tuple[NovelLine, ...]
     window_lines: tuple[str, ...]
     baseline_lines: tuple[str, ...]
+    question: Question = Question.NOVELTY
+    surprise: float = 0.0
+    evidence: tuple[Evidence, ...] = ()
+    subject: str = ""
+    missing: tuple[MissingLine, ...] = ()
+    instances: tuple[InstanceShare, ...] = ()
+    p_without: float = 1.0
+    p_without_others: float = 1.0
+    verified: bool = False
+    calibration_reason: str = ""
 
     def to_json(self) -> bytes:
         """The whole finding as sorted JSON; `from_json` reads it back."""
@@ -109,9 +180,17 @@ class Finding:
     def from_json(cls, body: bytes) -> "Finding":
         """The finding that `to_json` wrote."""
         fields = {**ADDED_LATER, **json.loads(body)}
-        lines = tuple(NovelLine(**line | {"spans": tuple(map(tuple, line["spans"]))}) for line in fields["lines"])
-        texts = {name: tuple(fields[name]) for name in ("window_lines", "baseline_lines")}
-        return cls(**fields | texts | {"lines": lines, "calibration": Calibration(fields["calibration"])})
+        parts = {
+            "lines": tuple(map(_line_from, fields["lines"])),
+            "window_lines": tuple(fields["window_lines"]),
+            "baseline_lines": tuple(fields["baseline_lines"]),
+            "calibration": Calibration(fields["calibration"]),
+            "question": Question(fields.get("question", Question.NOVELTY)),
+            "evidence": tuple(Evidence(**it | {"question": Question(it["question"])}) for it in fields.get("evidence", ())),
+            "missing": tuple(MissingLine(**it) for it in fields.get("missing", ())),
+            "instances": tuple(InstanceShare(**it) for it in fields.get("instances", ())),
+        }
+        return cls(**fields | parts)
 
     def canonical(self) -> bytes:
         """The finding without receive times: equal bytes for equal verdicts, however the events came in."""
@@ -123,37 +202,69 @@ class Finding:
         return _json(fields)
 
 
+def _line_from(fields: dict[str, Any]) -> NovelLine:
+    columns = {name: tuple(fields.get(name, ())) for name in ("span_bits", "span_paths")}
+    return NovelLine(**fields | columns | {"spans": tuple(map(tuple, fields["spans"]))})
+
+
 def _json(fields: dict[str, object]) -> bytes:
     return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 @dataclass(frozen=True, slots=True)
 class WindowScore:
-    """One evaluated window, flagged or not, as offline runs report it; `bits` = 8 C(W given B), the rest as in `Finding`."""
+    """One evaluated window, flagged or not, as offline runs report it; `bits` = C(W given B), the rest as in `Finding`."""
 
     window: int
     first_event: int
     last_event: int
     start_ns: int
     end_ns: int
-    bits: int
+    bits: float
     ncd: float
     p_value: float
     confidence: float
     flagged: bool
     calibration: Calibration
+    surprise: float = 0.0
+    question: Question = Question.NOVELTY
 
 
 class Observer(Protocol):
     """Who wants to see everything that a stream's fold computes, not only findings. Watching changes no verdict."""
 
-    def events(self, first_event: int, times_ns: Sequence[int], bits: Sequence[int]) -> None:
+    def events(self, first_event: int, times_ns: Sequence[int], bits: Sequence[float]) -> None:
         """Consecutive events from index `first_event` on: event times in ns, code lengths in bits (higher = less explained)."""
         ...
 
     def window(self, score: WindowScore) -> None:
         """An evaluated window; its events have been told before."""
         ...
+
+
+class StreamEventKind(StrEnum):
+    """What a stream's own record tells besides findings."""
+
+    CALIBRATED = "calibrated"  # verdicts are no longer provisional
+    DEGRADED = "degraded"  # p-values are not what they should be, the reason says why
+    RECOVERED = "recovered"  # they are again
+    REBASELINED = "rebaselined"  # what was new has become the stream's usual
+    RESTARTED = "restarted"  # another geometry, codec or mask: the stream learns anew
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """Something that happened to a stream's baseline or calibration.
+
+    `event` is the index of the record that brought it, `window` counts the windows by then, `time_ns` is its event time,
+    `reason` one plain sentence.
+    """
+
+    kind: StreamEventKind
+    event: int
+    window: int
+    time_ns: int
+    reason: str
 
 
 class IncidentState(StrEnum):
@@ -165,7 +276,10 @@ class IncidentState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Findings that belong together: consecutive flagged windows. Times are event times in ns."""
+    """Findings that belong together: consecutive flagged windows. Times are event times in ns.
+
+    `alerted`: the false-alarm budget allowed to tell somebody; an incident over the budget is kept and shown all the same.
+    """
 
     incident_id: UUID
     stream_ids: tuple[UUID, ...]
@@ -176,3 +290,5 @@ class Incident:
     ncd_max: float
     p_value_min: float
     title: str
+    surprise_max: float = 0.0
+    alerted: bool = True

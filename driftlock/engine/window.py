@@ -41,6 +41,8 @@ class Incoming:
     lengths: "array[int]"
     masked: bytes
     masked_lengths: "array[int]"
+    slots: "array[int]"
+    slot_counts: "array[int]"
     placed: Placed
     batch: RecordBatch
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
-from driftlock.engine.verdict import Finding
+from driftlock.engine.verdict import Finding, Question
 from driftlock.storage.paging import check_limit
 from driftlock.storage.pool import Database
 
@@ -23,7 +23,8 @@ LIST = f"""{SELECT}
    and ($5::float8 is null or a.p_value <= $5)
    and ($6::bigint is null or a.end_ns >= $6)
    and ($7::bigint is null or a.start_ns < $7)
-   and ($8::timestamptz is null or (a.detected_at, a.end_ns, a.id) < ($8, $9::bigint, $10::uuid))
+   and ($8::text is null or a.question = $8)
+   and ($9::timestamptz is null or (a.detected_at, a.end_ns, a.id) < ($9, $10::bigint, $11::uuid))
  order by a.detected_at desc, a.end_ns desc, a.id desc limit $1
 """
 
@@ -50,6 +51,7 @@ class AnomalyFilter:
     p_value_max: float | None = None
     since: int | None = None
     until: int | None = None
+    question: Question | None = None
 
 
 class Anomalies:
@@ -76,6 +78,7 @@ class Anomalies:
                 filters.p_value_max,
                 _bigint(filters.since),
                 _bigint(filters.until),
+                None if filters.question is None else filters.question.value,
                 *(after or (None, None, None)),
             )
         return [_anomaly(row) for row in rows]

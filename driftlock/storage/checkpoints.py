@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from driftlock.engine.ports import Checkpoint, FindingRow, IncidentRow, Step, StreamStatus
+from driftlock.engine.ports import Checkpoint, FindingRow, IncidentRow, Step, StreamEventRow, StreamStatus
 from driftlock.errors import Conflict
 from driftlock.storage.pool import Connection, Database
 from driftlock.storage.shard import Shard
@@ -13,31 +13,37 @@ from driftlock.storage.shard import Shard
 log = logging.getLogger(__name__)
 
 NS_MAX = 2**63 - 1
+STREAM_EVENTS_MAX = 1000
+"""Events kept of one stream; older ones go when a newer one is stored."""
+
 ADVANCE = """
 update driftlock.journal_position set applied_seq = $4 where shard = $1 and epoch = $2 and applied_seq = $3 returning 1
 """
 # Rows of a tenant that was deleted while they were computed fall away in the join.
 INCIDENTS = """
 insert into driftlock.incidents as known
-  (id, tenant_id, state, start_ns, end_ns, findings, ncd_max, p_value_min, title, stream_ids)
-select i.id, i.tenant_id, i.state, i.start_ns, i.end_ns, i.findings, i.ncd_max, i.p_value_min, i.title, i.streams::uuid[]
+  (id, tenant_id, state, start_ns, end_ns, findings, ncd_max, p_value_min, title, surprise_max, alerted, alerted_ns, stream_ids)
+select i.id, i.tenant_id, i.state, i.start_ns, i.end_ns, i.findings, i.ncd_max, i.p_value_min, i.title, i.surprise_max,
+       i.alerted, i.alerted_ns, i.streams::uuid[]
   from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::bigint[], $6::integer[], $7::float8[], $8::float8[],
-              $9::text[], $10::text[])
-    as i (id, tenant_id, state, start_ns, end_ns, findings, ncd_max, p_value_min, title, streams)
+              $9::text[], $10::float8[], $11::boolean[], $12::bigint[], $13::text[])
+    as i (id, tenant_id, state, start_ns, end_ns, findings, ncd_max, p_value_min, title, surprise_max, alerted, alerted_ns,
+          streams)
   join driftlock.tenants t on t.id = i.tenant_id
 on conflict (id) do update set
   state = excluded.state, start_ns = excluded.start_ns, end_ns = excluded.end_ns, findings = excluded.findings,
   ncd_max = excluded.ncd_max, p_value_min = excluded.p_value_min, title = excluded.title, stream_ids = excluded.stream_ids,
-  updated_at = now()
+  surprise_max = excluded.surprise_max, alerted = excluded.alerted, alerted_ns = excluded.alerted_ns, updated_at = now()
 where known.tenant_id = excluded.tenant_id
 """
 ANOMALIES = """
 insert into driftlock.anomalies
-  (stream_id, window_no, id, tenant_id, start_ns, end_ns, first_event, last_event, ncd, p_value, confidence, explanation, body)
+  (stream_id, window_no, id, tenant_id, start_ns, end_ns, first_event, last_event, ncd, p_value, confidence, explanation,
+   question, body)
 select f.* from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
-                       $9::float8[], $10::float8[], $11::float8[], $12::text[], $13::bytea[])
+                       $9::float8[], $10::float8[], $11::float8[], $12::text[], $13::text[], $14::bytea[])
     as f (stream_id, window_no, id, tenant_id, start_ns, end_ns, first_event, last_event, ncd, p_value, confidence,
-          explanation, body)
+          explanation, question, body)
   join driftlock.streams s on s.id = f.stream_id and s.tenant_id = f.tenant_id
 on conflict do nothing
 """
@@ -49,14 +55,29 @@ update driftlock.anomalies a set incident_id = j.incident_id
 """
 STATUS = """
 insert into driftlock.stream_status
-  (tenant_id, stream_id, events, windows, first_event_ns, last_event_ns, calibration, events_until_ready)
-select n.* from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::bigint[])
-    as n (tenant_id, stream_id, events, windows, first_event_ns, last_event_ns, calibration, events_until_ready)
+  (tenant_id, stream_id, events, windows, first_event_ns, last_event_ns, calibration, events_until_ready, calibration_reason)
+select n.* from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::bigint[],
+                       $9::text[])
+    as n (tenant_id, stream_id, events, windows, first_event_ns, last_event_ns, calibration, events_until_ready,
+          calibration_reason)
   join driftlock.streams s on s.id = n.stream_id and s.tenant_id = n.tenant_id
 on conflict (stream_id) do update set
   events = excluded.events, windows = excluded.windows, first_event_ns = excluded.first_event_ns,
   last_event_ns = excluded.last_event_ns, calibration = excluded.calibration,
-  events_until_ready = excluded.events_until_ready, updated_at = now()
+  events_until_ready = excluded.events_until_ready, calibration_reason = excluded.calibration_reason, updated_at = now()
+"""
+EVENTS = """
+insert into driftlock.stream_events (id, tenant_id, stream_id, kind, event_no, window_no, time_ns, reason)
+select e.* from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[])
+    as e (id, tenant_id, stream_id, kind, event_no, window_no, time_ns, reason)
+  join driftlock.streams s on s.id = e.stream_id and s.tenant_id = e.tenant_id
+on conflict do nothing
+"""
+KEEP_EVENTS = """
+delete from driftlock.stream_events e using unnest($1::uuid[]) as touched (id)
+ where e.stream_id = touched.id and (e.time_ns, e.event_no, e.id) < (
+   select k.time_ns, k.event_no, k.id from driftlock.stream_events k where k.stream_id = touched.id
+    order by k.time_ns desc, k.event_no desc, k.id desc offset $2 limit 1)
 """
 SAVE_STREAMS = """
 insert into driftlock.stream_checkpoints (tenant_id, stream_id, seq, crc, state)
@@ -142,6 +163,10 @@ class Checkpoints:
             if step.streams:
                 last_statuses = {status.stream_id: status for status in step.streams}
                 await connection.execute(STATUS, *_columns([_status(status) for status in last_statuses.values()]))
+            if step.events:
+                await connection.execute(EVENTS, *_columns([_event(row) for row in step.events]))
+                touched = list({row.stream_id for row in step.events})
+                await connection.execute(KEEP_EVENTS, touched, STREAM_EVENTS_MAX - 1)
             if step.stream_checkpoints:
                 streams = [(*ids, *_checked(checkpoint)) for ids, checkpoint in step.stream_checkpoints.items()]
                 await connection.execute(SAVE_STREAMS, *_columns(streams))
@@ -203,6 +228,21 @@ def _status(status: StreamStatus) -> tuple[object, ...]:
         _ns(status.last_event_ns),
         status.calibration,
         status.events_until_ready,
+        _text(status.calibration_reason),
+    )
+
+
+def _event(row: StreamEventRow) -> tuple[object, ...]:
+    event = row.event
+    return (
+        row.event_id,
+        row.tenant_id,
+        row.stream_id,
+        event.kind.value,
+        event.event,
+        event.window,
+        _ns(event.time_ns),
+        _text(event.reason),
     )
 
 
@@ -222,6 +262,7 @@ def _finding_columns(rows: Sequence[FindingRow]) -> list[list[object]]:
                 row.finding.p_value,
                 row.finding.confidence,
                 _text(row.finding.explanation),
+                row.finding.question.value,
                 row.finding.to_json(),
             )
             for row in rows
@@ -242,6 +283,9 @@ def _incident_columns(rows: Sequence[IncidentRow]) -> list[list[object]]:
                 row.incident.ncd_max,
                 row.incident.p_value_min,
                 _text(row.incident.title),
+                row.incident.surprise_max,
+                row.incident.alerted,
+                None if row.alerted_ns is None else _ns(row.alerted_ns),
                 # An array literal: unnest would flatten an array of arrays.
                 "{" + ",".join(map(str, row.incident.stream_ids)) + "}",
             )

@@ -11,7 +11,8 @@ from driftlock.storage.paging import check_limit
 from driftlock.storage.pool import Database
 
 SELECT = """
-select i.id, i.stream_ids, i.state, i.start_ns, i.end_ns, i.findings, i.ncd_max, i.p_value_min, i.title, i.updated_at,
+select i.id, i.stream_ids, i.state, i.start_ns, i.end_ns, i.findings, i.ncd_max, i.p_value_min, i.title, i.surprise_max,
+       i.alerted, i.alerted_ns, i.updated_at,
        array(select coalesce(s.slug, '') from unnest(i.stream_ids) with ordinality as n (id, position)
                left join driftlock.streams s on s.id = n.id order by n.position) as slugs
   from driftlock.incidents i
@@ -20,11 +21,15 @@ select i.id, i.stream_ids, i.state, i.start_ns, i.end_ns, i.findings, i.ncd_max,
 
 @dataclass(frozen=True, slots=True)
 class IncidentRow:
-    """An incident as it is stored, with the slugs of its streams in their order ("" = the stream is gone)."""
+    """An incident as it is stored, with the slugs of its streams in their order ("" = the stream is gone).
+
+    `alerted_ns` is the event time at which the budget allowed its alert; None when it did not, or nobody asked it yet.
+    """
 
     incident: Incident
     slugs: tuple[str, ...]
     updated_at: datetime
+    alerted_ns: int | None = None
 
 
 class Incidents:
@@ -63,5 +68,7 @@ def _incident(row: asyncpg.Record) -> IncidentRow:
         row["ncd_max"],
         row["p_value_min"],
         row["title"],
+        row["surprise_max"],
+        row["alerted"],
     )
-    return IncidentRow(incident, tuple(row["slugs"]), row["updated_at"])
+    return IncidentRow(incident, tuple(row["slugs"]), row["updated_at"], row["alerted_ns"])

@@ -11,7 +11,7 @@ import json
 import logging
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Self
@@ -35,6 +35,7 @@ select duplicate, seq from driftlock.journal_append(
   $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) order by request
 """
 APPEND_CLOCK = "select driftlock.journal_append_control($1, $2, $3, $4, $5)"
+SET_BUDGET = "select driftlock.journal_set_budget($1, $2, $3, $4, $5, $6, $7)"
 CONFIGURE = "select driftlock.journal_configure($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 
 
@@ -196,6 +197,26 @@ class Journal:
             raise Conflict("the profile of this stream has been changed meanwhile; read it and try again")
         return seq
 
+    async def set_budget(self, tenant_id: UUID, alerts_per_day_max: int) -> bool:
+        """Let the tenant have at most so many alerts in any 24 hours of event time; on disk, and shown by `Budgets`, then.
+
+        False when that holds already: it leaves no row. Raises `NotFound` (no such tenant), `Unavailable` as `submit` does.
+        """
+        self._admit(0)
+        body = records.encode_budget(alerts_per_day_max)
+
+        async def work(connection: Connection) -> int | None:
+            owner, size_max = (self._shard.number, self._shard.epoch), self._limits.journal_bytes_max
+            position: int | None = await connection.fetchval(
+                SET_BUDGET, *owner, size_max, tenant_id, alerts_per_day_max, zlib.crc32(body), body
+            )
+            return position
+
+        seq = await self._owning(work)
+        if seq is None:
+            raise NotFound("there is no such tenant")
+        return seq > 0
+
     async def create_stream(self, tenant_id: UUID, key: StreamKey, profile: Profile) -> bool:
         """Create the stream of `key` with `profile` in force before its first record.
 
@@ -233,6 +254,10 @@ class Journal:
             )
             return position
 
+        return await self._owning(work)
+
+    async def _owning(self, work: Callable[[Connection], Awaitable[int | None]]) -> int | None:
+        """Do what only the owner of the shard may do; the position that it tells, if any, is where the journal ends by then."""
         try:
             seq = await self._database.node(work)
         except Conflict as error:

@@ -23,9 +23,10 @@ with page as (
     ) p
 )
 select j.seq, j.kind, j.received_ns, j.crc, j.body, j.tenant_id, j.stream_id, s.signal, s.service, s.namespace, s.environment,
-       s.profile
+       s.profile, t.id as known_tenant, t.alerts_per_day_max
   from page join driftlock.journal j on j.shard = $1 and j.seq = page.seq
   left join driftlock.streams s on s.id = j.stream_id
+  left join driftlock.tenants t on t.id = j.tenant_id
  where page.before < $3
  order by j.seq
 """
@@ -79,6 +80,15 @@ class JournalRows:
 
 def _row(record: asyncpg.Record) -> JournalRow:
     body = record["body"] if zlib.crc32(record["body"]) == record["crc"] else b""
+    if record["kind"] == RowKind.BUDGET and record["known_tenant"] is not None:
+        return JournalRow(
+            record["seq"],
+            RowKind.BUDGET,
+            record["received_ns"],
+            body,
+            record["tenant_id"],
+            budget=record["alerts_per_day_max"],
+        )
     if record["service"] is None:
         # A clock record, or what a deleted tenant left behind. Of the latter only the time is true any more.
         if record["kind"] != RowKind.CLOCK:
@@ -93,4 +103,5 @@ def _row(record: asyncpg.Record) -> JournalRow:
         record["stream_id"],
         StreamKey(Signal(record["signal"]), record["service"], record["namespace"], record["environment"]),
         None if record["profile"] is None else stored_profile(record["profile"]),
+        record["alerts_per_day_max"],
     )

@@ -3,10 +3,12 @@
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 
+from driftlock.engine.budget import DAY_NS
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
 from driftlock.storage.paging import check_limit
@@ -17,7 +19,12 @@ SELECT = """
 select s.id, s.slug, s.signal, s.service, s.namespace, s.environment, s.created_at, s.profile,
        coalesce(t.events, 0) as events, coalesce(t.windows, 0) as windows, coalesce(t.first_event_ns, 0) as first_event_ns,
        coalesce(t.last_event_ns, 0) as last_event_ns, coalesce(t.calibration, 'calibrating') as calibration,
-       coalesce(t.events_until_ready, 0) as events_until_ready,
+       coalesce(t.events_until_ready, 0) as events_until_ready, coalesce(t.calibration_reason, '') as calibration_reason,
+       (select count(*)::integer from driftlock.incidents i
+         where i.began_in = s.id and i.end_ns > t.last_event_ns - $2::bigint and i.alerted_ns > t.last_event_ns - $2::bigint
+       ) as alerts_spent,
+       (select count(*)::integer from driftlock.incidents i
+         where i.began_in = s.id and i.end_ns > t.last_event_ns - $2::bigint and not i.alerted) as alerts_muted,
        (select coalesce(sum(j.records), 0)::bigint from driftlock.journal j
          where j.stream_id = s.id and j.shard = $1
            and j.seq > (select p.applied_seq from driftlock.journal_position p where p.shard = $1)) as pending
@@ -30,7 +37,8 @@ class StreamRow:
     """A stream. `pending` records are durable and not yet scored; times of events are ns (0 = no event had one).
 
     `events_until_ready` is 0 for a stream of which nothing was scored yet (`events` == 0), too: nobody knows it by then.
-    `profile` is the configured one: it holds for records that are journaled from now on.
+    `profile` is the configured one: it holds for records that are journaled from now on. `alerts_spent` incidents alerted in
+    the 24 hours of event time until its last event, `alerts_muted` of that time were kept quiet by a budget so far.
     """
 
     stream_id: UUID
@@ -45,6 +53,9 @@ class StreamRow:
     events_until_ready: int
     pending: int
     profile: Profile = PROFILES[DEFAULT_PROFILE]
+    calibration_reason: str = ""
+    alerts_spent: int = 0
+    alerts_muted: int = 0
 
 
 class Streams:
@@ -59,8 +70,9 @@ class Streams:
         """One page, ascending; `after` is the position of the last stream of the page before."""
         async with self._database.tenant(tenant_id) as connection:
             rows = await connection.fetch(
-                f"{SELECT} where $3::text is null or (s.slug, s.id) > ($3, $4::uuid) order by s.slug, s.id limit $2",
+                f"{SELECT} where $4::text is null or (s.slug, s.id) > ($4, $5::uuid) order by s.slug, s.id limit $3",
                 self._shard,
+                DAY_NS,
                 check_limit(limit),
                 *(after or (None, None)),
             )
@@ -71,8 +83,9 @@ class Streams:
         stream_id = stream if isinstance(stream, UUID) else None
         async with self._database.tenant(tenant_id) as connection:
             row = await connection.fetchrow(
-                f"{SELECT} where s.id = $2::uuid or s.slug = $3 order by s.id = $2::uuid desc nulls last limit 1",
+                f"{SELECT} where s.id = $3::uuid or s.slug = $4 order by s.id = $3::uuid desc nulls last limit 1",
                 self._shard,
+                DAY_NS,
                 stream_id,
                 str(stream).replace("\x00", ""),
             )
@@ -93,9 +106,17 @@ def _stream(row: asyncpg.Record) -> StreamRow:
         row["events_until_ready"],
         row["pending"],
         PROFILES[DEFAULT_PROFILE] if row["profile"] is None else stored_profile(row["profile"]),
+        row["calibration_reason"],
+        row["alerts_spent"],
+        row["alerts_muted"],
     )
 
 
 def stored_profile(text: str) -> Profile:
-    """The profile of a `streams` row, which the journal wrote as a JSON object of all its values."""
-    return Profile(**json.loads(text))
+    """The profile of a `streams` row, which the journal wrote as a JSON object of all its values.
+
+    Values that profiles had not when it was written are the default ones. JSON knows no tuples, profiles have no lists.
+    """
+    stored = json.loads(text).items()
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in stored}
+    return Profile(**values)

@@ -3,7 +3,7 @@
 import random
 from array import array
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
 
@@ -47,15 +47,36 @@ def bursty(seed: int, kinds: int = 30) -> Iterator[bytes]:
             yield (form % (rng.randrange(10**6), rng.randrange(1000))).encode()
 
 
+def drifting(seed: int) -> Iterator[bytes]:
+    """The rates of sixty kinds wander all the time; a tenth of them comes into use one by one, and others fall out of use."""
+    rng = random.Random(seed)
+    forms = templates(66, seed)
+    weights = [1 / (rank % 30 + 1) for rank in range(66)]
+    known = 60
+    for number in count():
+        if number % 50 == 0:
+            at = rng.randrange(known)
+            weights[at] = min(1.0, max(0.01, weights[at] * rng.choice([0.5, 0.8, 1.25, 2.0])))
+        if number % 2000 == 1999 and known < len(forms):
+            known += 1
+        [form] = rng.choices(forms[:known], weights[:known])
+        yield (form % (rng.randrange(10**6), rng.randrange(1000))).encode()
+
+
 def take(lines: Iterator[bytes], count: int) -> list[bytes]:
     return list(islice(lines, count))
 
 
-def batch(lines: Sequence[bytes], first: int = 0, *, historical: bool = False) -> RecordBatch:
-    """Records one second apart; `first` is the index of the first in its stream."""
-    times = array("Q", (BASE_NS + (first + number) * SECOND_NS for number in range(len(lines))))
-    return RecordBatch(b"".join(lines), array("I", map(len, lines)), times, historical=historical)
+def batch(lines: Sequence[bytes], first: int = 0, *, historical: bool = False, instances: int = 0) -> RecordBatch:
+    """Records one second apart, `first` is the index of the first in its stream; of so many instances in no order."""
+    numbers = range(first, first + len(lines))
+    times = array("Q", (BASE_NS + number * SECOND_NS for number in numbers))
+    found = RecordBatch(b"".join(lines), array("I", map(len, lines)), times, historical=historical)
+    if instances:
+        found.instances = tuple(f"pod-{number}" for number in range(instances))
+        found.instance_index = array("I", (1 + number * number % 1009 % instances for number in numbers))
+    return found
 
 
-def batches(lines: Sequence[bytes], size: int) -> list[RecordBatch]:
-    return [batch(lines[start : start + size], start) for start in range(0, len(lines), size)]
+def batches(lines: Sequence[bytes], size: int, *, instances: int = 0) -> list[RecordBatch]:
+    return [batch(lines[start : start + size], start, instances=instances) for start in range(0, len(lines), size)]

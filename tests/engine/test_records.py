@@ -10,7 +10,19 @@ from hypothesis import strategies as st
 from cbad_cy.codec import CODECS
 from driftlock.engine.event import RecordBatch
 from driftlock.engine.profile import CUSTOM, OVERLAP_MAX, OVERRIDE_RANGES, PROFILES, WINDOW_DRAWS_MAX, Profile, level_range
-from driftlock.engine.records import Damaged, decode, decode_clock, decode_config, encode, encode_clock, encode_config
+from driftlock.engine.records import (
+    Damaged,
+    config_message,
+    decode,
+    decode_budget,
+    decode_clock,
+    decode_config,
+    encode,
+    encode_budget,
+    encode_clock,
+    encode_config,
+    profile_of,
+)
 from driftlock.errors import Internal
 
 
@@ -73,6 +85,9 @@ def test_thresholds_of_a_request_are_from_0_to_1(name: str, value: float) -> Non
         decode(encode(batch))
 
 
+MASKS = ["order-{digits}", "{within}größe={word+.:2-}{as:SIZE}", r"\{{until:\}}\}"]
+
+
 @st.composite
 def profiles(draw: st.DrawFn) -> Profile:
     codec = draw(st.sampled_from(sorted(CODECS)))
@@ -89,6 +104,7 @@ def profiles(draw: st.DrawFn) -> Profile:
         codec,
         draw(st.integers(low, high) | st.just(0)),
         draw(st.integers(max(19, int(1 / p_value)), min(10_000, WINDOW_DRAWS_MAX // window))),
+        masks=tuple(draw(st.lists(st.sampled_from(MASKS), unique=True))),
     )
 
 
@@ -111,8 +127,9 @@ def test_profiles_survive_with_every_value(profile: Profile) -> None:
         encode_config(replace(PROFILES["strict"], baseline_size=2**32 - 1)),
         encode_config(replace(PROFILES["strict"], codec="rar")),
         encode_config(replace(PROFILES["strict"], codec_level=-1000)),
+        encode_config(replace(PROFILES["strict"], masks=("order-{digit}",))),
     ],
-    ids=["empty", "garbage", "cut", "clock", "name", "nan", "hop", "baseline", "codec", "level"],
+    ids=["empty", "garbage", "cut", "clock", "name", "nan", "hop", "baseline", "codec", "level", "mask"],
 )
 def test_a_profile_that_can_not_be_believed_is_damage(body: bytes) -> None:
     with pytest.raises(Damaged):
@@ -122,3 +139,22 @@ def test_a_profile_that_can_not_be_believed_is_damage(body: bytes) -> None:
 def test_a_profile_is_not_a_clock() -> None:
     with pytest.raises(Damaged, match="clock"):
         decode_clock(encode_config(PROFILES["strict"]))
+
+
+@given(st.integers(0, 1000))
+def test_budgets_survive(alerts_per_day_max: int) -> None:
+    assert decode_budget(encode_budget(alerts_per_day_max)) == alerts_per_day_max
+
+
+@pytest.mark.parametrize("body", [b"", encode_clock(1), encode_budget(3)[:-2]], ids=["empty", "clock", "cut"])
+def test_what_is_no_budget_is_named(body: bytes) -> None:
+    with pytest.raises(Damaged, match=r"damaged|not an alert budget"):
+        decode_budget(body)
+
+
+def test_a_profile_of_a_version_without_budgets_has_the_default_one() -> None:
+    message = config_message(PROFILES["strict"])
+    message.ClearField("alerts_per_day_max")
+    assert profile_of(message) == PROFILES["strict"]
+    silent = replace(PROFILES["strict"], alerts_per_day_max=0, name=CUSTOM)
+    assert profile_of(config_message(silent)) == silent

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from driftlock.engine.ports import Checkpoint, FindingRow, IncidentRow, Step, StreamStatus
-from driftlock.engine.verdict import Incident, IncidentState
+from driftlock.engine.verdict import Incident, IncidentState, Question
 from driftlock.errors import Conflict, Unavailable
 from driftlock.storage.anomalies import Anomalies, AnomalyFilter
 from driftlock.storage.checkpoints import Checkpoints
@@ -104,6 +104,16 @@ async def test_a_replayed_finding_is_said_once(
     stored = await Anomalies(database).get(tenant, UUID(int=1001))
     assert stored is not None
     assert stored.finding.explanation == "disk full appeared"
+
+
+async def test_several_things_may_be_found_by_the_time_of_one_window(
+    database: Database, checkpoints: Checkpoints, tenant: UUID, stream: UUID
+) -> None:
+    first = row(tenant, stream, 1)
+    second = dataclasses.replace(first, finding_id=UUID(int=7), finding=finding(1, question=Question.INTERACTION, subject="t"))
+    await checkpoints.commit(Step(0, 1, findings=(first, second)))
+    stored = await Anomalies(database).list(tenant, AnomalyFilter(), limit=9)
+    assert sorted((each.finding.window, each.finding.subject) for each in stored) == [(1, ""), (1, "t")]
 
 
 async def test_an_incident_grows_and_takes_in_findings_of_earlier_steps(

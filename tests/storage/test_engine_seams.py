@@ -11,7 +11,7 @@ from driftlock.engine.dispatch import Dispatcher, DispatchLimits
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.limits import Limits
 from driftlock.engine.ports import StreamBatch, Submission
-from driftlock.engine.profile import PROFILES, custom
+from driftlock.engine.profile import DEFAULT_CODEC, PROFILES, custom
 from driftlock.storage.anomalies import Anomalies, AnomalyFilter
 from driftlock.storage.checkpoints import Checkpoints
 from driftlock.storage.incidents import Incidents
@@ -47,6 +47,7 @@ async def fill(database: Database, journal: Journal, tenant: UUID) -> None:
                 row = await Streams(database).get(tenant, receipt.stream_ids[0])
                 assert row is not None
                 await journal.configure(tenant, row.stream_id, custom(row.profile, {"ncd_threshold": 0.31}))
+                await journal.set_budget(tenant, 1)
 
 
 async def dispatcher(database: Database, limits: DispatchLimits) -> Dispatcher:
@@ -84,7 +85,7 @@ async def results(database: Database, tenant: UUID) -> tuple[object, ...]:
     """Everything that users see but for ids and times of detection."""
     found = [row.finding.canonical() for row in await Anomalies(database).list(tenant, AnomalyFilter(), limit=200)]
     groups = [
-        (row.slugs, row.incident.start_ns, row.incident.end_ns, row.incident.findings, row.incident.title)
+        (row.slugs, row.incident.start_ns, row.incident.end_ns, row.incident.findings, row.incident.title, row.alerted_ns)
         for row in await Incidents(database).list(tenant, limit=200)
     ]
     streams = [
@@ -106,9 +107,11 @@ async def test_kills_and_truncation_change_nothing(
     async with running:
         await scored(running, last)
     undisturbed = await results(database, tenant)
+    alerts = [row.incident.alerted for row in await Incidents(database).list(tenant, limit=200)]
+    assert (alerts.count(True), alerts.count(False) > 0) == (1, True)  # the tenant's budget is one in a day
     findings = [row.finding for row in await Anomalies(database).list(tenant, AnomalyFilter(), limit=200)]
     assert {(it.stream, it.codec, it.ncd_threshold) for it in findings} == {
-        (KEYS[0].text, "zstd", 0.31),
+        (KEYS[0].text, DEFAULT_CODEC, 0.31),
         (KEYS[1].text, "lz4", 0.31),
     }
     assert await recovery_position(database, Checkpoints(database, await acquired(database))) == last

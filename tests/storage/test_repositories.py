@@ -9,7 +9,7 @@ import pytest
 from driftlock.accounts.keys import KeyKind, Scope, mint
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.ports import FindingRow, IncidentRow, Step
-from driftlock.engine.verdict import Incident, IncidentState
+from driftlock.engine.verdict import Incident, IncidentState, Question
 from driftlock.errors import Conflict, InvalidArgument, NotFound
 from driftlock.storage.anomalies import Anomalies, AnomalyFilter
 from driftlock.storage.checkpoints import Checkpoints
@@ -24,6 +24,7 @@ from driftlock.storage.tenants import Tenants
 from tests.storage.helpers import finding, submission
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+QUESTIONS = (Question.NOVELTY, Question.LESS, Question.INSTANCE)
 KEY = mint(KeyKind.LIVE, bytes(range(30)))
 
 
@@ -65,7 +66,10 @@ async def findings(database: Database, shard: Shard, journal: Journal, tenant: U
         (await journal.submit(submission(tenant, name, key=StreamKey(Signal.LOGS, name)))).stream_ids[0] for name in ("a", "b")
     ]
     rows = [
-        FindingRow(tenant, streams[n % 2], UUID(int=n), finding(n, ncd=0.3 + n / 10, p_value=0.05 - n / 200)) for n in range(6)
+        FindingRow(
+            tenant, streams[n % 2], UUID(int=n), finding(n, ncd=0.3 + n / 10, p_value=0.05 - n / 200, question=QUESTIONS[n % 3])
+        )
+        for n in range(6)
     ]
     incident = Incident(UUID(int=50), tuple(streams), IncidentState.OPEN, 1, 2, 3, 0.8, 0.03, "x")
     joined = tuple(row.finding_id for row in rows[3:])
@@ -90,6 +94,8 @@ async def test_anomalies_are_filtered(database: Database, tenant: UUID, findings
     assert await listed(database, tenant, AnomalyFilter(p_value_max=0.046)) == [5, 4, 3, 2, 1]
     assert await listed(database, tenant, AnomalyFilter(since=finding(3).end_ns)) == [5, 4, 3]
     assert await listed(database, tenant, AnomalyFilter(until=finding(3).start_ns)) == [2, 1, 0]
+    assert await listed(database, tenant, AnomalyFilter(question=Question.LESS)) == [4, 1]
+    assert await listed(database, tenant, AnomalyFilter(question=Question.INTERACTION)) == []
     both = AnomalyFilter(stream_id=findings[1], ncd_min=0.5, until=finding(4).start_ns)
     assert await listed(database, tenant, both) == [3]
 

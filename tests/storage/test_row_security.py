@@ -7,8 +7,8 @@ import asyncpg
 import pytest
 
 from driftlock.accounts.keys import KeyKind, Scope, mint
-from driftlock.engine.ports import Checkpoint, FindingRow, IncidentRow, Step, StreamStatus
-from driftlock.engine.verdict import Incident, IncidentState
+from driftlock.engine.ports import Checkpoint, FindingRow, IncidentRow, Step, StreamEventRow, StreamStatus
+from driftlock.engine.verdict import Incident, IncidentState, StreamEvent, StreamEventKind
 from driftlock.errors import Internal, Unavailable
 from driftlock.storage.anomalies import Anomalies, AnomalyFilter
 from driftlock.storage.checkpoints import Checkpoints
@@ -31,7 +31,7 @@ select c.relname, c.relrowsecurity, c.relforcerowsecurity from pg_class c join p
 
 async def test_every_table_of_tenants_forces_policies_for_reading_and_writing(owner: asyncpg.Connection) -> None:
     tables = await owner.fetch(TABLES)
-    assert len(tables) >= 11
+    assert len(tables) >= 12
     for table in tables:
         assert table["relrowsecurity"], table["relname"]
         assert table["relforcerowsecurity"], table["relname"]
@@ -90,6 +90,7 @@ async def two_tenants(database: Database, shard: Shard, journal: Journal, tenant
                 findings=(FindingRow(each, stream, UUID(int=90 + number), finding(1)),),
                 incidents=(IncidentRow(each, incident, (UUID(int=90 + number),)),),
                 streams=(StreamStatus(each, stream, 1, 1, NOW_NS, NOW_NS, "ok", 0),),
+                events=(StreamEventRow(each, stream, StreamEvent(StreamEventKind.CALIBRATED, 1, 1, NOW_NS, "x")),),
                 stream_checkpoints={(each, stream): saved},
                 tenant_checkpoints={each: saved},
             )
