@@ -7,7 +7,14 @@ from dataclasses import dataclass, field, fields
 from structlog.typing import FilteringBoundLogger
 
 from api.client_network import Network
-from api.ports import AnomalyRepository, Authenticator, IncidentRepository, StreamRepository
+from api.ports import (
+    AnomalyRepository,
+    Authenticator,
+    BudgetRepository,
+    IncidentRepository,
+    StreamEventRepository,
+    StreamRepository,
+)
 from api.strict_json import JsonLimits
 from driftlock.engine.canonical import CanonicalLimits
 from driftlock.engine.ports import Configurator, Intake
@@ -106,6 +113,8 @@ class ApiDeps:
     streams: StreamRepository
     anomalies: AnomalyRepository
     incidents: IncidentRepository
+    stream_events: StreamEventRepository
+    budgets: BudgetRepository
     access: Authenticator
     scored: Callable[[int], Awaitable[None]]
     readiness: Mapping[str, Callable[[], Awaitable[None]]]

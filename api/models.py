@@ -11,10 +11,11 @@ from uuid import UUID
 from pydantic import Field, FiniteFloat, WithJsonSchema
 
 from api.body import Body, optional
+from api.budget_models import AlertBudget
+from api.evidence_models import Evidence, InstanceShare, Line, MissingLine, Timestamp
 from api.profile_models import ConfigOverride, Profile
-from driftlock.engine.verdict import IncidentState
+from driftlock.engine.verdict import Calibration, IncidentState, Question, StreamEventKind
 
-Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 Event = Annotated[
     Any,
     WithJsonSchema(
@@ -44,6 +45,8 @@ class StreamStatus(StrEnum):
     CALIBRATING = "calibrating"
     PROVISIONAL = "provisional"
     READY = "ready"
+    DEGRADED = "degraded"
+    UNKNOWN = "unknown"
 
 
 class DetectStatus(StrEnum):
@@ -52,6 +55,8 @@ class DetectStatus(StrEnum):
     CALIBRATING = "calibrating"
     PROVISIONAL = "provisional"
     READY = "ready"
+    DEGRADED = "degraded"
+    UNKNOWN = "unknown"
     PENDING = "pending"
 
 
@@ -63,8 +68,14 @@ class StreamRef(Body):
 
 
 class CalibrationProgress(Body):
-    """How far a stream is from verdicts with the stated false-alarm rate."""
+    """How far a stream is from verdicts with the stated false-alarm rate, and whether they keep to it."""
 
+    state: Calibration = Field(
+        description="`calibrating`: no window was evaluated yet; `provisional`: too few for the stated false-alarm rate; `ok`; "
+        "`degraded`: the recent past does not behave as that rate supposes; `unknown`: nothing can be said."
+    )
+    reason: str = Field(description="Why, in words; empty where the state says it all.")
+    events_until_first_alarm: int = Field(description="Events still missing until an alarm is possible at all.")
     events: int = Field(description="Events scored so far.")
     needed: int | None = Field(description="Events still missing until the stream is ready; null before any is scored.")
     percent: int = Field(ge=0, le=100, description="Share of the way, rounded down.")
@@ -76,27 +87,6 @@ class Codec(Body):
     name: str
     level: int
     version: str
-
-
-class Segment(Body):
-    """A piece of a line; the segments of a line, joined, are its text."""
-
-    text: str
-    novel: bool = Field(description="Whether the stream's past does not explain it.")
-
-
-class Line(Body):
-    """A line of a flagged window that the baseline explains badly."""
-
-    event: int = Field(description="Index of the event in its stream.")
-    time: Timestamp | None = Field(description="Event time; null if the event carried none.")
-    text: str
-    segments: tuple[Segment, ...]
-    cost_bytes: int = Field(description="Bytes that the line costs given the baseline; higher = more novel.")
-    nearest: str | None = Field(description="The baseline line that resembles it most; null if none does.")
-    count: int = Field(description="Lines of the window with the same form.")
-    instance: str | None = Field(description="Pod, container or host that sent it, if known.")
-    trace_id: str | None
 
 
 class _Stored(Body):
@@ -132,8 +122,12 @@ class _Verdict(Body):
     entropy: FiniteFloat = Field(description="Bits per byte.")
     entropy_normal: FiniteFloat = Field(description="What `entropy` usually is for this stream.")
     entropy_p_value: FiniteFloat = Field(description="How rare an entropy so far from normal is, on either side.")
+    question: Question = Field(description="What the finding is about.")
+    surprise: FiniteFloat = Field(description="Its strength in bits beyond the floor of the p-value; it ranks findings.")
+    subject: str = Field(description="The instance or interaction concerned; empty = the whole stream.")
     profile: str = Field(description="Name of the thresholds in force.")
-    calibration: StreamStatus = Field(description="How far the p-value could be trusted at that time.")
+    calibration: Calibration = Field(description="How far the p-value could be trusted at that time.")
+    calibration_reason: str = Field(description="Why, in words; empty where `calibration` says it all.")
     codec: Codec
     seed: str = Field(description="Seed of the window's random choices, an unsigned 64-bit integer in decimal.")
     late_events: int = Field(description="Events whose own time could not be believed and that were scored at the watermark.")
@@ -143,6 +137,12 @@ class _Verdict(Body):
 
 class _Evidence(Body):
     lines: tuple[Line, ...] = Field(description="The lines that the baseline explains badly, as the detector ranked them.")
+    missing: tuple[MissingLine, ...] = Field(description="Usual lines that did not come.")
+    instances: tuple[InstanceShare, ...] = Field(description="Who said the named lines.")
+    evidence: tuple[Evidence, ...] = Field(description="What every question said of the window.")
+    p_without: FiniteFloat = Field(description="p-value of the window without the named lines.")
+    p_without_others: FiniteFloat = Field(description="p-value of the window without as many other lines, chosen at random.")
+    verified: bool = Field(description="Whether leaving out the named lines makes the window normal, and others do not.")
     window_lines: tuple[str, ...] = Field(description="Excerpt of the flagged window.")
     baseline_lines: tuple[str, ...] = Field(description="Excerpt of what was normal.")
 
@@ -179,6 +179,9 @@ class Incident(Body):
     anomalies_count: int = Field(description="Anomalies in it.")
     ncd_max: FiniteFloat = Field(description="Distance of its strangest window.")
     p_value_min: FiniteFloat = Field(description="p-value of its rarest window.")
+    surprise_max: FiniteFloat = Field(description="Surprise of its strongest anomaly, in bits.")
+    alerted: bool = Field(description="Whether the alert budget allowed to tell somebody; an incident over it is kept quiet.")
+    alerted_at: Timestamp | None = Field(description="Event time of the anomaly that alerted; null if none did.")
     title: str
 
 
@@ -212,7 +215,28 @@ class Stream(Body):
     first_event: Timestamp | None = Field(description="Event time of the earliest event.")
     last_event: Timestamp | None = Field(description="Event time of the latest event.")
     profile: Profile = Field(description="In force for events that are received from now on.")
+    alerts: AlertBudget
     created_at: Timestamp
+
+
+class StreamEvent(Body):
+    """Something that happened to a stream's baseline or calibration."""
+
+    id: UUID
+    kind: StreamEventKind
+    time: Timestamp | None = Field(description="Event time of the record that brought it.")
+    event: int = Field(description="Index in the stream of the record that brought it.")
+    window: int = Field(description="Windows evaluated by then.")
+    reason: str = Field(description="One plain sentence.")
+    recorded_at: Timestamp = Field(description="When the server stored it.")
+
+
+class StreamEventPage(Body):
+    """Events of a stream, the newest first."""
+
+    stream: StreamRef
+    events: tuple[StreamEvent, ...]
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last one.")
 
 
 class StreamPage(Body):

@@ -12,7 +12,9 @@ from uuid import UUID
 
 from driftlock.accounts.keys import Principal
 from driftlock.storage.anomalies import AnomalyFilter, AnomalyRow
+from driftlock.storage.budgets import BudgetRow
 from driftlock.storage.incidents import IncidentRow
+from driftlock.storage.stream_events import StoredStreamEvent
 from driftlock.storage.streams import StreamRow
 
 __all__ = [
@@ -20,8 +22,12 @@ __all__ = [
     "AnomalyRepository",
     "AnomalyRow",
     "Authenticator",
+    "BudgetRepository",
+    "BudgetRow",
     "IncidentRepository",
     "IncidentRow",
+    "StoredStreamEvent",
+    "StreamEventRepository",
     "StreamRepository",
     "StreamRow",
 ]
@@ -70,4 +76,22 @@ class IncidentRepository(Protocol):
 
     async def get(self, tenant_id: UUID, incident_id: UUID) -> IncidentRow | None:
         """One incident."""
+        ...
+
+
+class StreamEventRepository(Protocol):
+    """Events of one stream by (event time in ns, index of the record, id)."""
+
+    async def list(
+        self, tenant_id: UUID, stream_id: UUID, *, limit: int, after: tuple[int, int, UUID] | None
+    ) -> Sequence[StoredStreamEvent]:
+        """One page, descending."""
+        ...
+
+
+class BudgetRepository(Protocol):
+    """Alert budgets of tenants."""
+
+    async def get(self, tenant_id: UUID) -> BudgetRow | None:
+        """The budget of a tenant and how it is spent; None when the tenant is gone."""
         ...

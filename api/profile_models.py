@@ -17,6 +17,16 @@ class Profile(Body):
     codec: str = Field(description="The compressor.")
     codec_level: int = Field(description="Its level; 0 = its default.")
     permutations_max: int = Field(description="Bound of the permutation test of an anomaly.")
+    alerts_per_day_max: int = Field(description="Incidents of the stream that may alert in any 24 hours of event time.")
+    masks: tuple[str, ...] = Field(description="Looked for in every line before the built-in rules, the first one first.")
+    group_by: str = Field(description="Which value makes records one interaction; empty = none does.")
+
+
+class ListedProfile(Profile):
+    """A built-in profile, and how many events a stream needs under it."""
+
+    events_until_first_alarm: int = Field(description="Events of a stream until an alarm is possible at all.")
+    events_until_calibrated: int = Field(description="Events of a stream until the stated false-alarm rate holds.")
 
 
 class Range(Body):
@@ -36,13 +46,25 @@ class CodecLevels(Body):
     version: str
 
 
+class MaskLimits(Body):
+    """What masks may be made of."""
+
+    masks_max: int
+    pattern_bytes_max: int = Field(description="Of a mask's text in UTF-8.")
+    name_bytes_max: int
+    elements_max: int = Field(description="Classes, and stretches of characters between them, of one mask.")
+    run_bytes_max: int = Field(description="Greatest length that a class may be given.")
+    classes: tuple[str, ...] = Field(description="Names for braces, besides `until`, `within` and `as`.")
+
+
 class ProfileList(Body):
     """The built-in profiles, and what a custom one may be made of."""
 
-    profiles: tuple[Profile, ...]
+    profiles: tuple[ListedProfile, ...]
     default: str
     ranges: dict[str, Range] = Field(description="Allowed values by member.")
     codecs: tuple[CodecLevels, ...] = Field(description="Allowed values of `codec` and `codec_level`.")
+    masks: MaskLimits = Field(description="Allowed values of `masks`.")
 
 
 class ConfigOverride(Body):
@@ -56,6 +78,9 @@ class ConfigOverride(Body):
     codec: str = optional("The compressor.")
     codec_level: int = optional("Its level; 0 = its default.")
     permutations_max: int = optional("Bound of the permutation test of an anomaly.")
+    alerts_per_day_max: int = optional("Incidents of the stream that may alert in any 24 hours of event time.")
+    group_by: str = optional("What makes records one interaction: `trace_id`, `attribute:NAME` or `text:PREFIX`; empty = none.")
+    masks: list[str] = optional("All masks of the stream, such as `order-{digits}{as:ORDER}`; an empty list removes them.")
 
 
 class ProfileChange(ConfigOverride):

@@ -29,8 +29,10 @@ from collector.routing import ResourceRouter
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, level_range
 from driftlock.errors import Unavailable
 from driftlock.storage.anomalies import Anomalies
+from driftlock.storage.budgets import Budgets
 from driftlock.storage.datafolder import write_private
 from driftlock.storage.incidents import Incidents
+from driftlock.storage.stream_events import StreamEvents
 from driftlock.storage.streams import Streams
 from server.asgi import AsgiLimits, AsgiServer
 from server.pipeline import Pipeline
@@ -140,6 +142,8 @@ def _deps(settings: Settings, pipeline: Pipeline, demo: DemoRules | None, log: F
         streams=Streams(pipeline.database),
         anomalies=Anomalies(pipeline.database),
         incidents=Incidents(pipeline.database),
+        stream_events=StreamEvents(pipeline.database),
+        budgets=Budgets(pipeline.database),
         access=pipeline.access,
         scored=scored,
         readiness={"database": pipeline.database.ping, "serving": serving},

@@ -174,4 +174,9 @@ def _publish(telemetry: Telemetry, journal: Journal, dispatcher: Dispatcher, pro
     telemetry.gauge(
         "journal_lag_rows", "Journal rows that are not scored yet.", lambda: max(0, progress.last_seq - dispatcher.applied_seq)
     )
+    telemetry.gauge(
+        "alert_budget_spent_ratio",
+        "Share of its alert budget that the tenant with the largest one has spent in 24 hours.",
+        dispatcher.alert_budget_spent_share,
+    )
     telemetry.gauge("resident_streams", "Streams with their state in memory.", lambda: dispatcher.resident_streams)

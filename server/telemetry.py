@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from driftlock.engine.event import Signal
 from driftlock.engine.ports import Intake, Receipt, Step, Submission
+from driftlock.engine.verdict import IncidentState, Question, StreamEventKind
 from driftlock.errors import DriftlockError
 
 COMMIT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -55,7 +56,14 @@ class Telemetry:
             buckets=COMMIT_SECONDS,
             registry=registry,
         )
-        self._findings = Counter("driftlock_findings", "Findings committed.", registry=registry)
+        self._findings = Counter("driftlock_findings", "Findings committed.", ["question"], registry=registry)
+        self._alerts = Counter("driftlock_alerts", "Incidents that alerted: what alert budgets allowed.", registry=registry)
+        self._muted = Counter(
+            "driftlock_muted_incidents", "Incidents that ended without an alert: over a budget.", registry=registry
+        )
+        self._stream_events = Counter(
+            "driftlock_stream_events", "What happened to baselines and calibrations of streams.", ["kind"], registry=registry
+        )
         self._applied = Gauge("driftlock_applied_position", "Journal position that is folded and committed.", registry=registry)
         build = Gauge(
             "driftlock_build_info",
@@ -64,6 +72,10 @@ class Telemetry:
             registry=registry,
         )
         build.labels(version, platform.python_version(), codec, codec_version).set(1)
+        for question in Question:
+            self._findings.labels(question.value)
+        for kind in StreamEventKind:
+            self._stream_events.labels(kind.value)
         for signal in Signal:  # series exist from the start, so that rates and absences can be told apart
             for counter in (self._accepted, self._accepted_bytes, self._duplicate):
                 counter.labels(signal.value)
@@ -99,7 +111,13 @@ class Telemetry:
 
     def committed(self, step: Step) -> None:
         """A step of the applier was committed."""
-        self._findings.inc(len(step.findings))
+        for row in step.findings:
+            self._findings.labels(row.finding.question.value).inc()
+        for event in step.events:
+            self._stream_events.labels(event.event.kind.value).inc()
+        self._alerts.inc(sum(row.told for row in step.incidents))
+        ended = [row.incident for row in step.incidents if row.incident.state is IncidentState.CLOSED]
+        self._muted.inc(sum(not incident.alerted for incident in ended))
         self._applied.set(step.to_seq)
 
     def journaled(self, seconds: float, outcome: str) -> None:

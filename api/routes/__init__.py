@@ -1,7 +1,7 @@
 """The endpoints, one module a resource."""
 
 from api.endpoint import Endpoint
-from api.routes import anomalies, demo, detect, incidents, profiles, streams, system
+from api.routes import anomalies, budget, demo, detect, incidents, profiles, streams, system
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *system.ENDPOINTS,
@@ -10,5 +10,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *incidents.ENDPOINTS,
     *streams.ENDPOINTS,
     *profiles.ENDPOINTS,
+    *budget.ENDPOINTS,
     *demo.ENDPOINTS,
 )

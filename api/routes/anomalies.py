@@ -14,6 +14,7 @@ from api.ports import AnomalyFilter, AnomalyRow
 from api.rfc3339 import datetime_of_ns, ns_of_datetime, parse_rfc3339
 from api.routes.streams import find_stream, parse_uuid
 from driftlock.accounts.keys import Scope
+from driftlock.engine.verdict import Question
 from driftlock.errors import NotFound
 
 
@@ -25,6 +26,15 @@ def _checked_time(text: str) -> str:
 Time = Annotated[str, AfterValidator(_checked_time), Field(json_schema_extra={"format": "date-time"})]
 
 
+def _checked_question(text: str) -> str:
+    return Question(text).value
+
+
+Asked = Annotated[
+    str, AfterValidator(_checked_question), Field(json_schema_extra={"enum": [question.value for question in Question]})
+]
+
+
 class AnomalyQuery(PageQuery):
     """Filters of the list of anomalies."""
 
@@ -32,6 +42,7 @@ class AnomalyQuery(PageQuery):
     incident: UUID | None = Field(default=None, description="Id of an incident.")
     min_ncd: FiniteFloat | None = Field(default=None, ge=0, le=1, description="Only distances of at least this.")
     max_p_value: FiniteFloat | None = Field(default=None, ge=0, le=1, description="Only p-values of at most this.")
+    question: Asked | None = Field(default=None, description="Only those that are about this.")
     since: Time | None = Field(default=None, description="Only those whose window ends at this time or later (event time).")
     until: Time | None = Field(default=None, description="Only those whose window begins before this time (event time).")
 
@@ -49,6 +60,7 @@ async def list_anomalies(call: Call) -> Reply:
         p_value_max=query.max_p_value,
         since=_moment(query.since),
         until=_moment(query.until),
+        question=None if query.question is None else Question(query.question),
     )
     rows, next_cursor = await pager.page(
         lambda limit, after: repository.list(tenant_id, filters, limit=limit, after=after), _position, _key

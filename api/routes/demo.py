@@ -13,12 +13,13 @@ from api.endpoint import Call, Endpoint, Reply
 from api.events import decode
 from api.overrides import given, overridden
 from api.throttle import rate_limit_of, slots_of
-from driftlock.engine.calibration import events_until_calibrated
+from driftlock.engine.calibration import events_until_calibrated, events_until_first_alarm
 from driftlock.engine.canonical import Cuts
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.limits import Limits
 from driftlock.engine.profile import Profile
 from driftlock.engine.quick import QUICK_EVENTS_MIN, QuickResult, quick_detect
+from driftlock.engine.verdict import Calibration
 from driftlock.errors import Internal, InvalidArgument, PayloadTooLarge, Unavailable
 
 PATH = "/v1/demo/detect"
@@ -101,7 +102,14 @@ def _response(call: Call, asked: Profile, judged: _Judged, count: int, duration_
     return models.DemoResponse(
         request_id=call.request_id,
         status=models.StreamStatus.PROVISIONAL,
-        calibration=models.CalibrationProgress(events=count, needed=needed, percent=100 * count // (count + needed)),
+        calibration=models.CalibrationProgress(
+            state=Calibration.PROVISIONAL,
+            reason="so few events have no calibrated p-values",
+            events_until_first_alarm=max(0, events_until_first_alarm(asked, Limits()) - count),
+            events=count,
+            needed=needed,
+            percent=100 * count // (count + needed),
+        ),
         processed=count,
         profile=views.profile(used),
         anomalies=judged.anomalies,

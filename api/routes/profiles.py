@@ -17,7 +17,7 @@ ATTEMPTS_MAX = 5
 UNCHANGED = "nothing has changed: this profile was in force already"
 JUDGED = "windows that end in events received from now on are judged with it; calibration goes on"
 RESTARTED = (
-    "it holds for events received from now on; sizes or the codec have changed, so earlier windows can not be compared with "
+    "it holds for events received from now on; sizes, codec or masks have changed, so earlier windows can not be compared with "
     "later ones and calibration starts again"
 )
 
@@ -26,10 +26,11 @@ async def list_profiles(call: Call) -> Reply:
     """The built-in profiles, the most sensitive first, and what a custom one may be made of."""
     return Reply(
         ProfileList(
-            profiles=tuple(views.profile(value) for value in PROFILES.values()),
+            profiles=tuple(views.listed_profile(value) for value in PROFILES.values()),
             default=DEFAULT_PROFILE,
             ranges={name: Range(min=low, max=high) for name, (low, high) in OVERRIDE_RANGES.items()},
             codecs=tuple(views.codec_levels(codec) for codec in call.deps.detector.codecs),
+            masks=views.mask_limits(),
         )
     )
 

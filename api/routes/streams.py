@@ -7,7 +7,7 @@ from api.cursors import Position
 from api.deps import ApiDeps
 from api.endpoint import Call, Endpoint, Reply
 from api.paging import PageQuery, Pager
-from api.ports import StreamRow
+from api.ports import StoredStreamEvent, StreamRow
 from driftlock.accounts.keys import Scope
 from driftlock.errors import NotFound
 
@@ -19,7 +19,7 @@ async def list_streams(call: Call) -> Reply:
     """One page of streams."""
     repository, tenant_id = call.deps.streams, call.principal.tenant_id
     rows, next_cursor = await Pager(call, call.query(PageQuery), "streams").page(
-        lambda limit, after: repository.list(tenant_id, limit=limit, after=after), _position, _key
+        lambda limit, after: repository.list(tenant_id, limit=limit, after=after), stream_position, stream_key
     )
     return Reply(models.StreamPage(streams=tuple(views.stream(row) for row in rows), next_cursor=next_cursor))
 
@@ -46,11 +46,35 @@ def parse_uuid(text: str) -> UUID | None:
         return None
 
 
-def _position(row: StreamRow) -> Position:
+async def list_stream_events(call: Call) -> Reply:
+    """One page of what happened to a stream's baseline and calibration."""
+    deps, tenant_id = call.deps, call.principal.tenant_id
+    stream = await find_stream(deps, tenant_id, call.path("stream"))
+    rows, next_cursor = await Pager(call, call.query(PageQuery), f"streams/{stream.stream_id}/events").page(
+        lambda limit, after: deps.stream_events.list(tenant_id, stream.stream_id, limit=limit, after=after),
+        _event_position,
+        _event_key,
+    )
+    events = tuple(views.stream_event(row) for row in rows)
+    return Reply(models.StreamEventPage(stream=views.stream_ref(stream), events=events, next_cursor=next_cursor))
+
+
+def _event_position(row: StoredStreamEvent) -> Position:
+    return row.event.time_ns, row.event.event, str(row.event_id)
+
+
+def _event_key(position: Position) -> tuple[int, int, UUID]:
+    time_ns, event, event_id = position
+    return int(time_ns), int(event), UUID(str(event_id))
+
+
+def stream_position(row: StreamRow) -> Position:
+    """Where a stream stands in a list by slug."""
     return row.slug, str(row.stream_id)
 
 
-def _key(position: Position) -> tuple[str, UUID]:
+def stream_key(position: Position) -> tuple[str, UUID]:
+    """The same as the repository takes it."""
     slug, stream_id = position
     return str(slug), UUID(str(stream_id))
 
@@ -76,6 +100,18 @@ ENDPOINTS = (
         get_stream,
         {200: models.Stream},
         scope=Scope.READ,
+        path_parameters={"stream": "Id or slug of the stream."},
+    ),
+    Endpoint(
+        "GET",
+        "/v1/streams/{stream}/events",
+        "listStreamEvents",
+        "streams",
+        "What happened to the baseline and the calibration of a stream, the newest first",
+        list_stream_events,
+        {200: models.StreamEventPage},
+        scope=Scope.READ,
+        query=PageQuery,
         path_parameters={"stream": "Id or slug of the stream."},
     ),
 )

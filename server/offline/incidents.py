@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from heapq import heappush, heappushpop
 from uuid import UUID
 
+from driftlock.engine.budget import Strength
 from driftlock.engine.offline import TENANT_ID
 from driftlock.engine.verdict import Finding, content_id
 
@@ -26,6 +27,7 @@ class StreamIncident:
     findings: int
     ncd_max: float
     p_value_min: float
+    surprise_max: float
     title: str
     strangest: Finding
 
@@ -34,16 +36,16 @@ class StreamIncident:
         self.last_window, self.last_event = finding.window, finding.last_event
         self.start_ns, self.end_ns = min(self.start_ns, finding.start_ns), max(self.end_ns, finding.end_ns)
         self.findings += 1
-        if finding.ncd > self.ncd_max:
-            self.ncd_max, self.title = finding.ncd, finding.explanation
+        self.ncd_max = max(self.ncd_max, finding.ncd)
         self.p_value_min = min(self.p_value_min, finding.p_value)
+        self.surprise_max = max(self.surprise_max, finding.surprise)
         if strangeness(finding) > strangeness(self.strangest):
-            self.strangest = finding
+            self.strangest, self.title = finding, finding.explanation
 
 
-def strangeness(finding: Finding) -> tuple[float, float, int]:
-    """What findings are compared by: distance, then rarity, then the earlier one. Higher = stranger."""
-    return finding.ncd, -finding.p_value, -finding.window
+def strangeness(finding: Finding) -> tuple[Strength, int]:
+    """What findings are compared by: surprise, then rarity, then distance, then the earlier one. Higher = stranger."""
+    return Strength(finding.surprise, -finding.p_value, finding.ncd), -finding.window
 
 
 def opened(finding_id: UUID, finding: Finding) -> StreamIncident:
@@ -59,6 +61,7 @@ def opened(finding_id: UUID, finding: Finding) -> StreamIncident:
         findings=1,
         ncd_max=finding.ncd,
         p_value_min=finding.p_value,
+        surprise_max=finding.surprise,
         title=finding.explanation,
         strangest=finding,
     )
@@ -97,7 +100,7 @@ class StreamFindings:
     def __init__(self, gap_windows: int, incidents_max: int) -> None:
         self._joining = Joining(gap_windows)
         self._incidents_max = incidents_max
-        self._heap: list[tuple[tuple[float, float, int], StreamIncident]] = []  # windows differ: no two keys are equal
+        self._heap: list[tuple[tuple[Strength, int], StreamIncident]] = []  # windows differ: no two keys are equal
         self._ended = 0
         self.findings = 0
 

@@ -54,7 +54,7 @@ class _Stream:
         self._quoted = json.dumps(name)
         self._time_ns, self._time = -1, "null"
 
-    def events(self, first_event: int, times_ns: Sequence[int], bits: Sequence[int]) -> None:
+    def events(self, first_event: int, times_ns: Sequence[int], bits: Sequence[float]) -> None:
         """See `Observer`."""
         for index, (time_ns, cost) in enumerate(zip(times_ns, bits, strict=True), first_event):
             place, key = self.folded.popleft()
@@ -71,11 +71,13 @@ class _Stream:
         """Events after the last window; the input has ended."""
         return "".join(text for _, text in self._untold)
 
-    def _event(self, index: int, time_ns: int, bits: int, key: str | None) -> str:
+    def _event(self, index: int, time_ns: int, bits: float, key: str | None) -> str:
         if time_ns != self._time_ns:
             self._time_ns, self._time = time_ns, json.dumps(event_time(time_ns))
         named = "" if key is None else f',"key":{json.dumps(key)}'
-        return f'{{"type":"event","event":{index},"stream":{self._quoted},"time":{self._time}{named},"bits":{bits}}}\n'
+        return (
+            f'{{"type":"event","event":{index},"stream":{self._quoted},"time":{self._time}{named},"bits":{round(bits, 3)}}}\n'
+        )
 
 
 class Scorer:
@@ -161,7 +163,9 @@ def _window(stream: _Stream, score: WindowScore, found: tuple[UUID, Finding] | N
         "last_event": score.last_event,
         "start": event_time(score.start_ns),
         "end": event_time(score.end_ns),
-        "bits": score.bits,
+        "bits": round(score.bits, 3),
+        "question": score.question,
+        "surprise": round(score.surprise, 3),
         "ncd": score.ncd,
         "p_value": score.p_value,
         "confidence": score.confidence,

@@ -50,8 +50,8 @@ def grouped(findings: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return groups
 
 
-def _strangeness(finding: dict[str, Any]) -> tuple[float, float, int]:
-    return -finding["ncd"], finding["p_value"], finding["window"]
+def _strangeness(finding: dict[str, Any]) -> tuple[float, float, float, int]:
+    return -finding["surprise"], finding["p_value"], -finding["ncd"], finding["window"]
 
 
 class Replay:

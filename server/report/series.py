@@ -27,7 +27,7 @@ class ScoreSeries:
         self._windows = 0
         self.points: list[Point] = []
 
-    def events(self, first_event: int, times_ns: Sequence[int], bits: Sequence[int]) -> None:
+    def events(self, first_event: int, times_ns: Sequence[int], bits: Sequence[float]) -> None:
         """Events are not shown."""
 
     def window(self, score: WindowScore) -> None:

@@ -6,16 +6,18 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from server.report.episodes import Episode, StreamReport, ToldLine
+from driftlock.engine.explanation.paths import BODY
+from server.report.episodes import Episode, StreamReport, Told, ToldLine, ToldMissing
 from server.terminal import visible
 
 NOVEL = "bold black on yellow"
 LINES_SHOWN = 5
 LINE_CHARS_MAX = 400
+PATHS_CHARS_MAX = 100
 
 
 def line_text(line: ToldLine) -> Text:
-    """A line of a finding with its novel segments highlighted; brackets mark them where there is no colour."""
+    """A line of a finding with its novel segments highlighted (brackets mark them without colour), bits and places."""
     text = Text(no_wrap=False, overflow="fold")
     shown = 0
     for part, novel in line.pieces:
@@ -29,29 +31,46 @@ def line_text(line: ToldLine) -> Text:
         else:
             text.append(piece[:room])
         shown += len(piece)
-    if line.count > 1:
-        text.append(f"  ({line.count} alike)", "dim")
+    notes = [f"{line.count} alike"] * (line.count > 1)
+    notes += [f"{line.bits:.0f} bits"] * (line.bits > 0)
+    notes += [f"in {visible(', '.join(line.paths))[:PATHS_CHARS_MAX]}"] * any(path != BODY for path in line.paths)
+    if notes:
+        text.append(f"  ({'; '.join(notes)})", "dim")
     return text
 
 
+def missing_text(line: ToldMissing) -> Text:
+    """A usual line that did not come."""
+    often = f"{line.observed:.0f} times, usually {line.expected:.0f}"
+    return Text(f"missing: {visible(line.text)[:LINE_CHARS_MAX]}  ({often})", "dim", overflow="fold")
+
+
+def what_text(told: Told) -> Group:
+    """All that a finding says: its sentence, the lines it is about, those that are missing, and the proof."""
+    parts = [Text(visible(told.explanation), "italic"), *map(line_text, told.lines[:LINES_SHOWN])]
+    parts += map(missing_text, told.missing[:LINES_SHOWN])
+    if told.p_without is not None:
+        parts.append(Text(f"verified: without these lines p is {told.p_without:.3f}", "dim"))
+    return Group(*parts)
+
+
 def table(episodes: Sequence[Episode]) -> Table:
-    """One row an incident, in the order given: when, which events, how strange, how rare, and the bytes that are new."""
+    """One row an incident, in the order given: when, which events, how strange, how rare, and why."""
     result = Table(show_lines=True, expand=True)
     result.add_column("time (UTC)", no_wrap=True, min_width=19)
     result.add_column("events", no_wrap=True)
     result.add_column("distance", no_wrap=True, justify="right")
     result.add_column("p", no_wrap=True, justify="right")
-    result.add_column("what is new", ratio=1, overflow="fold")
+    result.add_column("what is unusual", ratio=1, overflow="fold")
     for episode in episodes:
         told = episode.strangest
-        shown = [line_text(line) for line in told.lines[:LINES_SHOWN]]
         windows = f"{episode.findings} windows" if episode.findings > 1 else "1 window"
         result.add_row(
             f"{_shown_time(episode.start)}\n{_shown_time(episode.end)}",
             f"{episode.first_event}-\n{episode.last_event}\n{windows}",
-            f"{told.ncd:.3f}",
+            f"{told.ncd:.3f}\n{visible(told.question)}",
             f"{told.p_value:.4f}",
-            Group(Text(visible(told.explanation), "italic"), *shown),
+            what_text(told),
         )
     return result
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
 
-from api.ports import AnomalyFilter, AnomalyRow, IncidentRow, StreamRow
+from api.ports import AnomalyFilter, AnomalyRow, BudgetRow, IncidentRow, StoredStreamEvent, StreamRow
 from driftlock.accounts.access import Access
 from driftlock.accounts.keys import RANDOMNESS_BYTES, KeyKind, KeyRecord, MintedKey, Principal, Scope, mint
 from driftlock.engine.event import StreamKey
@@ -79,6 +79,8 @@ class FakeHouse:
     stream_rows: dict[UUID, dict[UUID, StreamRow]] = field(default_factory=lambda: defaultdict(dict))
     anomaly_rows: dict[UUID, list[AnomalyRow]] = field(default_factory=lambda: defaultdict(list))
     incident_rows: dict[UUID, list[IncidentRow]] = field(default_factory=lambda: defaultdict(list))
+    event_rows: dict[UUID, list[StoredStreamEvent]] = field(default_factory=lambda: defaultdict(list))
+    budgets: dict[UUID, BudgetRow] = field(default_factory=dict)
     hashes: set[bytes] = field(default_factory=set)
     waited: list[int] = field(default_factory=list)
     configured: list[tuple[UUID, Profile]] = field(default_factory=list)
@@ -111,6 +113,13 @@ class FakeHouse:
         rows[stream_id] = replace(rows[stream_id], profile=profile)
         self.configured.append((stream_id, profile))
         return len(self.submissions)
+
+    async def set_budget(self, tenant_id: UUID, alerts_per_day_max: int) -> bool:
+        if self.failure is not None:
+            raise self.failure
+        row = self.budgets.get(tenant_id, BudgetRow(None, 0, 0, 0))
+        self.budgets[tenant_id] = replace(row, alerts_per_day_max=alerts_per_day_max)
+        return row.alerts_per_day_max != alerts_per_day_max
 
     async def create_stream(self, tenant_id: UUID, key: StreamKey, profile: Profile) -> bool:
         if self.meanwhile is not None:
@@ -203,6 +212,28 @@ class FakeIncidents:
         return next((row for row in self.house.incident_rows[tenant_id] if row.incident.incident_id == incident_id), None)
 
 
+class FakeStreamEvents:
+    def __init__(self, house: FakeHouse) -> None:
+        self.house = house
+
+    async def list(
+        self, tenant_id: UUID, stream_id: UUID, *, limit: int, after: tuple[int, int, UUID] | None
+    ) -> list[StoredStreamEvent]:
+        def key(row: StoredStreamEvent) -> tuple[int, int, UUID]:
+            return row.event.time_ns, row.event.event, row.event_id
+
+        known = self.house.event_rows[stream_id] if stream_id in self.house.stream_rows[tenant_id] else []
+        return [row for row in sorted(known, key=key, reverse=True) if after is None or key(row) < after][:limit]
+
+
+class FakeBudgets:
+    def __init__(self, house: FakeHouse) -> None:
+        self.house = house
+
+    async def get(self, tenant_id: UUID) -> BudgetRow | None:
+        return self.house.budgets.get(tenant_id, BudgetRow(None, 0, 0, 0))
+
+
 def _passes(row: AnomalyRow, filters: AnomalyFilter) -> bool:
     return (
         filters.stream_id in (None, row.stream_id)
@@ -211,6 +242,7 @@ def _passes(row: AnomalyRow, filters: AnomalyFilter) -> bool:
         and (filters.p_value_max is None or row.finding.p_value <= filters.p_value_max)
         and (filters.since is None or row.finding.end_ns >= filters.since)
         and (filters.until is None or row.finding.start_ns < filters.until)
+        and filters.question in (None, row.finding.question)
     )
 
 

@@ -16,7 +16,7 @@ from api.deps import ApiLimits, DemoRules
 from api.models import DemoResponse
 from api.openapi import document
 from api.routes import ENDPOINTS
-from driftlock.engine.profile import PROFILES
+from driftlock.engine.profile import DEFAULT_CODEC, PROFILES
 from driftlock.engine.quick import QUICK_EVENTS_MIN
 from driftlock.errors import Unavailable
 from tests.api.conftest import Service
@@ -130,7 +130,7 @@ async def test_what_is_new_is_told_without_a_key_and_nothing_is_stored(service: 
     assert found.baseline_lines
     assert not any("certificate" in line for line in found.baseline_lines)
     metrics = body.metrics
-    assert (metrics.baseline, metrics.window, metrics.hop, metrics.codec, metrics.windows) == (30, 7, 3, "zstd", 9)
+    assert (metrics.baseline, metrics.window, metrics.hop, metrics.codec, metrics.windows) == (30, 7, 3, DEFAULT_CODEC, 9)
     assert metrics.scaled
     assert (body.profile.name, body.profile.ncd_threshold, body.profile.baseline_size) == ("custom", 0.3, 30)
     assert body.remaining == 9

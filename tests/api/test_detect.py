@@ -11,7 +11,7 @@ from api.deps import ApiLimits
 from api.models import DetectResponse
 from api.ports import StreamRow
 from driftlock.engine.event import Signal, StreamKey
-from driftlock.engine.profile import PROFILES, custom
+from driftlock.engine.profile import DEFAULT_CODEC, PROFILES, custom
 from driftlock.engine.verdict import Calibration, Finding
 from driftlock.errors import Unavailable
 from driftlock.storage.slugs import slug, unique_slug
@@ -42,7 +42,7 @@ async def test_events_are_journaled_scored_and_answered(service: Service) -> Non
     assert (body.calibration.events, body.calibration.needed, body.calibration.percent) == (2, 448, 91)
     assert (body.pending, body.duplicate, body.anomalies_truncated) == (0, False, False)
     assert [found.window for found in body.anomalies] == [1]
-    assert (body.metrics.baseline, body.metrics.window, body.metrics.hop, body.metrics.codec) == (400, 50, 10, "zstd")
+    assert (body.metrics.baseline, body.metrics.window, body.metrics.hop, body.metrics.codec) == (400, 50, 10, DEFAULT_CODEC)
     submission = service.house.submissions[0]
     assert (submission.tenant_id, submission.received_ns, submission.request_hash) == (TENANT, NOW_NS, None)
     assert submission.batches[0].key == StreamKey(Signal.LOGS, "checkout")
@@ -330,7 +330,7 @@ async def test_a_request_configures_the_stream_that_it_creates(service: Service)
 
 
 async def test_a_new_stream_with_the_default_values_is_not_configured(service: Service) -> None:
-    response = await post(service.client, {"events": ["a"], "config_override": {"window_size": 50, "codec": "zstd"}})
+    response = await post(service.client, {"events": ["a"], "config_override": {"window_size": 50, "codec": DEFAULT_CODEC}})
     assert (response.status_code, service.house.configured) == (200, [])
 
 
@@ -342,7 +342,7 @@ async def test_what_belongs_to_the_stream_is_not_overridden_by_a_request(service
     assert problem_pointers(response) == ["/config_override/codec", "/config_override/window_size"]
     assert "PATCH /v1/streams/{id}/profile" in response.json()["detail"]
     assert len(service.house.submissions) == 1
-    in_force = {"window_size": 50, "hop_size": 10, "codec": "zstd", "codec_level": 0, "baseline_size": 400}
+    in_force = {"window_size": 50, "hop_size": 10, "codec": DEFAULT_CODEC, "codec_level": 0, "baseline_size": 400}
     assert (await post(service.client, {"events": ["b"], "config_override": in_force})).status_code == 200
 
 

@@ -22,6 +22,8 @@ VALUES = st.fixed_dictionaries(
         "codec": st.sampled_from(["zstd", "gzip", "rar"]),
         "codec_level": st.integers(-2, 30),
         "permutations_max": st.integers(0, 20_000),
+        "alerts_per_day_max": st.integers(-1, 2000),
+        "masks": st.lists(st.sampled_from(["order-{digits}", "user={word}", "{digit}"])).map(tuple),
     },
 )
 
@@ -65,19 +67,43 @@ def test_members_of_the_stream_have_to_be_its_own() -> None:
     assert pointers(error) == ["/x/codec", "/x/codec_level"]
 
 
+def test_masks_are_the_streams_own() -> None:
+    masked = custom(BALANCED, {"masks": ["order-{digits}"]})
+    check_stream_members(masked, {"masks": ["order-{digits}"]}, "x")
+    with pytest.raises(BadMembers, match="PATCH") as error:
+        check_stream_members(masked, {"masks": []}, "x")
+    assert pointers(error) == ["/x/masks"]
+
+
+def test_wrong_masks_are_told_together() -> None:
+    with pytest.raises(BadMembers) as error:
+        overridden(BALANCED, {"masks": ["order-{digits}", "order-{digit}", "a={word"]})
+    assert pointers(error) == ["/masks"]
+    told = str(error.value.members[0].detail)
+    assert told.startswith("mask 2, character 7: {digit} is unknown; choose of {digits}, ")
+    assert "; mask 3, character 3: { is never closed" in told
+
+
 @pytest.mark.parametrize(
     ("changes", "restarts"),
     [
         ({}, False),
-        ({"ncd_threshold": 0.4, "p_value_threshold": 0.02, "permutations_max": 50}, False),
+        ({"ncd_threshold": 0.4, "p_value_threshold": 0.02, "permutations_max": 50, "alerts_per_day_max": 3}, False),
         ({"codec_level": BALANCED.level}, False),
-        ({"codec_level": BALANCED.level + 1}, True),
         ({"codec": "gzip"}, True),
         ({"baseline_size": 401}, True),
         ({"window_size": 51}, True),
         ({"hop_size": 11}, True),
+        ({"masks": []}, False),
+        ({"masks": ["order-{digits}"]}, True),
     ],
 )
-def test_what_changes_sizes_or_the_codec_restarts_calibration(changes: dict[str, object], restarts: bool) -> None:
+def test_what_changes_sizes_codec_or_masks_restarts_calibration(changes: dict[str, object], restarts: bool) -> None:
     assert restarts_calibration(BALANCED, custom(BALANCED, changes)) is restarts
     assert restarts_calibration(custom(BALANCED, changes), BALANCED) is restarts
+
+
+def test_another_level_of_the_same_codec_restarts_calibration() -> None:
+    gzip = custom(BALANCED, {"codec": "gzip"})
+    assert not restarts_calibration(gzip, custom(gzip, {"codec_level": gzip.level}))
+    assert restarts_calibration(gzip, custom(gzip, {"codec_level": gzip.level + 1}))

@@ -11,8 +11,11 @@ from api.models import ChangedStreamProfile, StreamProfile
 from api.ports import StreamRow
 from api.profile_models import ProfileList
 from driftlock.accounts.keys import Scope
+from driftlock.engine.calibration import events_until_calibrated, events_until_first_alarm
 from driftlock.engine.event import Signal, StreamKey
-from driftlock.engine.profile import OVERRIDE_RANGES, PROFILES, Profile
+from driftlock.engine.limits import Limits
+from driftlock.engine.masks import CLASSES
+from driftlock.engine.profile import DEFAULT_CODEC, OVERRIDE_RANGES, PROFILES, Profile
 from driftlock.errors import Unavailable
 from tests.api.conftest import CODECS, Service
 from tests.api.fakes import OTHER_TENANT, TENANT, FakeHouse, key, make_stream, stream_id_of
@@ -38,15 +41,21 @@ async def patch(service: Service, body: object, path: str = PATH, name: str = "g
 
 
 def values(body: Any) -> Profile:
-    return Profile(**body["profile"])
+    return Profile(**body["profile"] | {"masks": tuple(body["profile"]["masks"])})
 
 
 async def test_profiles_are_listed_with_what_custom_ones_may_be_made_of(service: Service) -> None:
     body = ProfileList.model_validate_json((await service.client.get("/v1/profiles")).content)
-    assert [Profile(**profile.model_dump()) for profile in body.profiles] == list(PROFILES.values())
+    needs = {"events_until_first_alarm", "events_until_calibrated"}
+    assert [Profile(**profile.model_dump(exclude=needs)) for profile in body.profiles] == list(PROFILES.values())
+    for profile, engines in zip(body.profiles, PROFILES.values(), strict=True):
+        assert profile.events_until_first_alarm == events_until_first_alarm(engines, Limits())
+        assert profile.events_until_calibrated == events_until_calibrated(engines, Limits())
     assert body.default == "balanced"
     assert {name: (allowed.min, allowed.max) for name, allowed in body.ranges.items()} == dict(OVERRIDE_RANGES)
     assert [codec.name for codec in body.codecs] == [codec.name for codec in CODECS]
+    assert (body.masks.masks_max, body.masks.pattern_bytes_max, body.masks.name_bytes_max) == (16, 128, 16)
+    assert (body.masks.elements_max, body.masks.run_bytes_max, body.masks.classes) == (16, 4096, tuple(CLASSES))
     assert (body.codecs[1].level_min, body.codecs[1].level_max, body.codecs[1].level_default) == (-5, 19, 3)
 
 
@@ -79,7 +88,9 @@ async def test_thresholds_do_not_restart_calibration(service: Service, stream: S
     assert values(body) == Profile("custom", 0.4, 0.05, 400, 50, 10, permutations_max=99)
 
 
-@pytest.mark.parametrize("body", [{}, {"profile": "balanced"}, {"window_size": 50}, {"ncd_threshold": 0.3, "codec": "zstd"}])
+@pytest.mark.parametrize(
+    "body", [{}, {"profile": "balanced"}, {"window_size": 50}, {"ncd_threshold": 0.3, "codec": DEFAULT_CODEC}]
+)
 async def test_the_profile_in_force_again_changes_nothing(service: Service, stream: StreamRow, body: object) -> None:
     answer = (await patch(service, body)).json()
     assert (answer["changed"], answer["calibration_restarts"], service.house.configured) == (False, False, [])
@@ -98,9 +109,21 @@ async def test_the_values_of_a_built_in_profile_have_its_name(service: Service, 
 
 
 async def test_another_codec_has_its_own_default_level(service: Service, stream: StreamRow) -> None:
-    assert values((await patch(service, {"codec_level": 3})).json()).codec_level == 3
+    assert values((await patch(service, {"codec": "zstd", "codec_level": 3})).json()).codec_level == 3
     profile = values((await patch(service, {"codec": "gzip"})).json())
     assert (profile.codec, profile.codec_level) == ("gzip", 0)
+
+
+async def test_masks_are_replaced_as_a_whole_and_restart_calibration(service: Service, stream: StreamRow) -> None:
+    masks = ["order-{digits}{as:ORDER}", "user={word}"]
+    answer = (await patch(service, {"masks": masks})).json()
+    assert (answer["profile"]["masks"], answer["profile"]["name"]) == (masks, "custom")
+    assert (answer["changed"], answer["calibration_restarts"]) == (True, True)
+    assert (await patch(service, {"masks": masks})).json()["changed"] is False
+    assert (await service.client.get(PATH)).json()["profile"]["masks"] == masks
+    assert (await patch(service, {"ncd_threshold": 0.4})).json()["profile"]["masks"] == masks
+    assert (await patch(service, {"masks": masks[:1]})).json()["profile"]["masks"] == masks[:1]
+    assert values((await patch(service, {"profile": "balanced"})).json()) == PROFILES["balanced"]
 
 
 async def test_a_level_that_is_the_default_by_another_name_restarts_nothing(service: Service, stream: StreamRow) -> None:
@@ -122,6 +145,10 @@ async def test_a_level_that_is_the_default_by_another_name_restarts_nothing(serv
         ({"profile": "strict", "hop_size": 101}, ["/hop_size"]),
         ({"codec": "rar"}, ["/codec"]),
         ({"codec": "lz4", "codec_level": 99}, ["/codec_level"]),
+        ({"masks": ["order-{digit}"]}, ["/masks"]),
+        ({"masks": ["order-{digits}"] * 2}, ["/masks"]),
+        ({"masks": "order-{digits}"}, ["/masks"]),
+        ({"masks": [1]}, ["/masks/0"]),
         ({"name": "mine"}, ["/name"]),
         ({"level": 3}, ["/level"]),
         ([], [""]),

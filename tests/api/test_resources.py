@@ -12,6 +12,7 @@ from api.models import Anomaly, AnomalyPage, IncidentDetail, IncidentPage, Strea
 from api.ports import StreamRow
 from driftlock.accounts.keys import ALL_SCOPES
 from driftlock.engine.event import Signal, StreamKey
+from driftlock.engine.verdict import Question
 from tests.api.conftest import Service, client_of, make_deps
 from tests.api.fakes import (
     NAMESPACE,
@@ -92,7 +93,7 @@ async def test_an_anomaly_shows_its_evidence(service: Service) -> None:
         ("quiet", "disk ok", 2),
         ("disk é full", "disk ok", 2),
     ]
-    assert response.json()["lines"][1]["segments"][1] == {"text": "é", "novel": True}
+    assert response.json()["lines"][1]["segments"][1] == {"text": "é", "novel": True, "bits": None, "path": None}
 
 
 async def test_a_listed_anomaly_has_its_top_line_and_no_excerpts(service: Service) -> None:
@@ -112,6 +113,7 @@ async def test_filters_reach_the_repository(service: Service) -> None:
         "incident": str(incident),
         "min_ncd": "0.5",
         "max_p_value": "0.01",
+        "question": "less",
         "since": "2027-01-01T00:00:00Z",
         "until": "2027-01-01T01:00:00+01:00",
     }
@@ -123,6 +125,7 @@ async def test_filters_reach_the_repository(service: Service) -> None:
         0.5,
         0.01,
     )
+    assert filters.question is Question.LESS
     assert filters.since == filters.until
     assert filters.since == 1_798_761_600 * 10**9
 
@@ -175,6 +178,7 @@ async def test_a_wrong_page_is_refused_by_name(service: Service, path: str, quer
         "until=1800000000",
         "incident=7",
         "status=open",
+        "question=why",
     ],
 )
 async def test_a_wrong_filter_is_refused_by_name(service: Service, query: str) -> None:
@@ -235,7 +239,13 @@ async def test_a_stream_is_found_by_id_and_by_slug(service: Service) -> None:
     by_slug = await service.client.get("/v1/streams/shop.checkout")
     by_id = await service.client.get(f"/v1/streams/{row.stream_id}")
     assert by_slug.json() == by_id.json()
-    assert by_id.json()["calibration"] == {"events": 0, "needed": None, "percent": 0}
+    calibration = by_id.json()["calibration"]
+    assert (calibration["state"], calibration["events"], calibration["needed"], calibration["percent"]) == (
+        "calibrating",
+        0,
+        None,
+        0,
+    )
     assert by_id.json()["first_event"] is None
     assert StreamPage.model_validate_json((await service.client.get("/v1/streams")).content).streams[0].slug == "shop.checkout"
 

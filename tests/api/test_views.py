@@ -1,5 +1,5 @@
 import itertools
-from dataclasses import replace
+from dataclasses import fields, replace
 from uuid import UUID
 
 import pytest
@@ -9,9 +9,12 @@ from pydantic import ValidationError
 
 from api import models, views
 from api.ports import AnomalyRow
+from driftlock.engine.calibration import events_until_first_alarm
 from driftlock.engine.event import Signal, StreamKey
-from driftlock.engine.verdict import Calibration
-from tests.api.fakes import EPOCH, NAMESPACE, make_finding, make_stream
+from driftlock.engine.limits import Limits
+from driftlock.engine.profile import PROFILES
+from driftlock.engine.verdict import Calibration, Evidence, Finding, InstanceShare, MissingLine, Question
+from tests.api.fakes import EPOCH, NAMESPACE, make_finding, make_incident, make_stream
 
 STREAM = UUID(int=1)
 spans = st.lists(st.tuples(st.integers(-3, 60), st.integers(-3, 60)), max_size=6)
@@ -45,7 +48,7 @@ def test_a_seed_is_text_and_times_are_utc() -> None:
     assert body.seed == "18446744073709551615"
     assert body.start == "2008-06-14T14:56:01Z"
     assert body.detected_at == "2027-01-01T00:00:00Z"
-    assert body.calibration is models.StreamStatus.READY
+    assert body.calibration is Calibration.OK
 
 
 def test_a_summary_shows_the_costliest_line() -> None:
@@ -65,11 +68,24 @@ def test_a_response_can_not_hold_what_json_can_not_say(value: float) -> None:
         views.anomaly(row(ratio=value))
 
 
-@pytest.mark.parametrize(("events", "missing", "percent"), [(4999, 1, 99), (5000, 0, 100), (20_100, 4900, 2)])
-def test_calibration_is_whole_only_when_nothing_is_missing(events: int, missing: int, percent: int) -> None:
+FIRST_ALARM = events_until_first_alarm(PROFILES["balanced"], Limits())
+
+
+@pytest.mark.parametrize(
+    ("events", "missing", "percent", "first_alarm"),
+    [(4999, 1, 99, 0), (5000, 0, 100, 0), (20_100, 4900, 2, FIRST_ALARM - 100)],
+)
+def test_calibration_is_whole_only_when_nothing_is_missing(events: int, missing: int, percent: int, first_alarm: int) -> None:
     stream = make_stream(STREAM, "checkout", StreamKey(Signal.LOGS, "checkout"))
-    stream = replace(stream, events=events, events_until_ready=missing)
-    assert views.calibration_progress(stream) == models.CalibrationProgress(events=events, needed=missing, percent=percent)
+    stream = replace(stream, events=events, events_until_ready=missing, calibration="degraded", calibration_reason="bursts")
+    assert views.calibration_progress(stream) == models.CalibrationProgress(
+        state=Calibration.DEGRADED,
+        reason="bursts",
+        events_until_first_alarm=first_alarm,
+        events=events,
+        needed=missing,
+        percent=percent,
+    )
 
 
 def test_every_calibration_has_a_status() -> None:
@@ -79,4 +95,62 @@ def test_every_calibration_has_a_status() -> None:
 
 def test_nobody_knows_how_far_a_stream_is_before_its_first_events() -> None:
     stream = make_stream(STREAM, "checkout", StreamKey(Signal.LOGS, "checkout"))
-    assert views.calibration_progress(stream) == models.CalibrationProgress(events=0, needed=None, percent=0)
+    progress = views.calibration_progress(stream)
+    assert (progress.state, progress.events, progress.needed, progress.percent) == (Calibration.CALIBRATING, 0, None, 0)
+    assert progress.events_until_first_alarm == FIRST_ALARM
+
+
+def test_bits_and_paths_belong_to_novel_pieces() -> None:
+    spans = ((5, 7), (12, 16), (7, 8), (16, 17))
+    parts = views.segments("disk full is slow!", spans, (1.0, 4.0, 2.0, 8.0), ("body", "body", "body", "severity"))
+    assert [(part.text, part.novel, part.bits, part.path) for part in parts] == [
+        ("disk ", False, None, None),
+        ("ful", True, 3.0, "body"),
+        ("l is", False, None, None),
+        (" slo", True, 4.0, "body"),
+        ("w", True, 8.0, "severity"),
+        ("!", False, None, None),
+    ]
+
+
+def test_spans_without_bits_are_novel_all_the_same() -> None:
+    assert [(part.novel, part.bits, part.path) for part in views.segments("new", ((0, 3),))] == [(True, None, None)]
+
+
+def test_a_finding_shows_what_it_is_about_and_why() -> None:
+    finding = {
+        "question": Question.INSTANCE,
+        "surprise": 12.5,
+        "subject": "pod-17",
+        "calibration": Calibration.DEGRADED,
+        "calibration_reason": "bursts",
+        "evidence": (Evidence(Question.NOVELTY, 0.2, 0.1, 0.0), Evidence(Question.INSTANCE, 0.001, 0.9, 12.5)),
+        "missing": (MissingLine("heartbeat ok", 120.0, 0.0, 500),),
+        "instances": (InstanceShare("pod-17", 12, 9),),
+        "p_without": 0.4,
+        "p_without_others": 0.002,
+        "verified": True,
+    }
+    body = views.anomaly(row(**finding)).model_dump()
+    assert {name: body[name] for name in ("question", "surprise", "subject", "calibration", "calibration_reason")} == {
+        name: finding[name] for name in ("question", "surprise", "subject", "calibration", "calibration_reason")
+    }
+    assert [each["question"] for each in body["evidence"]] == ["novelty", "instance"]
+    assert body["evidence"][1] == {"question": "instance", "p_value": 0.001, "distance": 0.9, "surprise": 12.5}
+    assert body["missing"] == ({"text": "heartbeat ok", "expected": 120.0, "observed": 0.0, "horizon": 500},)
+    assert body["instances"] == ({"instance": "pod-17", "events": 12, "named": 9},)
+    assert (body["p_without"], body["p_without_others"], body["verified"]) == (0.4, 0.002, True)
+
+
+def test_every_member_of_a_finding_is_shown() -> None:
+    """But for the stream's key, which is there as a reference, and for times and codecs, which have names of their own."""
+    renamed = {"stream", "start_ns", "end_ns", "codec_level", "codec_version"}
+    assert {field.name for field in fields(Finding)} - renamed <= set(models.Anomaly.model_fields)
+
+
+@pytest.mark.parametrize(("alerted_ns", "alerted_at"), [(None, None), (1_213_455_361_500_000_000, "2008-06-14T14:56:01.500Z")])
+def test_an_incident_says_whether_it_alerted(alerted_ns: int | None, alerted_at: str | None) -> None:
+    stream = make_stream(STREAM, "checkout", StreamKey(Signal.LOGS, "checkout"))
+    stored = replace(make_incident(1, stream, alerted=alerted_ns is not None, surprise_max=7.5), alerted_ns=alerted_ns)
+    body = views.incident(stored)
+    assert (body.alerted, body.alerted_at, body.surprise_max) == (alerted_ns is not None, alerted_at, 7.5)

@@ -21,6 +21,9 @@ STRICT_LZ4 = {
     "codec": "lz4",
     "codec_level": 0,
     "permutations_max": 1000,
+    "alerts_per_day_max": 24,
+    "masks": [],
+    "group_by": "",
 }
 REQUEST_EVENTS = 5000
 

@@ -4,37 +4,29 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftlock.engine.canonical import CanonicalLimits, Cuts
 from driftlock.engine.correlate import Correlator, Flag, Progress, latest
 from driftlock.engine.limits import Limits
-from driftlock.engine.offline import RECEIVED_NS, TENANT_ID, Offline
+from driftlock.engine.offline import RECEIVED_NS, TENANT_ID
 from driftlock.engine.ports import IncidentRow
-from driftlock.engine.verdict import Finding
-from server.logfile.reader import Line
-from server.offline.batches import line_batch, stream_of
-from server.offline.incidents import Joining, StreamFindings, StreamIncident
-from tests.server.offline_runs import FIRST_S, SMALL, texts
+from driftlock.engine.verdict import Finding, Incident
+from server.offline.incidents import Joining, StreamFindings, StreamIncident, strangeness
+from tests.storage.helpers import finding as sample
 
 GAP = Limits().incident_gap_windows
 STREAM_ID = UUID(int=1)
 
 
-def a_finding() -> Finding:
-    run = Offline(SMALL, seed=0, limits=Limits())
-    lines = [Line(index, (FIRST_S + index) * 10**9, text, {}) for index, text in enumerate(texts(600))]
-    return run.take(stream_of("x"), line_batch(lines, CanonicalLimits(), Cuts()))[0][1]
+SAMPLE = sample(0)
 
 
-SAMPLE = a_finding()
-
-
-def finding(window: int, ncd: float, p_value: float, start: int) -> Finding:
+def finding(window: int, ncd: float, p_value: float, start: int, surprise: float = 0.0) -> Finding:
     first = 10 * window
     return replace(
         SAMPLE,
         window=window,
         ncd=ncd,
         p_value=p_value,
+        surprise=surprise,
         first_event=first,
         last_event=first + 49,
         start_ns=start,
@@ -44,16 +36,22 @@ def finding(window: int, ncd: float, p_value: float, start: int) -> Finding:
 
 
 FINDINGS = st.lists(
-    st.tuples(st.integers(1, 9), st.sampled_from([0.4, 0.5, 1.0]), st.sampled_from([0.01, 0.02]), st.integers(1, 10**12)),
+    st.tuples(
+        st.integers(1, 9),
+        st.sampled_from([0.4, 0.5, 1.0]),
+        st.sampled_from([0.01, 0.02]),
+        st.integers(1, 10**12),
+        st.sampled_from([0.0, 3.5]),
+    ),
     max_size=30,
 )
 
 
-def findings(steps: list[tuple[int, float, float, int]]) -> list[tuple[UUID, Finding]]:
+def findings(steps: list[tuple[int, float, float, int, float]]) -> list[tuple[UUID, Finding]]:
     window, found = 0, []
-    for step, ncd, p_value, start in steps:
+    for step, ncd, p_value, start, surprise in steps:
         window += step
-        found.append((UUID(int=window), finding(window, ncd, p_value, start)))
+        found.append((UUID(int=window), finding(window, ncd, p_value, start, surprise)))
     return found
 
 
@@ -84,20 +82,34 @@ def correlated(found: list[tuple[UUID, Finding]]) -> list[IncidentRow]:
             number,
             item.explanation,
             historical=True,
+            surprise=item.surprise,
         )
         rows += correlator.derived(STREAM_ID, Progress(item.end_ns, item.window + 1, 1, historical=True), [flag])
     return latest([*rows, *correlator.clock(RECEIVED_NS)])
 
 
+def extremes(incident: StreamIncident | Incident) -> tuple[float, float, float]:
+    return incident.ncd_max, incident.p_value_min, incident.surprise_max
+
+
 @given(FINDINGS)
-def test_incidents_are_those_of_the_engine(steps: list[tuple[int, float, float, int]]) -> None:
+def test_incidents_are_those_of_the_engine(steps: list[tuple[int, float, float, int, float]]) -> None:
     found = findings(steps)
     told = [
-        (item.incident_id, item.start_ns, item.end_ns, item.findings, item.ncd_max, item.p_value_min, item.title)
+        (
+            item.incident_id,
+            item.start_ns,
+            item.end_ns,
+            item.findings,
+            item.ncd_max,
+            item.p_value_min,
+            item.surprise_max,
+            item.title,
+        )
         for item in joined(found)
     ]
     expected = [
-        (row.incident_id, row.start_ns, row.end_ns, row.findings, row.ncd_max, row.p_value_min, row.title)
+        (row.incident_id, row.start_ns, row.end_ns, row.findings, *extremes(row), row.title)
         for row in (row.incident for row in correlated(found))
     ]
     assert told == expected
@@ -115,7 +127,7 @@ def test_an_incident_ends_after_so_many_windows_without_a_finding() -> None:
 
 @given(FINDINGS, st.integers(1, 4))
 def test_only_the_strangest_incidents_are_kept_and_all_are_counted(
-    steps: list[tuple[int, float, float, int]], incidents_max: int
+    steps: list[tuple[int, float, float, int, float]], incidents_max: int
 ) -> None:
     found = findings(steps)
     kept = StreamFindings(GAP, incidents_max)
@@ -125,5 +137,5 @@ def test_only_the_strangest_incidents_are_kept_and_all_are_counted(
     kept.end()
     everything = joined(found)
     assert (kept.incidents, kept.findings) == (len(everything), len(found))
-    strangest = sorted(everything, key=lambda item: (-item.strangest.ncd, item.strangest.p_value, item.strangest.window))
+    strangest = sorted(everything, key=lambda item: strangeness(item.strangest), reverse=True)
     assert kept.kept == sorted(strangest[:incidents_max], key=lambda item: item.first_window)

@@ -1,5 +1,6 @@
 import gzip
 import json
+import random
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from server.cli import main
 from tests.e2e.harness import COMMAND, environment
 from tests.server.offline_runs import FIRST_S, SMALL_OPTIONS, texts
 
-COUNT = 420
+COUNT = 900
 
 
 def lines(count: int = COUNT) -> list[bytes]:
@@ -45,6 +46,14 @@ def test_standard_input_is_the_default_and_files_are_the_same(tmp_path: Path) ->
     (tmp_path / "two").write_bytes(gzip.compress(b"".join(lines()[200:]), mtime=0))
     assert score("-", data=DATA).stdout == WHOLE.stdout
     assert score(str(tmp_path / "one"), str(tmp_path / "two")).stdout == WHOLE.stdout
+
+
+def test_a_mask_makes_events_cheaper_that_differ_in_what_it_masks() -> None:
+    names = ["".join(random.Random(index).choices("abcdefghijkl", k=6)) for index in range(300)]
+    data = b"".join(json.dumps(f"order of {name} accepted").encode() + b"\n" for name in names)
+    plain, masked = (objects(score(*options, data=data).stdout) for options in ((), ("--mask=of {lower:6}{as:BUYER}",)))
+    bits = [sum(item["bits"] for item in found if item["type"] == "event") for found in (plain, masked)]
+    assert bits[1] < bits[0] * 2 / 3
 
 
 def test_an_empty_input_gives_an_empty_output() -> None:

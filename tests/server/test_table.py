@@ -3,9 +3,11 @@ from typing import Any
 
 from rich.console import Console
 
+from driftlock.engine.verdict import MissingLine, NovelLine, Question
 from server.replay.run import grouped
-from server.report.episodes import Episode, StreamReport, ToldLine, told_of_json
-from server.report.table import LINE_CHARS_MAX, line_text, print_report
+from server.report.episodes import Episode, StreamReport, ToldLine, told_of_finding, told_of_json
+from server.report.table import LINE_CHARS_MAX, PATHS_CHARS_MAX, line_text, print_report
+from tests.api.fakes import make_finding
 
 
 def line(segments: list[tuple[str, bool]], count: int = 1) -> dict[str, Any]:
@@ -43,6 +45,59 @@ def test_novel_bytes_are_marked_without_colour_too() -> None:
     text = line_text(told([("status ", False), ("500", True), (" for user", False)], count=4))
     assert text.plain == "status [500] for user  (4 alike)"
     assert str(text.spans[0].style) == "bold black on yellow"
+
+
+def test_bits_and_places_of_a_line_are_told() -> None:
+    line = ToldLine((("status ", False), ("500", True)), 1, 11.4, ("http.status", "body"))
+    assert line_text(line).plain == "status [500]  (11 bits; in http.status, body)"
+    assert line_text(ToldLine((("all new", True),), 1, paths=("body",))).plain == "[all new]"
+    assert (
+        len(line_text(ToldLine((("x", True),), 1, paths=tuple(f"attribute.{n}" for n in range(99)))).plain)
+        < PATHS_CHARS_MAX + 20
+    )
+
+
+def test_question_missing_lines_and_proof_are_told() -> None:
+    segment = {"text": "500", "novel": True, "bits": 11.0, "path": "http.status"}
+    missing = [{"text": "heartbeat \x1bok", "expected": 120.0, "observed": 0.0, "horizon": 500}]
+    out = printed(
+        [
+            finding(
+                question="less",
+                lines=[{"segments": [segment], "count": 2, "bits": 14.0}],
+                missing=missing,
+                verified=True,
+                p_without=0.61,
+            )
+        ]
+    )
+    for expected in ("less", "[500]  (2 alike; 14 bits; in http.status)", "missing: heartbeat \\x1bok  (0 times, usually 120)"):
+        assert expected in out
+    assert "verified: without these lines p is 0.610" in out
+    assert "verified" not in printed([finding(verified=False, p_without=0.61)])
+
+
+def test_a_finding_of_this_process_is_told_like_one_of_rest() -> None:
+    line = NovelLine(7, 0, "status 500", ((7, 10),), 2, bits=14.0, span_bits=(11.0,), span_paths=("http.status",), count=2)
+    missing = (MissingLine("heartbeat ok", 120.0, 0.0, 500),)
+    here = make_finding(lines=(line,), missing=missing, question=Question.LESS, verified=True, p_without=0.5)
+    rest = {
+        "ncd": here.ncd,
+        "p_value": here.p_value,
+        "explanation": here.explanation,
+        "question": "less",
+        "verified": True,
+        "p_without": 0.5,
+        "missing": [{"text": "heartbeat ok", "expected": 120.0, "observed": 0.0, "horizon": 500}],
+        "lines": [
+            {
+                "segments": [{"text": "status ", "novel": False}, {"text": "500", "novel": True, "path": "http.status"}],
+                "count": 2,
+                "bits": 14.0,
+            }
+        ],
+    }
+    assert told_of_finding(here) == told_of_json(rest)
 
 
 def test_control_characters_never_reach_the_terminal() -> None:

@@ -3,9 +3,11 @@ from uuid import UUID
 import pytest
 
 from driftlock.engine.event import Signal
-from driftlock.engine.ports import Receipt, Step, Submission
+from driftlock.engine.ports import FindingRow, IncidentRow, Receipt, Step, StreamEventRow, Submission
+from driftlock.engine.verdict import Incident, IncidentState, Question, StreamEvent, StreamEventKind
 from driftlock.errors import DriftlockError, Unavailable
 from server.telemetry import Telemetry, TimedIntake
+from tests.storage.helpers import finding
 
 
 @pytest.fixture
@@ -51,6 +53,35 @@ def test_gauges_are_read_when_collected(telemetry: Telemetry) -> None:
 def test_steps_move_the_position(telemetry: Telemetry) -> None:
     telemetry.committed(Step(0, 42))
     assert samples(telemetry)["driftlock_applied_position"] == 42
+
+
+def incident(number: int, state: IncidentState, *, alerted: bool, told: bool = False) -> IncidentRow:
+    made = Incident(UUID(int=number), (UUID(int=1),), state, 1, 2, 1, 0.5, 0.01, "x", 0.0, alerted)
+    return IncidentRow(UUID(int=9), made, (), 2 if alerted else None, told)
+
+
+def test_alerts_and_muted_incidents_are_counted_once(telemetry: Telemetry) -> None:
+    assert samples(telemetry)["driftlock_alerts_total"] == samples(telemetry)["driftlock_muted_incidents_total"] == 0
+    opened, closed = IncidentState.OPEN, IncidentState.CLOSED
+    quiet = incident(2, opened, alerted=False)
+    telemetry.committed(Step(0, 1, incidents=(incident(1, opened, alerted=True, told=True), quiet)))
+    telemetry.committed(Step(1, 2, incidents=(incident(1, opened, alerted=True), quiet)))
+    telemetry.committed(Step(2, 3, incidents=(incident(1, closed, alerted=True), incident(2, closed, alerted=False))))
+    found = samples(telemetry)
+    assert (found["driftlock_alerts_total"], found["driftlock_muted_incidents_total"]) == (1, 1)
+
+
+def test_findings_are_counted_by_question_and_stream_events_by_kind(telemetry: Telemetry) -> None:
+    found = samples(telemetry)
+    assert {found[f'driftlock_findings_total{{question="{question}"}}'] for question in Question} == {0}
+    assert {found[f'driftlock_stream_events_total{{kind="{kind}"}}'] for kind in StreamEventKind} == {0}
+    rows = tuple(FindingRow(UUID(int=9), UUID(int=1), UUID(int=n), finding(n, question=Question.LESS)) for n in range(3))
+    event = StreamEvent(StreamEventKind.DEGRADED, 1, 1, 1, "x")
+    telemetry.committed(Step(0, 1, findings=rows, events=(StreamEventRow(UUID(int=9), UUID(int=1), event),)))
+    found = samples(telemetry)
+    assert found['driftlock_findings_total{question="less"}'] == 3
+    assert found['driftlock_findings_total{question="novelty"}'] == 0
+    assert found['driftlock_stream_events_total{kind="degraded"}'] == 1
 
 
 class FakeIntake:
