@@ -25,9 +25,9 @@ from bench.report import report
 from cbad_cy.codec import Codec, Prepared
 from cbad_cy.codelength import BIT, BYTES_MAX, Coder
 from cbad_cy.tokenize import mask, mask_with_slots
-from driftlock.engine.detector import new_slide
+from driftlock.engine.fresh import new_slide
 from driftlock.engine.limits import Limits
-from driftlock.engine.profile import PROFILES
+from driftlock.engine.profile import PROFILES, custom
 
 BATCH_EVENTS = 1000
 ROUNDS = 5
@@ -167,7 +167,7 @@ class Fold:
 
 def dictionaries(events: Sequence[Event], positions: Sequence[int]) -> tuple[list[tuple[int, float]], dict[int, Prepared]]:
     """C(W given B), also by C(W), of the normal windows, and the dictionary in force at each position."""
-    slide = new_slide(PROFILES["balanced"], Limits())
+    slide = new_slide(custom(PROFILES["balanced"], {"codec": "zstd"}), Limits())
     codec, sizes, found = Codec("zstd"), [], {}
     wanted = set(positions)
     lines = [line for line, _ in events]

@@ -1,8 +1,8 @@
 """`make bench-core`: events/s of the detection core by codec and stage on one core, beside Drain3 in the same run, and state.
 
 Logs of about 120 bytes (public HDFS lines), hop 10, batches of 1,000. Stages are timed inside the same pass: `tokenize` is
-masking; `compress` codes every window given the past and alone, measured once more by itself; `decide` is what is left of the
-window kernel: copying, the pool of distinct lines, preparing dictionaries, ranks. `fold` is the detector as the server runs
+masking with its slots; `score` is the window kernel: code lengths, the pool of distinct lines, dictionaries of compressors, all
+questions about the window, ranks. `fold` is the detector as the server runs
 it, findings with their explanations and permutation tests included. Best of `ROUNDS`, because other work only ever adds.
 """
 
@@ -16,9 +16,10 @@ from drain3.template_miner_config import TemplateMinerConfig
 from bench.data import loaders
 from bench.report import report
 from cbad_cy.codec import CODECS, Codec
-from cbad_cy.tokenize import mask
-from driftlock.engine.detector import Detector, new_slide
+from cbad_cy.tokenize import mask_with_slots
+from driftlock.engine.detector import Detector
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
+from driftlock.engine.fresh import new_slide
 from driftlock.engine.limits import Limits
 from driftlock.engine.profile import PROFILES, custom
 from driftlock.engine.state import stream_state, unpack
@@ -34,6 +35,7 @@ BALANCED = PROFILES["balanced"]
 KEY = StreamKey(Signal.LOGS, "bench")
 
 Columns = tuple[bytes, "array[int]"]
+Masked = tuple[bytes, "array[int]", "array[int]", "array[int]"]
 
 
 def columns(lines: Sequence[bytes]) -> list[Columns]:
@@ -51,44 +53,19 @@ def tokenize_s(batches: Sequence[Columns]) -> float:
     """Seconds of masking."""
     begin = time.perf_counter()
     for text, lengths in batches:
-        mask(text, lengths, line_bytes_max=LINE_BYTES_MAX)
+        mask_with_slots(text, lengths, line_bytes_max=LINE_BYTES_MAX)
     return time.perf_counter() - begin
 
 
-def slide_s(masked: Sequence[Columns], codec: Codec) -> float:
+def slide_s(masked: Sequence[Masked], codec: Codec) -> float:
     """Seconds of windows, compression and decisions; flagged windows are not looked at."""
-    slide = new_slide(BALANCED, Limits())
+    slide = new_slide(custom(BALANCED, {"codec": codec.name}), Limits())
     begin = time.perf_counter()
-    for text, lengths in masked:
-        slide.feed(text, lengths)
+    for columns_of_batch in masked:
+        slide.feed(*columns_of_batch)
         while slide.advance(codec, distance_threshold=BALANCED.ncd_threshold, p_value_threshold=BALANCED.p_value_threshold):
             pass
     return time.perf_counter() - begin
-
-
-def windows(masked: Sequence[Columns]) -> Iterator[tuple[bytes, "array[int]", "array[int]"]]:
-    """The windows of each batch: their text, and where they start and stop."""
-    for text, lengths in masked:
-        lines, offsets, at = [], array("I", [0]), 0
-        for length in lengths:
-            lines.append(text[at : at + length])
-            at += length
-            offsets.append(offsets[-1] + length + 1)
-        last = len(lengths) - BALANCED.window_size + 1
-        starts = offsets[0 : last : BALANCED.hop_size]
-        stops = array("I", (stop - 1 for stop in offsets[BALANCED.window_size :: BALANCED.hop_size]))
-        yield b"\n".join(lines), starts, stops[: len(starts)]
-
-
-def compress_s(masked: Sequence[Columns], codec: Codec, past: bytes) -> float:
-    """Seconds an event of compression alone: every window given the past, and alone."""
-    parts, prepared = list(windows(masked)), codec.prepare(past)
-    begin = time.perf_counter()
-    count = 0
-    for text, starts, stops in parts:
-        codec.window_sizes(text, starts, stops, prepared)
-        count += len(starts)
-    return (time.perf_counter() - begin) / count / BALANCED.hop_size
 
 
 def fold_s(batches: Sequence[Columns], codec: str) -> tuple[float, Detector, int]:
@@ -120,21 +97,18 @@ def throughput(lines: Sequence[bytes]) -> list[dict[str, object]]:
     batches = columns(lines)
     drain = best_s(lambda: drain_s(lines))
     tokenize = best_s(lambda: tokenize_s(batches)) / len(lines)
-    masked = [mask(text, lengths, line_bytes_max=LINE_BYTES_MAX) for text, lengths in batches]
+    masked = [mask_with_slots(text, lengths, line_bytes_max=LINE_BYTES_MAX) for text, lengths in batches]
     rows: list[dict[str, object]] = []
     for name in CODECS:
         codec = Codec(name)
-        _, detector, findings = fold_s(batches, name)
-        past = detector.slide.prepared.source_bytes
+        _, _, findings = fold_s(batches, name)
         slide = best_s(lambda codec=codec: slide_s(masked, codec)) / len(lines)  # type: ignore[misc]
-        compress = best_s(lambda codec=codec, past=past: compress_s(masked, codec, past))  # type: ignore[misc]
         fold = best_s(lambda name=name: fold_s(batches, name)[0]) / len(lines)  # type: ignore[misc]
         rows.append(
             {
                 "codec": f"{name}-{codec.level}",
                 "tokenize us": 1e6 * tokenize,
-                "compress us": 1e6 * compress,
-                "decide us": 1e6 * max(0.0, slide - compress),
+                "score us": 1e6 * slide,
                 "tokenize + score /s": 1 / (tokenize + slide),
                 "x Drain3": drain / (tokenize + slide),
                 "fold /s": 1 / fold,

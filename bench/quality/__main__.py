@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 
 from bench.core import throughput
 from bench.data import loaders
-from bench.quality import alarms, explanation, injections, sessions
+from bench.quality import alarms, explanation, injections, instances, sessions
 from bench.quality.figures import Figure, show
 from bench.report import report
 from cbad_cy.codec import CODECS
@@ -33,6 +33,7 @@ def protocols(codecs: Sequence[str], *, quick: bool) -> Iterator[tuple[str, Call
     yield "false alarms", lambda: alarms.figures(data, codecs, quick=quick)
     yield "sessions", lambda: sessions.figures(data, codecs, quick=quick)
     yield "injections", lambda: injections.figures(injections.settings(data, positions), codecs)
+    yield "instances", lambda: instances.figures(data, quick=quick)
     yield "explanation", lambda: explanation.figures(injections.settings(data, positions // 3), codecs)
     yield "throughput", lambda: speed([text.encode() for _, text, _, _ in data.hdfs_lines()][:events])
 

@@ -9,6 +9,7 @@ from statistics import fmean
 from types import ModuleType
 
 from bench.quality.figures import Figure
+from bench.quality.interactions import watched
 from bench.quality.measures import Floats, Ranking, interval, run_weights, threshold_at
 from bench.quality.session_references import Session, session_references
 from bench.quality.streams import masked
@@ -20,14 +21,17 @@ RESAMPLES = 500
 PROTOCOL = "2 sessions"
 NEIGHBOURS = 20  # blocks that are drawn together, in order of their first lines
 START_EVENTS = 5000
+GROUP_BY = "text:blk_"
+INTERACTIONS = "driftlock interactions"
 RECENT_SESSIONS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """The stream and its sessions, by first line; `owner[i]` is the session of line i."""
+    """The stream and its sessions, by first line; `owner[i]` is the session of line i, `times_ns[i]` its time."""
 
     lines: list[bytes]
+    times_ns: list[int]
     owner: list[int]
     sessions: list[Session]
 
@@ -35,11 +39,12 @@ class Corpus:
 def corpus(data: ModuleType, blocks: int | None) -> Corpus:
     """The whole HDFS sample, or its first `blocks` blocks with all their lines."""
     numbers: dict[str, int] = {}
-    lines, owner, labels = [], [], {}
-    for _, text, label, block in data.hdfs_lines():
+    lines, times_ns, owner, labels = [], [], [], {}
+    for time_s, text, label, block in data.hdfs_lines():
         number = numbers.setdefault(block, len(numbers))
         if blocks is None or number < blocks:
             lines.append(text.encode())
+            times_ns.append(round(time_s * 1e9))
             owner.append(number)
             labels[number] = label
     members: list[list[int]] = [[] for _ in labels]
@@ -50,7 +55,7 @@ def corpus(data: ModuleType, blocks: int | None) -> Corpus:
         Session(tuple(lines[i] for i in at), tuple(forms[i] for i in at), labels[number], at[0], at[-1])
         for number, at in enumerate(members)
     ]
-    return Corpus(lines, owner, sessions)
+    return Corpus(lines, times_ns, owner, sessions)
 
 
 def our_scores(known: Corpus, codec: str, skip: frozenset[int]) -> dict[str, list[float]]:
@@ -63,6 +68,22 @@ def our_scores(known: Corpus, codec: str, skip: frozenset[int]) -> dict[str, lis
         highest[number] = max(highest[number], cost)
         total[number] += cost
     return {f"driftlock {codec}, dearest line": highest, f"driftlock {codec}, sum of lines": total}
+
+
+def interaction_scores(known: Corpus, skip: frozenset[int]) -> tuple[list[float], list[float]]:
+    """Score of every session as one interaction of the stream, and 1 if it alarmed at 1 %; sessions in `skip` are not in it.
+
+    The stream is told only how a key begins. It decides by its own p-values, so no threshold is set here.
+    """
+    places = [place for place, number in enumerate(known.owner) if number not in skip]
+    lines, times_ns = [known.lines[place] for place in places], [known.times_ns[place] for place in places]
+    found = watched(lines, times_ns, GROUP_BY, FALSE_RATE)
+    scores, alarms = [0.0] * len(known.sessions), [0.0] * len(known.sessions)
+    for first, score in found.scores.items():
+        scores[known.owner[places[first]]] = score
+    for first in found.alarmed:
+        alarms[known.owner[places[first]]] = 1.0
+    return scores, alarms
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +121,9 @@ def split_figures(known: Corpus, codecs: Sequence[str], train: float, check: flo
     name = f"normal blocks only, {100 * train:.0f}/{100 * check:.0f}/{100 * (1 - train - check):.0f}"
     normal = [number for number in range(first, second) if not sessions[number].label]
     skip = frozenset(number for number in range(second) if sessions[number].label)
+    scores, alarms = interaction_scores(known, skip)
+    decided = Scored([Ranking(alarms[second:], labels)], [0.5])
+    yield from judged(name, INTERACTIONS, Scored([Ranking(scores[second:], labels)], [0.0]), decided, weights)
     for codec in codecs:
         for detector, scores in our_scores(known, codec, skip).items():
             limit = threshold_at([scores[number] for number in normal], FALSE_RATE)
@@ -122,11 +146,16 @@ def streaming_figures(known: Corpus, codecs: Sequence[str]) -> Iterator[Figure]:
     """No training: every session is scored when its last line is there, then learned, whatever it was.
 
     The alarm threshold is the 99 % quantile of the 1,000 sessions before, anomalies among them: nobody said which they are.
+    Interactions decide by themselves, at the ages they choose; those that are open at the end are closed and judged then.
     """
     order = sorted(range(len(known.sessions)), key=lambda number: known.sessions[number].last)
     scored = [place for place, number in enumerate(order) if known.sessions[number].first >= START_EVENTS]
     labels = [known.sessions[order[place]].label for place in scored]
     weights = run_weights(len(labels), NEIGHBOURS, RESAMPLES, seed=3)
+    scores, own = interaction_scores(known, frozenset())
+    ranked = Ranking([scores[order[place]] for place in scored], labels)
+    decided = Scored([Ranking([own[order[place]] for place in scored], labels)], [0.5])
+    yield from judged("streaming", INTERACTIONS, Scored([ranked], [0.0]), decided, weights)
     series: dict[str, list[float]] = {}
     for codec in codecs:
         for detector, scores in our_scores(known, codec, frozenset()).items():

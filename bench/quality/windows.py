@@ -22,7 +22,8 @@ SECOND_NS = 10**9
 START_NS = 1_700_000_000 * SECOND_NS
 PERMUTATIONS = 19  # the least allowed: the permutation test is shown beside a verdict and changes none
 LARGEST = 3
-TIE_BREAK = 1e-6  # below the least difference of two p-values
+TIE_BREAK = 1e-9  # times the largest surprise: below the least difference of two p-values
+SURPRISE_MAX = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,11 @@ class _Watch:
 
     def window(self, score: WindowScore) -> None:
         """See `Observer`."""
-        scores = (TIE_BREAK * score.ncd - score.p_value, float(score.bits), float(sum(nlargest(LARGEST, self.bits))))
+        scores = (
+            TIE_BREAK * min(score.surprise, SURPRISE_MAX) - score.p_value,
+            float(score.bits),
+            float(sum(nlargest(LARGEST, self.bits))),
+        )
         self.judged.append(Judged(score.last_event + 1, scores, score.flagged, score.p_value))
 
 
