@@ -25,7 +25,7 @@ cdef int held_reserve(Held* h, size_t text_room, size_t slot_room, int room) noe
         if resized(<void**>&h.text, text_room + 1) != 0:
             return -1
         h.text_room = text_room
-    if slot_room > h.slot_room or slot_room < h.slot_room // 4:
+    if h.slots == NULL or slot_room > h.slot_room or slot_room < h.slot_room // 4:
         if resized(<void**>&h.slots, (slot_room + 1) * sizeof(uint64_t)) != 0:
             return -1
         h.slot_room = slot_room
