@@ -12,9 +12,9 @@ class Limits:
 
     Texts: an event is cut at `event_bytes_max`, and to its fair share of `window_bytes_max` when the window is full (so a
     window never holds more than twice that); `past_bytes_max` bounds the distinct lines of its past, which are those of the
-    baseline and those that came more than once in the last `memory_events`. Together they keep its state below 128 KiB.
-    `coder_bytes_max` bounds the statistical coder's counts. A stream that groups its records keeps `interactions_max` open
-    interactions in `interactions_bytes_max`, beside all this.
+    baseline and those that came more than once in the last `memory_events`. Together they keep its state below 128 KiB
+    under the built-in profiles. `coder_bytes_max` bounds the statistical coder's counts.
+    A stream that groups its records keeps `interactions_max` open interactions in `interactions_bytes_max`, beside all this.
     Time: `lateness_ns` is how far behind the stream's watermark a record's own time is believed, `future_ns` how far ahead
     of its receive time; records outside are scored at the watermark and counted as late.
     Calibration: the reference holds `reference_windows_max` window statistics, compared in blocks of `block_windows`, and
