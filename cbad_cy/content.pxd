@@ -38,6 +38,7 @@ cdef class Content:
     cdef readonly Sample dear_ratios
     cdef readonly uint64_t context   # template of the newest line
     cdef readonly bint restless      # was much new lately?
+    cdef readonly double flagged_share  # of the newest thousand windows, moving
     cdef Reference calm_lengths
     cdef Reference calm_accents
     cdef Reference restless_lengths
@@ -64,6 +65,8 @@ cdef class Content:
     ) noexcept nogil
     # the effect, C(W) and C(W given B) where `ask` did without; DONE or REFUSED
     cdef int measure(self, Held* held, Codec codec, int first, double bar, Answer* found) noexcept nogil
+    # what was decided about the window
+    cdef void settle(self, bint flagged, double p_value_threshold) noexcept nogil
     # the window is normal
     cdef void learn_normal(self) noexcept nogil
 

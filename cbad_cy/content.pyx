@@ -31,6 +31,7 @@ NOVEL_LINES_MAX: Final = RESTLESS_LINES
 cdef enum:
     DEAREST = 3                  # lines whose bits are ranked beside those of the whole window
     DEAR = 20 * ONE_BIT          # the parts of a dearer line are remembered until it leaves the window
+    FLAGGED_WINDOWS = 1024
 
 
 cdef size_t compressed(Held* held, Codec codec, void* context, int first, int count) noexcept nogil:
@@ -217,6 +218,18 @@ cdef class Content:
         other = calibrated(self.dear_ratio, self.dear_ratios.middle(self.dear_ratio))
         return other if self.whole > bar or other > found else found
 
+    cdef void settle(self, bint flagged, double p_value_threshold) noexcept nogil:
+        """An incident must not hide the next one: its windows count as no more than a high one, as long as fewer than half as
+        many windows are flagged as may be. Beyond that they count as what they are, and rank keeps the promise."""
+        if flagged and 2.0 * self.flagged_share < p_value_threshold:
+            if self.restless:
+                self.restless_lengths.soften()
+                self.restless_accents.soften()
+            else:
+                self.calm_lengths.soften()
+                self.calm_accents.soften()
+        self.flagged_share += ((1.0 if flagged else 0.0) - self.flagged_share) / FLAGGED_WINDOWS
+
     cdef void learn_normal(self) noexcept nogil:
         self.ratios.push(<double>self.given / self.plain)
         self.dear_ratios.push(self.dear_ratio)
@@ -232,15 +245,18 @@ cdef class Content:
         found = (self.novel[(self.novel_at + i) % RESTLESS_LINES] for i in range(RESTLESS_LINES))
         return [number - 1 for number in found if number]
 
-    def restore(self, *, uint64_t context, novel):
-        """Put back the template of the newest line, and the `novel_lines`; what else is kept is restored on its own.
+    def restore(self, *, uint64_t context, novel, double flagged_share=0.0):
+        """Put back the template of the newest line, the `novel_lines` and the `flagged_share`; what else is kept is restored on its own.
 
         Raises ValueError for more than `NOVEL_LINES_MAX` of them.
         """
         cdef int i
         if len(novel) > RESTLESS_LINES:
             raise ValueError(f"{len(novel)} new lines are more than {RESTLESS_LINES}; these parts are damaged")
+        if not 0.0 <= flagged_share <= 1.0:
+            raise ValueError(f"a share of {flagged_share} windows is not possible; these parts are damaged")
         self.context = context
+        self.flagged_share = flagged_share
         for i in range(len(novel)):
             self.novel[i] = novel[i] + 1
         self.novel_at = len(novel) % RESTLESS_LINES

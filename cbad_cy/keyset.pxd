@@ -66,6 +66,8 @@ cdef struct Found:
     # One judged key, copied while the GIL is released.
     Entry entry
     uint64_t age_ns
+    uint64_t at_event           # number of the event at which it was judged
+    uint64_t at_ns
     double p_value
     double confidence
     uint16_t score
@@ -97,6 +99,7 @@ cdef class Keyset:
     cdef uint64_t born_ns
     cdef uint64_t due_ns        # when the next key reaches a rung
     cdef uint64_t events
+    cdef uint64_t at_event      # number + 1 of the event at hand, 0: there is none
     cdef uint64_t evicted_ever
     cdef uint64_t cut_ever
     cdef uint64_t late_ever

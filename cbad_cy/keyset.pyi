@@ -47,6 +47,8 @@ class Judgement(NamedTuple):
     alarmed: bool
     closed: bool
     surprises: tuple[Surprise, ...]
+    at_event: int
+    at_ns: int
 
 def token_spans(text: bytes, lengths: array[int], prefix: bytes) -> tuple[array[int], array[int]]: ...
 def attribute_spans(text: bytes, lengths: array[int], name: bytes) -> tuple[array[int], array[int]]: ...

@@ -174,7 +174,8 @@ class Judgement(NamedTuple):
     `key` is cut at `KEY_BYTES_KEPT`, then `key_cut`; `key_hash` is of the whole. `age_ns` is the rung; `closed` says that the
     key was closed early and judged by the last rung that it had reached. `score`: `code`, the code length of its set, over the
     `usual` of this rung, 0 when it is below; `p_value` ranks the largest score so far. `decided`: the rung decides, is warm,
-    and the set has not become common; only then the score counts and p-value and confidence say anything.
+    and the set has not become common; only then the score counts and p-value and confidence say anything. `at_event` is the
+    number of the event at which it was judged, of the key's last one where none was, and `at_ns` the time by then.
     """
 
     key: bytes
@@ -195,6 +196,8 @@ class Judgement(NamedTuple):
     alarmed: bool
     closed: bool
     surprises: tuple
+    at_event: int
+    at_ns: int
 
 
 cdef uint64_t age_of(int rung) noexcept nogil:
@@ -337,6 +340,8 @@ cdef class Keyset:
             found.decided = decided
             found.alarmed = alarm
             found.final = final
+            found.at_event = self.at_event - 1 if self.at_event else e.last_event
+            found.at_ns = self.latest_ns
             self.found_count += 1
         if alarm:
             e.flags |= ALARMED
@@ -425,12 +430,14 @@ cdef class Keyset:
         cdef int outcome = 0
         with nogil:
             for i in range(count):
+                self.at_event = first_event + i + 1
                 outcome = self.advance(times_ns[i] if times_ns[i] < LATEST_NS else LATEST_NS)
                 if outcome == 0 and sizes[i]:
                     outcome = take(self, s + starts[i], sizes[i], line, lengths[i], first_event + i)
                 if outcome != 0:
                     break
                 line += lengths[i]
+        self.at_event = 0
         return self.told(outcome)
 
     def pass_time(self, uint64_t now_ns, *, double threshold, bint watch=False):
@@ -470,7 +477,7 @@ cdef class Keyset:
                 PyBytes_FromStringAndSize(<char*>f.entry.key, min(f.entry.key_size, KEY_KEPT)), f.entry.key_size > KEY_KEPT,
                 f.entry.hash, f.score / <double>UNIT, f.code / <double>UNIT, f.usual / <double>UNIT, f.p_value, f.confidence,
                 f.age_ns, f.entry.events, f.entry.first_event, f.entry.last_event, f.entry.first_ns, f.entry.last_ns,
-                f.decided != 0, f.alarmed != 0, f.final != 0, surprises))
+                f.decided != 0, f.alarmed != 0, f.final != 0, surprises, f.at_event, f.at_ns))
         return judgements
 
     def keys_until_alarm(self, double threshold):

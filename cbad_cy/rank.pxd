@@ -35,6 +35,7 @@ cdef class Reference:
 
     cdef Rarity judge(self, double statistic) noexcept nogil
     cdef void push(self, double statistic) noexcept nogil
+    cdef void soften(self) noexcept nogil
     cdef void enter(self, double value) noexcept nogil
     cdef double tail(self, double statistic) noexcept nogil
     cdef double scale(self, double high) noexcept nogil

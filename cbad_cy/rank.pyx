@@ -144,9 +144,9 @@ cdef class Sample:
         return self.moving.ordered[self.moving.count // 2] if self.moving.count else otherwise
 
     def add(self, double value):
-        """Take a finite number in, forget the oldest; ValueError for NaN, which has no rank."""
-        if value != value:
-            raise ValueError("NaN has no rank; leave it out")
+        """Take a finite number in, forget the oldest; ValueError for NaN, which has no rank, and for infinities."""
+        if value - value != 0.0:
+            raise ValueError(f"{value} has no rank, or hides those of others; leave it out")
         self.push(value)
 
     def median(self, double otherwise):
@@ -268,6 +268,17 @@ cdef class Reference:
         self.waiting_head = (self.waiting_head + 1) % self.lag
         self.enter(value)
 
+    cdef void soften(self) noexcept nogil:
+        """The newest statistic, which still waits, counts as no more than the 90 % quantile of the block maxima."""
+        cdef int blocks = self.maxima.count, at
+        cdef double high
+        if self.waits == 0 or blocks < BLOCKS_NEEDED:
+            return
+        at = (self.waiting_head + self.waits - 1) % self.lag
+        high = self.maxima.ordered[blocks * 9 // 10]
+        if self.waiting[at] > high:
+            self.waiting[at] = high
+
     cdef void enter(self, double value) noexcept nogil:
         cdef double maximum
         cdef int i
@@ -302,6 +313,10 @@ cdef class Reference:
         if statistic != statistic:
             raise ValueError("NaN has no rank; leave it out")
         self.push(statistic)
+
+    def soften_newest(self):
+        """Let the newest statistic count as no more than the 90 % quantile of the block maxima: for an incident's windows."""
+        self.soften()
 
     def parts(self):
         """(waiting, values, open block, block maxima) as lists, oldest first: what `restore` puts back."""

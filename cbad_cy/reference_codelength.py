@@ -123,7 +123,7 @@ class Coder:
         return min(sum(self.parts(line, slots, before)), CAP_BITS * BIT)
 
     def marks(self, line: bytes, slots: Sequence[int]) -> list[tuple[int, int, int, int]]:
-        """(start, stop, slot, bits in 1/BIT) of the dearest parts, 4 bits at least: tokens of a new line (slot -1), then slots."""
+        """(start, stop, slot, bits in 1/BIT) of the dearest parts, 4 bits at least: tokens of a new line, then slots."""
         found = []
         if not self.share("template", line)[0]:
             spans = zip(token_spans(line)[:-1][:TOKENS_LEARNED_MAX], self.token_shares(line), strict=False)

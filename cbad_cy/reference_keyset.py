@@ -231,6 +231,7 @@ class Keyset:
         self.delays = [0] * RUNGS
         self.start, self.end = 0, -1
         self.now_ns = self.born_ns = self.opened = self.evicted = self.closed = self.cut = 0
+        self.at_event: int | None = None
         self.gone: set[bytes] = set()
         self.late = 0
         self.found: list[Judgement] = []
@@ -239,9 +240,11 @@ class Keyset:
         """Events (key, masked line, time)."""
         self.found = []
         for number, (name, line, time_ns) in enumerate(events, first_event):
+            self.at_event = number
             self.pass_time(time_ns)
             if name:
                 self._take(name, line, number)
+        self.at_event = None
         return self.found
 
     def pass_time(self, time_ns: int) -> None:
@@ -368,4 +371,17 @@ class Keyset:
         surprises = tuple(Surprise(text[:TEXT_BYTES_KEPT], cost / UNIT, there) for cost, text, there in dear)
         name = key.name[:KEY_BYTES_KEPT], len(key.name) > KEY_BYTES_KEPT
         events = key.events, key.first_event, key.last_event, key.first_ns, key.last_ns
-        return Judgement(*name, 0, score / UNIT, code / UNIT, usual / UNIT, *rank, RUNG_AGES_NS[at], *events, *marks, surprises)
+        return Judgement(
+            *name,
+            0,
+            score / UNIT,
+            code / UNIT,
+            usual / UNIT,
+            *rank,
+            RUNG_AGES_NS[at],
+            *events,
+            *marks,
+            surprises,
+            key.last_event if self.at_event is None else self.at_event,
+            self.now_ns,
+        )

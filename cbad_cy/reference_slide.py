@@ -105,6 +105,11 @@ class Reference:
             self.maxima.append(max(self.opened))
             self.opened = []
 
+    def soften(self) -> None:
+        """The newest one counts as no more than where the tail begins."""
+        if self.waiting and len(self.maxima) >= BLOCKS_MIN:
+            self.waiting[-1] = min(self.waiting[-1], self._tail()[0])
+
     def surprise(self, value: float) -> tuple[float, float]:
         """(p, confidence) by rank, by block maxima unless it is above all of them, and by exponential tail."""
         under = sum(past < value for past in self.values)
@@ -141,6 +146,7 @@ class Content:
         self.window, self.codec = window, codec
         self.coder = Coder() if statistical else None
         self.context: bytes | None = None
+        self.flagged_share = 0.0
         self.lengths = Reference(*reference), Reference(*reference)
         self.accents = Reference(*reference), Reference(*reference)
         self.ratios: deque[float] = deque(maxlen=normals)
@@ -188,6 +194,13 @@ class Content:
             _, other = self._distance(self.dear_ratios, dear_ratio)
             distance = other if p_whole > bar / 2 else max(other, distance)
         return Said("novelty", p_value, distance, surprise, max(sure_whole, sure_accent)), usual, bits / BIT
+
+    def settle(self, flagged: bool, restless: bool, p_value_threshold: float) -> None:
+        """Flagged windows count less while they are few."""
+        if flagged and 2 * self.flagged_share < p_value_threshold:
+            self.lengths[restless].soften()
+            self.accents[restless].soften()
+        self.flagged_share += (flagged - self.flagged_share) / 1024
 
     def _distance(self, normals: Sequence[float], ratio: float) -> tuple[float, float]:
         usual = sorted(normals)[len(normals) // 2] if normals else ratio
@@ -284,6 +297,7 @@ class Slide:
             (self._passes(said, share), min(1.0, said.p_value / share), said, suspect) for said, share, suspect in answers
         ]
         flagged, p_value, said, suspect = min(offers, key=lambda offer: (not offer[0], offer[1]))
+        self.content.settle(flagged, self._restless(first), self.p_value_threshold)
         if flagged:
             self.flagged.update(range(first, end))
         text = b"\n".join(lines)

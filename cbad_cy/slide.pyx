@@ -325,6 +325,7 @@ cdef class Slide:
         self.windows += 1
         self.turn_due = self.content.coder is None and self.accepted >= self.epoch
         self.decide(limits)
+        self.content.settle(self.flagged, limits.p_value)
         if self.flagged:
             for i in range(first, self.held.taken):
                 self.held.flags[i] |= FLAGGED
@@ -533,6 +534,11 @@ cdef class Slide:
                 self.odd.p_value, self.odd.confidence, self.odd.surprise, self.odd.distance, self.odd.observed,
                 self.odd.expected, self.odd.template, self.odd.instance, self.odd.question
             ) = odd_one
+            if not (
+                0.0 < self.odd.p_value < 1.0 and 0.0 <= self.odd.confidence <= 1.0 and 0.0 <= self.odd.distance <= 1.0
+                and 0.0 <= self.odd.surprise < 1e300 and 0 <= self.odd.question <= 2
+            ):
+                raise ValueError("what is said of the odd instance is not possible; the parts are damaged")
         if dictionary is not None:
             self.prepared = codec.prepare(dictionary)
             self.has_past = True

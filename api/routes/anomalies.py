@@ -27,7 +27,9 @@ Time = Annotated[str, AfterValidator(_checked_time), Field(json_schema_extra={"f
 
 
 def _checked_question(text: str) -> str:
-    return Question(text).value
+    if text not in set(Question):
+        raise ValueError(f"choose one of {', '.join(Question)}")
+    return text
 
 
 Asked = Annotated[

@@ -132,7 +132,7 @@ class Correlator:
         if due:
             taken = {flag.finding_id for flag in due}
             self._pending = [flag for flag in self._pending if flag.finding_id not in taken]
-        due.sort(key=lambda flag: (buckets[flag.finding_id], flag.stream, flag.window))
+        due.sort(key=lambda flag: (buckets[flag.finding_id], flag.stream, flag.window, flag.end_ns, flag.finding_id))
         rows: list[IncidentRow] = []
         for flag in due:
             rows.extend(self._join(flag))
@@ -150,7 +150,7 @@ class Correlator:
             current = self._open[flag.stream_id] = _Open(incident, flag.window, flag.historical, flag.strength)
         else:
             known = current.incident
-            current.last_window = flag.window
+            current.last_window = max(current.last_window, flag.window)
             current.incident = replace(
                 known,
                 start_ns=min(known.start_ns, flag.start_ns),

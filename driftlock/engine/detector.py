@@ -48,8 +48,10 @@ def stream_seed(seed: int, key: StreamKey) -> int:
     return int.from_bytes(blake2b(f"{seed}:{key.text}".encode(), digest_size=8).digest(), "little")
 
 
-def finding_id(stream_id: UUID, window: int) -> UUID:
-    """The id of a window's finding: as hard to guess as the stream's random id, and the same on every replay."""
+def finding_id(stream_id: UUID, window: int, interaction: int = -1) -> UUID:
+    """The id of a finding: as hard to guess as the stream's random id, and the same on every replay."""
+    if interaction >= 0:
+        return content_id(stream_id.bytes + b"interaction" + interaction.to_bytes(8, "little"))
     return content_id(stream_id.bytes + window.to_bytes(8, "little"))
 
 
@@ -193,6 +195,7 @@ class Detector:
                 self._flagged(window, window_times[-1])
                 findings.append(finding_of(window, events, self.slide, codec, self._context(batch)))
         findings += self._interactions(incoming, first, codec, batch)
+        findings.sort(key=lambda finding: (finding.last_event, finding.interaction))
         held = max(0, min(self.profile.window_size, self.slide.lines - self.profile.baseline_size))
         fresh = incoming.newest(held)
         self.recent = [*self.recent[len(self.recent) - held + len(fresh) :], *fresh] if len(fresh) < held else fresh
@@ -211,9 +214,14 @@ class Detector:
             p_value_threshold=batch.p_value_threshold or self.profile.p_value_threshold,
             masks=self.masks,
         )
-        number, self.interactions_found = self.interactions_found, self.interactions_found + len(found)
         context = self._context(batch)
-        return [interaction_finding(verdict, number + place, codec, context) for place, verdict in enumerate(found)]
+        findings = []
+        for verdict in found:
+            window = max(0, self.windows_by(verdict.at_event) - 1)
+            number, self.interactions_found = self.interactions_found, self.interactions_found + 1
+            finding = interaction_finding(verdict, window, number, codec, context)
+            findings += [finding] if finding.ncd >= context.ncd_threshold else []
+        return findings
 
     def windows_by(self, event: int) -> int:
         """How many windows ended with this event or before it, of those evaluated by now."""
@@ -302,6 +310,7 @@ class Detector:
             calibration=self.calibration,
             calibration_reason=self.calibration_reason,
             first_event_ns=self.clock.first_event_ns,
+            receive_timed=self.clock.receive_timed,
             limits=self.limits,
             masks=self.masks,
         )

@@ -38,6 +38,7 @@ class Context:
     calibration: Calibration
     calibration_reason: str
     first_event_ns: int
+    receive_timed: bool  # did any record of the stream stand at its receive time?
     limits: Limits
     masks: Masks | None
 

@@ -13,7 +13,7 @@ from driftlock.engine.ports import Checkpoint, FindingRow, JournalRow, RowKind, 
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
 from driftlock.engine.records import Damaged, decode, decode_config
 from driftlock.engine.state import restore_stream, stream_state
-from driftlock.engine.verdict import Finding, Question
+from driftlock.engine.verdict import Finding
 from driftlock.errors import Internal
 
 # A journal row can not complete more windows than this: 100,000 records at a hop of 1.
@@ -138,13 +138,15 @@ class Folder:
 
     def _emitted(self, resident: Resident, row: JournalRow, findings: Sequence[Finding], historical: bool) -> Emitted:
         detector, stream_id = resident.detector, resident.stream_id
-        rows = tuple(FindingRow(resident.tenant_id, stream_id, finding_id(stream_id, it.window), it) for it in findings)
+        rows = tuple(
+            FindingRow(resident.tenant_id, stream_id, finding_id(stream_id, it.window, it.interaction), it) for it in findings
+        )
         flags = tuple(
             Flag(
                 stream_id=stream_id,
                 stream=detector.key.text,
                 seq=row.seq,
-                window=self._window_of(detector, kept.finding),
+                window=kept.finding.window,
                 start_ns=kept.finding.start_ns,
                 end_ns=kept.finding.end_ns,
                 ncd=kept.finding.ncd,
@@ -160,13 +162,6 @@ class Folder:
         progress = Progress(detector.clock.watermark_ns, detector.windows, row.received_ns, historical)
         happened = tuple(StreamEventRow(resident.tenant_id, stream_id, event) for event in detector.take_events())
         return Emitted(stream_id, progress, rows, flags, happened)
-
-    @staticmethod
-    def _window_of(detector: Detector, finding: Finding) -> int:
-        """Where a finding stands among the stream's windows; an interaction where its last event does."""
-        if finding.question is Question.INTERACTION:
-            return max(0, detector.windows_by(finding.last_event) - 1)
-        return finding.window
 
     def save(self, resident: Resident, now_ns: int) -> Checkpoint:
         """Its checkpoint; the resident counts as clean from here on."""

@@ -68,6 +68,8 @@ class InteractionVerdict:
     decided: bool
     alarmed: bool
     closed: bool
+    at_event: int  # number of the event at which it was judged
+    at_ns: int  # the time by then
 
     @property
     def sentence(self) -> str:
@@ -76,9 +78,9 @@ class InteractionVerdict:
         if self.present:
             parts.append(f"has {_listed(self.present)}, which is unusual")
         if self.missing:
-            parts.append(f"lacks {_listed(self.missing)}, which is usual")
+            parts.append(f"lacks {_listed(self.missing)}, which most have sooner or later")
         told = " and ".join(parts) or "has a combination of lines that is unusual"
-        return f"{self.key} {told} {_age(self.age_ns)} after its first event ({self.bits:.0f} bits more than most)"
+        return f"{self.key} {told}, by {_age(self.age_ns)} after its first event ({self.bits:.0f} bits more than most)"
 
 
 def _listed(lines: tuple[TemplateBits, ...]) -> str:
@@ -181,6 +183,8 @@ class Interactions:
             decided=found.decided,
             alarmed=found.alarmed,
             closed=found.closed,
+            at_event=found.at_event,
+            at_ns=found.at_ns,
         )
 
     def state(self) -> bytes:

@@ -5,15 +5,12 @@ from driftlock.engine.findings import Context
 from driftlock.engine.interaction import InteractionVerdict
 from driftlock.engine.verdict import Calibration, Evidence, Finding, MissingLine, NovelLine, Question
 
-NUMBERS_FROM = 1 << 62
-"""Findings of interactions are numbered from here on, in the place of a window: no window has such a number."""
-
 HALF_BITS = 16.0
 """So many bits above usual are the effect 1/2."""
 
 
-def interaction_finding(verdict: InteractionVerdict, number: int, codec: Codec, context: Context) -> Finding:
-    """The finding of the `number`-th interaction of a stream that alarmed.
+def interaction_finding(verdict: InteractionVerdict, window: int, number: int, codec: Codec, context: Context) -> Finding:
+    """The finding of the `number`-th interaction of a stream that alarmed, judged when `window` was the newest.
 
     Where nothing can be compared yet there is no alarm, so its calibration is `ok`. What a finding says of a window is neutral;
     the effect is b / (b + `HALF_BITS`) for b bits above usual.
@@ -21,11 +18,11 @@ def interaction_finding(verdict: InteractionVerdict, number: int, codec: Codec, 
     effect = verdict.bits / (verdict.bits + HALF_BITS)
     return Finding(
         stream=context.stream,
-        window=NUMBERS_FROM + number,
+        window=window,
         first_event=verdict.first_event,
-        last_event=verdict.last_event,
+        last_event=verdict.at_event,
         start_ns=verdict.start_ns,
-        end_ns=verdict.end_ns,
+        end_ns=max(verdict.end_ns, verdict.at_ns),
         ncd=effect,
         ncd_threshold=context.ncd_threshold,
         ncd_classical=effect,
@@ -49,7 +46,7 @@ def interaction_finding(verdict: InteractionVerdict, number: int, codec: Codec, 
         codec_version=codec.version,
         seed=context.seed,
         late_events=0,
-        receive_timed=False,
+        receive_timed=context.receive_timed,
         explanation=f"{verdict.sentence}.",
         lines=tuple(
             NovelLine(
@@ -70,5 +67,6 @@ def interaction_finding(verdict: InteractionVerdict, number: int, codec: Codec, 
         evidence=(Evidence(Question.INTERACTION, verdict.p_value, effect, verdict.bits),),
         subject=verdict.key,
         missing=tuple(MissingLine(line.text, 1.0, 0.0, verdict.events) for line in verdict.missing),
+        interaction=number,
         calibration_reason="enough interactions of this age have been seen",
     )

@@ -34,8 +34,13 @@ class Offline:
         self._codec = Codec(profile.codec, profile.level)
         self.detectors: dict[StreamKey, Detector] = {}
 
+    def events_of(self, key: StreamKey) -> int:
+        """How many events of a stream have been folded."""
+        detector = self.detectors.get(key)
+        return 0 if detector is None else detector.events
+
     def take(self, key: StreamKey, batch: RecordBatch, observer: Observer | None = None) -> list[tuple[UUID, Finding]]:
-        """Fold one batch of a stream, which exists from its first batch on; findings with their ids, oldest window first.
+        """Fold one batch of a stream, which exists from its first batch on; findings with their ids, as made.
 
         How events are batched changes no verdict. The observer sees every event and window of the batch.
         """
@@ -44,7 +49,7 @@ class Offline:
             detector = self.detectors[key] = Detector(key, self._profile, self._seed, self._limits)
         findings = detector.fold(batch, RECEIVED_NS, self._codec, observer)
         stream_id = stream_id_of(key)
-        return [(finding_id(stream_id, finding.window), finding) for finding in findings]
+        return [(finding_id(stream_id, finding.window, finding.interaction), finding) for finding in findings]
 
 
 def stream_id_of(key: StreamKey) -> UUID:

@@ -33,7 +33,9 @@ Message = TypeVar("Message", state_pb2.StreamState, state_pb2.TenantState)
 def pack(message: state_pb2.StreamState | state_pb2.TenantState) -> bytes:
     """Compressed bytes of a state message."""
     message.schema = SCHEMA
-    return zstandard.ZstdCompressor(level=STATE_LEVEL).compress(message.SerializeToString(deterministic=True))
+    return zstandard.ZstdCompressor(level=STATE_LEVEL, write_checksum=True).compress(
+        message.SerializeToString(deterministic=True)
+    )
 
 
 def unpack(message: Message, body: bytes) -> Message:
@@ -57,6 +59,8 @@ def stream_state(detector: Detector, codec: Codec) -> bytes:
             windows=detector.windows,
             truncated_events=detector.truncated_events,
             late_events=clock.late_events,
+            receive_timed=clock.receive_timed,
+            flagged_share=content.flagged_share,
             first_event_ns=clock.first_event_ns,
             watermark_ns=clock.watermark_ns,
             dictionary=None if slide.prepared is None else slide.prepared.source_bytes,
@@ -157,6 +161,7 @@ def restore_stream(body: bytes, key: StreamKey, seed: int, limits: Limits, codec
     detector.origin, detector.truncated_events = state.origin, state.truncated_events
     clock = detector.clock
     clock.late_events = state.late_events
+    clock.receive_timed = state.receive_timed
     clock.first_event_ns, clock.watermark_ns = state.first_event_ns, state.watermark_ns
     if (state.codec, state.codec_level, state.codec_version) != (codec.name, codec.level, codec.version):
         detector.origin, detector.slide.windows = state.events, state.windows
@@ -185,7 +190,7 @@ def _restore_slide(detector: Detector, state: state_pb2.StreamState, codec: Code
     )
     if content.coder is not None:
         content.coder.restore(state.coder)
-    content.restore(context=state.context, novel=state.novel_line)
+    content.restore(context=state.context, novel=state.novel_line, flagged_share=state.flagged_share)
     slide.mix.restore(state.mix)
     slide.instances.restore(state.instances)
     detector.watch.restore(

@@ -124,7 +124,9 @@ class Finding:
     `question` is what the finding is about, `evidence` what every question said, `surprise` its strength in bits beyond
     the floor of p, `subject` the instance or interaction concerned ("" = the whole stream), `missing` usual lines that did
     not come, `instances` who said the named lines. `p_without` is the p-value of the window without the named lines:
-    `verified` says that they restore normality, and as many other lines (`p_without_others`) do not.
+    `verified` says that they restore normality, and as many other lines (`p_without_others`) do not; both are `p_value` where
+    the question can not be asked again. `interaction` numbers the stream's interactions that alarmed, -1 for a window: such a
+    finding lasts from the interaction's first event to that at which it was judged, and `window` is the stream's newest then.
     """
 
     stream: str
@@ -171,6 +173,7 @@ class Finding:
     p_without_others: float = 1.0
     verified: bool = False
     calibration_reason: str = ""
+    interaction: int = -1
 
     def to_json(self) -> bytes:
         """The whole finding as sorted JSON; `from_json` reads it back."""

@@ -128,6 +128,7 @@ class EventClock:
         self.watermark_ns = 0
         self.first_event_ns = 0
         self.late_events = 0
+        self.receive_timed = False  # did any record stand at its receive time?
 
     def place(self, batch: RecordBatch, received_ns: int) -> Placed:
         """Where the records stand in time."""
@@ -144,6 +145,7 @@ class EventClock:
         for number, time_ns in enumerate(times):
             placed[number], late[number], receive_timed[number] = self._place(time_ns, received_ns, batch.historical)
         self.first_event_ns = self.first_event_ns or placed[0]
+        self.receive_timed = self.receive_timed or any(receive_timed)
         return Placed(placed, bytes(late) if any(late) else b"", bytes(receive_timed) if any(receive_timed) else b"")
 
     def _place(self, time_ns: int, received_ns: int, historical: bool) -> tuple[int, bool, bool]:

@@ -81,7 +81,7 @@ def detect(
     except KeyboardInterrupt:
         sys.exit(130)
     if not as_json:
-        _show(detection.reports(), found_only=bool(failure))
+        _show(detection.reports(), found_only=bool(failure), quick=quick)
     if failure:
         raise click.ClickException(visible(failure))
     _note(detection.notes(), Console(stderr=True, highlight=False) if as_json else result_console())
@@ -111,11 +111,11 @@ def _ignore(_finding: Finding) -> None:
     """The table at the end tells it."""
 
 
-def _show(reports: Sequence[StreamReport], *, found_only: bool) -> None:
+def _show(reports: Sequence[StreamReport], *, found_only: bool, quick: bool) -> None:
     console = result_console()
     for report in reports:
         if report.findings or not found_only:
-            print_report(console, report)
+            print_report(console, report, quick=quick)
 
 
 def _note(notes: Sequence[str], console: Console) -> None:

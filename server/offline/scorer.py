@@ -105,10 +105,17 @@ class Scorer:
         for name, part in parts.items():
             stream = self._streams[name]
             batch = record_batch((event.text for event in part), (event.time_ns for event in part))
-            found = {finding.window: (number, finding) for number, finding in self._offline.take(stream.key, batch, stream)}
+            first = self._offline.events_of(stream.key)
+            places = [place for place, _ in stream.folded]
+            made = self._offline.take(stream.key, batch, stream)
+            found = {finding.window: (number, finding) for number, finding in made if finding.interaction < 0}
+            odd = deque((number, finding) for number, finding in made if finding.interaction >= 0)
             for place, before, score in stream.windows:
+                while odd and odd[0][1].last_event < score.last_event:
+                    told.append(_odd(stream, places[odd[0][1].last_event - first], *odd.popleft()))
                 text, ended = _window(stream, score, found.get(score.window))
                 told.append((place, stream, before + text, ended))
+            told += [_odd(stream, places[finding.last_event - first], number, finding) for number, finding in odd]
             stream.windows.clear()
         told.sort(key=itemgetter(0))  # before incidents are told: a budget is spent in the order of the input
         return "".join(
@@ -150,6 +157,12 @@ class Scorer:
         if self._budget is not None:
             members["over_budget"] = self._budget.over(incident)
         return _line(members)
+
+
+def _odd(stream: _Stream, place: int, number: UUID, finding: Finding) -> tuple[int, _Stream, str, StreamIncident | None]:
+    """An interaction's finding, at the place of the line at which it was judged, and the incident that ended before it."""
+    ended = stream.joining.passed(finding.window)
+    return place, stream, _finding(stream, number, finding, stream.joining.join(number, finding)), ended
 
 
 def _window(stream: _Stream, score: WindowScore, found: tuple[UUID, Finding] | None) -> tuple[str, StreamIncident | None]:

@@ -55,7 +55,7 @@ class ShortDetection:
             result = quick_detect(key, batch, self._profile, seed=self._seed, limits=self._limits)
             found = StreamFindings(self._limits.incident_gap_windows, self._incidents_max)
             for finding in result.findings:
-                found.add(finding_id(stream_id_of(key), finding.window), finding)
+                found.add(finding_id(stream_id_of(key), finding.window, finding.interaction), finding)
                 self._on_finding(finding)
             found.end()
             self._judged.append(_Judged(key.service, len(lines), found, result))

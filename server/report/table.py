@@ -79,11 +79,15 @@ def _shown_time(time: str | None) -> str:
     return (time or "no time")[:19].replace("T", " ")
 
 
-def print_report(console: Console, report: StreamReport) -> None:
-    """What was found in a stream: its incidents, oldest first, each told by its strangest window."""
+def print_report(console: Console, report: StreamReport, *, quick: bool = False) -> None:
+    """What was found in a stream: its incidents, oldest first, each told by its strangest window.
+
+    `quick`: the input was too short for calibrated verdicts, so that finding nothing does not say that nothing is new.
+    """
     name = visible(report.name)
     if not report.findings:
-        console.print(f"{name}: nothing in these lines that the stream's past does not explain.", markup=False)
+        calm = "no window is unusual enough" if quick else "nothing in these lines that the stream's past does not explain"
+        console.print(f"{name}: {calm}.", markup=False)
         return
     shown = len(report.episodes)
     told = f"{counted(report.incidents, 'incident')} of {counted(report.findings, 'finding')}"

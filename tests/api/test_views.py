@@ -144,7 +144,7 @@ def test_a_finding_shows_what_it_is_about_and_why() -> None:
 
 def test_every_member_of_a_finding_is_shown() -> None:
     """But for the stream's key, which is there as a reference, and for times and codecs, which have names of their own."""
-    renamed = {"stream", "start_ns", "end_ns", "codec_level", "codec_version"}
+    renamed = {"interaction", "stream", "start_ns", "end_ns", "codec_level", "codec_version"}
     assert {field.name for field in fields(Finding)} - renamed <= set(models.Anomaly.model_fields)
 
 

@@ -124,7 +124,7 @@ def test_limits_are_named() -> None:
 
 @pytest.mark.parametrize("thing", [Sample(3), Reference(size=10, block=2, lag=1)])
 def test_nan_and_pickles_are_refused(thing: Sample | Reference) -> None:
-    with pytest.raises(ValueError, match="NaN has no rank"):
+    with pytest.raises(ValueError, match=r"(?i)nan has no rank"):
         thing.add(float("nan"))
     with pytest.raises(TypeError, match="can not be pickled"):
         pickle.dumps(thing)

@@ -277,3 +277,20 @@ def test_findings_of_an_earlier_version_can_be_read() -> None:
     old = Finding.from_json(json.dumps(fields).encode())
     assert (old.p_permutation, old.permutations, old.entropy_p_value) == (1.0, 0, 1.0)
     assert old.explanation == finding.explanation
+
+
+@pytest.mark.parametrize("gap", [500, 5000])
+def test_one_incident_does_not_hide_the_next(gap: int) -> None:
+    errors = [
+        b"FATAL disk quota exceeded on volume vol-7 while flushing",
+        b"panic: runtime error: invalid memory address or nil pointer",
+        b"WARN certificate for host expires tomorrow, renewal failed",
+        b"kernel: Out of memory: Killed process 4711 (postgres)",
+    ]
+    lines = take(iid(2), 6150)
+    usual = iter(take(iid(2), 6150 + gap * len(errors))[6150:])
+    for error in errors:
+        lines += [error, *(next(usual) for _ in range(gap - 1))]
+    _, findings = fold(lines)
+    named = {line.text for finding in findings for line in finding.lines}
+    assert {error.decode() for error in errors} <= named

@@ -41,6 +41,13 @@ def printed(findings: list[dict[str, Any]], *, incidents: int = 1) -> str:
     return out.getvalue()
 
 
+def test_a_quiet_short_input_is_not_said_to_hold_nothing_new() -> None:
+    out = io.StringIO()
+    print_report(Console(file=out, width=160), StreamReport("shop", [], 0, 0), quick=True)
+    assert out.getvalue() == "shop: no window is unusual enough.\n"
+    assert printed([]) == "shop: nothing in these lines that the stream's past does not explain.\n"
+
+
 def test_novel_bytes_are_marked_without_colour_too() -> None:
     text = line_text(told([("status ", False), ("500", True), (" for user", False)], count=4))
     assert text.plain == "status [500] for user  (4 alike)"

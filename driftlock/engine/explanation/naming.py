@@ -14,6 +14,8 @@ from driftlock.engine.verdict import NovelLine
 from driftlock.engine.window import Event
 
 GRAM_BYTES = 6
+UNTOLD_SLOT_BITS = 4.0
+"""A value that the coder does not point at costs less."""
 COVERED_BYTES_MAX = 1024
 """Where the coder does not tell, new bytes are looked for in the first so many of a masked line."""
 
@@ -40,6 +42,47 @@ class Window:
         """The part of all bits above usual that the events at `places` have."""
         whole = sum(self.excess)
         return sum(self.excess[place] for place in places) / whole if whole else 0.0
+
+    def usual_count(self, form: bytes) -> float:
+        """How often so many lines of the baseline hold `form`."""
+        return self.baseline.get(form, 0) * len(self.events) / (self._lines or 1)
+
+    @cached_property
+    def _lines(self) -> int:
+        return sum(self.baseline.values())
+
+    def holds_unusual_value(self, place: int) -> bool:
+        """Whether the dearest part of the line at `place` is a value, of which the bytes are known."""
+        cost = self.costs[place]
+        dearest = max((bits for _, bits in cost.slots), default=0.0)
+        if dearest < DEAR_BITS or dearest < max((bits for _, _, bits in cost.tokens), default=0.0):
+            return False
+        return dearest >= self._of_place(cost) and bool(self.spans(place).ranges)
+
+    def is_out_of_place(self, place: int) -> bool:
+        """Whether the line at `place` is dear because of the line before it, not because of a word or value.
+
+        Cheap values are not told apart, so as much as they can cost is taken off. A codec that prices lines alike wherever
+        they stand knows nothing of places.
+        """
+        cost, event = self.costs[place], self.events[place]
+        if not place or not self._prices_places or any(bits >= DEAR_BITS for _, _, bits in cost.tokens):
+            return False
+        told = dict(cost.slots)
+        if any(bits >= DEAR_BITS for bits in told.values()):
+            return False
+        cheap = sum(index not in told for index in range(len(self.scanner.slots(event.text))))
+        return self._of_place(cost) - UNTOLD_SLOT_BITS * cheap >= DEAR_BITS
+
+    @staticmethod
+    def _of_place(cost: LineCost) -> float:
+        """At most so many bits of a line are of where it stands."""
+        return cost.bits - sum(bits for _, bits in cost.slots) - sum(bits for _, _, bits in cost.tokens)
+
+    @cached_property
+    def _prices_places(self) -> bool:
+        prices = {(event.masked, cost.bits) for event, cost in zip(self.events, self.costs, strict=True)}
+        return len(prices) > len(self.groups) or any(cost.tokens or cost.slots for cost in self.costs)
 
     @cached_property
     def _forms(self) -> list[bytes]:

@@ -17,6 +17,9 @@ MARKS = (
     ("<P>", "<path>"),
     ("#", "<num>"),
 )
+NOTHING = "``"
+"""How an empty line is quoted."""
+
 LABELS = MappingProxyType(dict(MARKS))
 _SPANS_NS = ((86_400 * 10**9, "days"), (3600 * 10**9, "hours"), (60 * 10**9, "minutes"), (10**9, "seconds"))
 

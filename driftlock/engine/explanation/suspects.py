@@ -73,6 +73,25 @@ def surplus(places: Sequence[int], observed: float, expected: float) -> list[int
     return list(places[min(usual, len(places) - 1) :]) if places else []
 
 
+def grown(observed: float, expected: float) -> bool:
+    """Whether a line came far more often than `expected`: by more than three times sqrt(expected), see `displaced`.
+
+    >>> grown(9, 3.3), grown(20, 17.0), grown(1, 0.0)
+    (True, False, True)
+    """
+    return observed - expected > 3 * sqrt(expected)
+
+
+def distinct(baseline: Mapping[bytes, int], events: int) -> float:
+    """How many different lines so many events of the baseline have, drawn independently; 0 = nothing is known.
+
+    >>> round(distinct({b"a": 50, b"b": 50, b"c": 0}, 50), 3), distinct({}, 50)
+    (2.0, 0.0)
+    """
+    lines = sum(baseline.values())
+    return sum(1.0 - (1.0 - count / lines) ** events for count in baseline.values()) if lines else 0.0
+
+
 def displaced(groups: Mapping[bytes, Sequence[int]], events: int, baseline: Mapping[bytes, int]) -> list[MissingLine]:
     """Usual lines that came far more seldom than their share of the baseline: by at least three times sqrt(expected).
 

@@ -213,6 +213,30 @@ def test_a_changed_mix_is_said_so() -> None:
     assert new.sentence == "The mix changed: 9 of 10 lines are like `alpha`, usually none."
 
 
+def test_a_mix_that_hardly_changed_is_not_said_to_have_changed() -> None:
+    result = told(usual(50), [CHEAP] * 50, reason=[0])
+    assert result.sentence == (
+        "Usual lines in an unusual combination: 17 of 50 are like `INFO order <num> stored in <num> ms`."
+    )
+
+
+def test_a_usual_line_in_an_unusual_place_holds_no_unusual_value() -> None:
+    known = Counter({b"open": 100, b"commit": 100})
+    texts = ["open", "commit"] * 5
+    place = told(texts, [CHEAP] * 9 + [LineCost(15.0)], reason=[9], baseline=known)
+    assert place.sentence == "1 of 10 lines from checkout came where it usually does not: `commit` after `open`."
+    many = told(texts, [CHEAP] * 7 + [LineCost(15.0), CHEAP, LineCost(15.0)], reason=[9], baseline=known)
+    assert many.sentence == "2 of 10 lines from checkout came where they usually do not: `commit` after `open`."
+    assert many.verified is place.verified
+
+
+def test_where_nobody_knows_why_a_usual_line_is_dear_the_combination_is_told() -> None:
+    cheap_values = told(usual(10), [CHEAP] * 4 + [LineCost(13.0)] + [CHEAP] * 5, reason=[4])
+    assert cheap_values.sentence.startswith("Usual lines in an unusual combination: 4 of 10 are like")
+    compressed = told(["open", "commit"] * 5, [LineCost(8.0), LineCost(64.0)] * 5, baseline=Counter({b"open": 9, b"commit": 9}))
+    assert compressed.sentence == "Usual lines in an unusual combination: 5 of 10 are like `open`."
+
+
 # ---- how often, and in what order ------------------------------------------------------------------------------------
 
 
@@ -222,7 +246,9 @@ def asked(question: Question, line: str, observed: float, expected: float, horiz
 
 def test_a_line_that_came_too_often() -> None:
     result = told([*usual(30), *USUAL[:1] * 8], [CHEAP] * 38, asked(Question.MORE, USUAL[0], 41, 4, 500), reason=range(37, 38))
-    assert result.sentence == "`INFO order <num> stored in <num> ms` came 41 times in the last 500 lines, usually 4."
+    assert (
+        result.sentence == "`INFO order <num> stored in <num> ms` came about 41 times in about the last 500 lines, usually 4."
+    )
     [line] = result.lines
     assert (line.count, line.share, line.spans) == (18, 1.0, ())
     assert result.verified
@@ -243,9 +269,19 @@ def test_what_was_to_be_expected_of_a_frequent_line_is_not_taken_away() -> None:
     assert result.verified
 
 
+def test_lines_that_the_window_holds_are_counted_in_it() -> None:
+    often = told([*usual(30), *USUAL[:1] * 8], [CHEAP] * 38, asked(Question.MORE, USUAL[0], 7, 1.5, 19), reason=[37])
+    assert often.sentence == "`INFO order <num> stored in <num> ms` came 18 times in the last 38 lines, usually 3."
+    seldom = told(usual(9), [CHEAP] * 9, asked(Question.LESS, USUAL[0], 0, 8, 9), reason=[0])
+    assert seldom.sentence == "`INFO order <num> stored in <num> ms` came 3 times in the last 9 lines, usually 8."
+    assert (seldom.missing[0].observed, seldom.missing[0].expected, seldom.missing[0].horizon) == (3, 8, 9)
+    late = told(usual(9), [CHEAP] * 9, asked(Question.LESS, USUAL[0], 0, 80, 500), reason=[0])
+    assert late.sentence == "`INFO order <num> stored in <num> ms` came about 3 times in about the last 500 lines, usually 80."
+
+
 def test_a_frequent_line_of_which_none_is_in_the_window() -> None:
     result = told(usual(10), [CHEAP] * 10, asked(Question.MORE, "cache miss", 41, 0, 500), reason=[0])
-    assert result.sentence == "`cache miss` came 41 times in the last 500 lines, usually never."
+    assert result.sentence == "`cache miss` came about 41 times in about the last 500 lines, usually never."
     assert (result.lines, result.verified) == ((), False)
 
 
@@ -259,9 +295,9 @@ def test_a_line_that_did_not_come() -> None:
 
 def test_a_line_that_nobody_remembers_is_not_made_up() -> None:
     more = told(usual(10), [CHEAP] * 10, Suspicion(Question.MORE, "", b"", 41, 4, 500), reason=[0])
-    assert (more.sentence, more.lines) == ("A line came 41 times in the last 500 lines, usually 4.", ())
+    assert (more.sentence, more.lines) == ("A line came about 41 times in about the last 500 lines, usually 4.", ())
     less = told(usual(10), [CHEAP] * 10, Suspicion(Question.LESS, "", b"", 1, 4.2, 500), reason=[0])
-    assert (less.sentence, less.missing) == ("A usual line came once in the last 500 lines, usually 4.2.", ())
+    assert (less.sentence, less.missing) == ("A usual line came about once in about the last 500 lines, usually 4.2.", ())
 
 
 def test_an_unusual_order() -> None:
@@ -280,13 +316,26 @@ def test_an_unusual_order() -> None:
 @pytest.mark.parametrize("template", [USUAL[0], ""])
 def test_one_line_again_and_again(template: str) -> None:
     suspicion = (
-        asked(Question.REPETITION, template, 48, 16, 50) if template else Suspicion(Question.REPETITION, "", b"", 48, 16, 50)
+        asked(Question.REPETITION, template, 31, 9, 50) if template else Suspicion(Question.REPETITION, "", b"", 1.2, 9, 50)
     )
     result = told(USUAL[:1] * 48 + USUAL[1:], [CHEAP] * 50, suspicion, reason=[47])
     assert result.sentence == (
-        "One line again and again: `INFO order <num> stored in <num> ms` came 48 times in the last 50 lines, usually 16."
+        "One line again and again: `INFO order <num> stored in <num> ms` came 48 times in the last 50 lines, usually 17."
     )
     assert result.lines[0].count == 48
+
+
+def test_little_variety_is_no_line_again_and_again() -> None:
+    forms = Counter({f"{letter} happened".encode(): 10 for letter in "abcdefghijkl"} | {b"tick": 60})
+    texts = ["tick"] * 20 + ["a happened"] * 8 + ["b happened"] * 7
+    suspicion = Suspicion(Question.REPETITION, "", b"tick", 3.2, 9.9, 35)
+    result = told(texts, [CHEAP] * 35, suspicion, reason=[0], baseline=forms)
+    assert result.sentence == "Only 3 different lines in the last 35, usually about 11."
+    assert (result.lines, result.verified) == ((), False)
+    unknown = told(["tick"], [CHEAP], suspicion, reason=[0], baseline=Counter({b"tick": 0}))
+    assert unknown.sentence == "Only 1 different line in the last 1."
+    various = told(usual(9), [CHEAP] * 9, suspicion, reason=[0])
+    assert various.sentence == "The same lines again and again: 3 different lines in the last 9."
 
 
 # ---- one instance or interaction -------------------------------------------------------------------------------------
@@ -303,14 +352,33 @@ def test_an_instance_with_new_lines() -> None:
 
 @pytest.mark.parametrize(
     ("observed", "expected", "often", "missing"),
-    [(41, 4, "came 41 times in its last 50 lines, usually 4", 0), (0, 12, "has not come in its last 50 lines, usually 12", 1)],
+    [(41, 4, "came 41 times in its newest lines, usually 4", 0), (0, 12, "has not come in its newest lines, usually 12", 1)],
 )
 def test_an_instance_with_another_mix(observed: float, expected: float, often: str, missing: int) -> None:
     suspicion = asked(Question.INSTANCE, USUAL[0], observed, expected, 50, "pod-7")
-    result = told(usual(10), [CHEAP] * 10, suspicion, reason=[0], instances=["pod-7"] * 10)
+    texts = usual(10) if observed else USUAL[1:2] * 10
+    result = told(texts, [CHEAP] * 10, suspicion, reason=[0], instances=["pod-7"] * 10)
     assert result.sentence == f"pod-7 is unlike the other instances: `INFO order <num> stored in <num> ms` {often}."
     assert len(result.missing) == missing
     assert len(result.lines) == 1 - missing
+
+
+def test_an_instance_that_says_a_usual_line_too_often_is_told_by_that_line() -> None:
+    suspicion = asked(Question.INSTANCE, USUAL[0], 41, 4, 50, "pod-7")
+    result = told([*USUAL[:1] * 9, USUAL[1]], [CHEAP] * 9 + [LineCost(12.0)], suspicion, [9], ["pod-7"] * 10)
+    assert result.sentence == (
+        "pod-7 is unlike the other instances: "
+        "`INFO order <num> stored in <num> ms` came 41 times in its newest lines, usually 4."
+    )
+    assert [(line.text, line.count) for line in result.lines] == [(USUAL[0], 9)]
+
+
+def test_bits_of_new_lines_are_no_count_of_the_template_that_came_with_them() -> None:
+    suspicion = asked(Question.INSTANCE, USUAL[0], 61.25, 7.5, 50, "pod-7")
+    result = told(["disk is failing", *usual(9)], None, suspicion, instances=["pod-7"] * 10)
+    assert result.sentence.startswith("pod-7 is unlike the other instances: 1 of its 10 lines is new: `disk is failing`")
+    calm = told(usual(10), [CHEAP] * 10, suspicion, reason=[0], instances=["pod-7"] * 10)
+    assert calm.sentence == "pod-7 is unlike the other instances."
 
 
 def test_an_interaction_of_which_nothing_more_is_known() -> None:
