@@ -3,8 +3,9 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from bench.quality.streams import masked
 from bench.quality.windows import BALANCED
 
 WINDOW = BALANCED.window_size
@@ -33,6 +34,21 @@ class Site:
         """Shares of the forms in the history before the position, most common first."""
         past = self.forms[max(0, self.position - HISTORY_LINES) : self.position]
         return {form: count / len(past) for form, count in Counter(past).most_common()}
+
+
+@dataclass(slots=True)
+class Setting:
+    """A clean stream, foreign lines for it, and where it is changed."""
+
+    name: str
+    lines: list[bytes]
+    aliens: list[bytes]
+    positions: list[int] = field(default_factory=list)
+
+    def sites(self) -> list[Site]:
+        """The positions, in order."""
+        forms = masked(self.lines)
+        return [Site(self.lines, forms, self.aliens, position, seed) for seed, position in enumerate(self.positions)]
 
 
 Change = Callable[[Site, int], list[bytes] | None]

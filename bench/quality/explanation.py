@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from bench.quality.changes import CHANGES, Site
+from bench.quality.changes import CHANGES, Setting, Site
 from bench.quality.figures import Figure
-from bench.quality.injections import Setting
 from bench.quality.measures import stratified_recall
 from bench.quality.windows import BALANCED, Judged, Ours, profiles
 from cbad_cy.tokenize import mask_line

@@ -5,12 +5,11 @@ Two budgets, because scores that are counts can be unable to keep the small one 
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import product
 from math import isfinite
 from types import ModuleType
 
-from bench.quality.changes import CHANGES, INSTANCE_CHANGES, SIZES, Site
+from bench.quality.changes import CHANGES, INSTANCE_CHANGES, SIZES, Setting, Site
 from bench.quality.figures import Figure
 from bench.quality.measures import empirical_threshold, stratified_recall
 from bench.quality.references import WINDOW_REFERENCES
@@ -31,21 +30,6 @@ INSTANCE_PROTOCOL = "4 one instance of 50"
 PROLONGED = "5 systems, prolonged"
 Found = dict[tuple[str, str, int, int], list[bool]]
 """(detector, change, k, budget) -> found or not at each position where the change was possible."""
-
-
-@dataclass(slots=True)
-class Setting:
-    """A clean stream, foreign lines for it, and where it is changed."""
-
-    name: str
-    lines: list[bytes]
-    aliens: list[bytes]
-    positions: list[int] = field(default_factory=list)
-
-    def sites(self) -> list[Site]:
-        """The positions, in order."""
-        forms = masked(self.lines)
-        return [Site(self.lines, forms, self.aliens, position, seed) for seed, position in enumerate(self.positions)]
 
 
 def settings(data: ModuleType, positions: int) -> list[Setting]:
