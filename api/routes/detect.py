@@ -180,8 +180,11 @@ async def _found(
     rows = await deps.anomalies.list(
         tenant_id, AnomalyFilter(stream_id=stream.stream_id), limit=deps.limits.detect_anomalies_max, after=None
     )
-    ours = (row for row in rows if row.finding.last_event >= first_event and row.finding.window >= first_window)
-    return sorted(ours, key=lambda row: row.finding.window)
+    found = [row.finding for row in rows]
+    # An interaction that was judged before these events completed a window stands at the newest one there was.
+    fresh = [it.last_event >= first_event and it.window >= first_window - (it.interaction >= 0) for it in found]
+    ours = (row for row, new in zip(rows, fresh, strict=True) if new)
+    return sorted(ours, key=lambda row: (row.finding.last_event, row.finding.interaction))
 
 
 def _response(

@@ -421,3 +421,12 @@ async def test_anomalies_of_a_stream_before_it_lost_its_state_are_not_answered_a
     service.house.detect = lambda stream, _: [make_finding(window=9000, last_event=stream.events - 1)]
     again = await post(service.client, {"stream_id": "shop", "events": ["y"] * 3})
     assert [found["window"] for found in again.json()["anomalies"]] == [9000]
+
+
+async def test_an_interaction_judged_before_the_next_window_is_answered(service: Service) -> None:
+    await post(service.client, {"events": ["a"] * 10})
+    rows = service.house.stream_rows[TENANT]
+    stream_id = next(iter(rows))
+    rows[stream_id] = replace(rows[stream_id], windows=5)
+    service.house.detect = lambda stream, _: [make_finding(window=4, last_event=stream.events - 1, interaction=3)]
+    assert len((await post(service.client, {"events": ["b"]})).json()["anomalies"]) == 1
