@@ -86,7 +86,8 @@ class Folder:
             lost = row.configured if checkpoint is not None else None
             detector = Detector(row.stream_key, lost or PROFILES[DEFAULT_PROFILE], self._seed, self._limits)
             # After a loss windows are numbered beyond all that were evaluated: a number stands for one verdict for ever.
-            detector.slide.windows = 0 if checkpoint is None else (seq + 1) * WINDOWS_A_ROW_MAX
+            # So are interactions: no row holds more of them than records.
+            detector.slide.windows = detector.interactions_found = 0 if checkpoint is None else (seq + 1) * WINDOWS_A_ROW_MAX
         return Resident(row.tenant_id, row.stream_id, detector, seq, saved_ns=now_ns)
 
     def _restore(self, checkpoint: Checkpoint, key: StreamKey) -> Detector | None:

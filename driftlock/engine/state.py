@@ -160,6 +160,7 @@ def restore_stream(body: bytes, key: StreamKey, seed: int, limits: Limits, codec
     detector = Detector(key, profile, seed, limits)
     detector.origin, detector.truncated_events = state.origin, state.truncated_events
     clock = detector.clock
+    detector.interactions_found = state.interactions_found
     clock.late_events = state.late_events
     clock.receive_timed = state.receive_timed
     clock.first_event_ns, clock.watermark_ns = state.first_event_ns, state.watermark_ns
@@ -196,7 +197,6 @@ def _restore_slide(detector: Detector, state: state_pb2.StreamState, codec: Code
     detector.watch.restore(
         state.calibration.flagged, told=state.calibration.told_calibrated, degraded=state.calibration.degraded
     )
-    detector.interactions_found = state.interactions_found
     if detector.interactions is not None:
         group_by = detector.interactions.group_by
         detector.interactions = Interactions.restored(state.interactions, group_by, detector.interactions.limits)

@@ -1,16 +1,20 @@
 """Interactions through the detector: findings of their own, the same at any batch size and across restarts."""
 
 import random
+from uuid import UUID
 
 import pytest
 
 from cbad_cy.codec import Codec
 from driftlock.engine.detector import Detector
 from driftlock.engine.event import Signal, StreamKey
+from driftlock.engine.folding import Folder
 from driftlock.engine.limits import Limits
+from driftlock.engine.ports import Checkpoint, JournalRow, RowKind
 from driftlock.engine.profile import PROFILES, custom
-from driftlock.engine.state import restore_stream, stream_state
+from driftlock.engine.state import pack, restore_stream, stream_state, unpack
 from driftlock.engine.verdict import Finding, Question
+from driftlock.v1 import state_pb2
 from tests.engine.streams import FAR_NS, batches
 
 KEY = StreamKey(Signal.LOGS, "shop")
@@ -93,3 +97,17 @@ def test_an_interaction_stands_where_its_last_event_does() -> None:
     assert detector.windows_by(0) == 0
     assert detector.windows_by(449) == 1
     assert detector.windows_by(detector.events - 1) == detector.windows
+
+
+def test_numbers_of_interactions_never_come_back() -> None:
+    detector, codec = Detector(KEY, PROFILE, 7, Limits()), Codec(PROFILE.codec)
+    for part in batches(LINES, 1000):
+        detector.fold(part, FAR_NS, codec)
+    assert detector.interactions_found > 0
+    state = unpack(state_pb2.StreamState(), stream_state(detector, codec))
+    state.codec_version = "another"
+    again = restore_stream(pack(state), KEY, 7, Limits(), lambda _: codec)
+    assert again.interactions_found == detector.interactions_found
+    row = JournalRow(9, RowKind.RECORDS, 0, b"", UUID(int=1), UUID(int=2), KEY)
+    lost = Folder(7, Limits(), lambda _: None).load(row, Checkpoint(8, b"damaged"), 0).detector
+    assert lost.interactions_found > 8 * 100_000
