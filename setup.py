@@ -69,6 +69,7 @@ if __name__ == "__main__" or "setuptools" in sys.modules:
                 extension("instances"),
                 extension("pool"),
                 extension("mix"),
+                extension("columns"),
                 extension("held"),
                 extension("content"),
                 extension("slide"),

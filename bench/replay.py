@@ -6,13 +6,12 @@ Shows lines per second from the first byte sent to the last line scored, and tha
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
@@ -20,27 +19,12 @@ from urllib.request import Request, urlopen
 
 from bench.data import loaders
 from bench.report import report
+from tests.e2e.harness import free_port
 
 READY_TIMEOUT_S = 60
 KILL_AFTER_SHARE = 0.5
 DRIFTLOCK = str(Path(sys.executable).parent / "driftlock")
 CANONICAL = ("window", "first_event", "last_event", "start", "end", "ncd", "p_value", "explanation", "seed")
-
-
-# Below the range from which the system gives ports to outgoing connections: the server comes back to its own after a kill.
-PORTS = range(12_000, 32_000)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on which nothing listens."""
-    free: list[int] = []
-    for port in PORTS:
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            free.append(port)
-        if len(free) == count:
-            break
-    return free
 
 
 @dataclass
@@ -100,7 +84,7 @@ class Server:
 def server() -> Iterator[Server]:
     """A server in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        yield Server(Path(folder), *free_ports(2))
+        yield Server(Path(folder), free_port(), free_port())
 
 
 def replay(running: Server, source: Path) -> "subprocess.Popen[bytes]":

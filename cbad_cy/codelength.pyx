@@ -86,6 +86,7 @@ cdef enum:
 
 
 include "hash.pxi"
+include "logarithm.pxi"
 include "code_cells.pxi"
 include "code_tokens.pxi"
 include "code_columns.pxi"

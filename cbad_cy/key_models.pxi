@@ -1,23 +1,5 @@
 """Of keyset.pyx: what one rung knows: sets and templates with counts, what was odd lately, and past scores."""
 
-cdef double minus_log2(double p) noexcept nogil:
-    """Bits of a share in (0, 1], by exact scaling and a fixed series: the same on every machine.
-
-    p = m 2^e, m in [3/4, 3/2), ln m = 2 artanh z with z = (m - 1)/(m + 1), |z| <= 1/5.
-    """
-    cdef int e, k
-    cdef double m = frexp(p, &e), z, q, total = 0.0
-    if m < 0.75:
-        m *= 2.0
-        e -= 1
-    z = (m - 1.0) / (m + 1.0)
-    q = z * z
-    for k in range(21, 0, -2):
-        total = total * q + 1.0 / k
-    total = -e - 2.885390081777926814719849362 * z * total  # 2 / ln 2
-    return total if total > 0.0 else 0.0
-
-
 cdef inline unsigned int units(double bits) noexcept nogil:
     """In 1/64 bit, at most the cap."""
     return <unsigned int>(bits * UNIT + 0.5) if bits < CAP // UNIT else CAP
@@ -67,7 +49,7 @@ cdef unsigned int code_of(const Rung* r, const uint32_t* ids, int count, uint64_
     if r.sets:
         i = set_of(r, hash)
         p = ((r.set_count[i] / <double>ONE_KEY if i >= 0 else 0.0) + r.sets * p) / (total + r.sets)
-    return units(minus_log2(p)) if p > LEAST else CAP
+    return units(bits_of(p)) if p > LEAST else CAP
 
 
 cdef void forget_item(Rung* r, int item) noexcept nogil:

@@ -150,6 +150,7 @@ cdef enum:
     PARTS_VERSION = 1
 
 include "hash.pxi"
+include "logarithm.pxi"
 include "key_models.pxi"
 include "key_spans.pxi"
 include "key_store.pxi"
@@ -284,12 +285,12 @@ cdef class Keyset:
                 if i >= 0:
                     there[i] = 1
                     continue
-                d = Detail(ids[k], <uint16_t>units(minus_log2(unseen_share(r))), 1)
+                d = Detail(ids[k], <uint16_t>units(bits_of(unseen_share(r))), 1)
             else:
                 i = k - count
                 if r.item_hash[i] == 0:
                     continue
-                d = Detail(r.item_hash[i], <uint16_t>units(minus_log2(template_share(r, i, there[i]))), there[i])
+                d = Detail(r.item_hash[i], <uint16_t>units(bits_of(template_share(r, i, there[i]))), there[i])
             if d.bits < UNIT:
                 continue
             at = f.details

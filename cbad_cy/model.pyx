@@ -22,6 +22,7 @@ cdef enum:
 
 
 include "hash.pxi"
+include "logarithm.pxi"
 include "code_cells.pxi"
 include "code_tokens.pxi"
 

@@ -27,6 +27,8 @@ BLOCKS_MIN: Final = 20
 cdef enum:
     BLOCKS_NEEDED = 20
 
+include "logarithm.pxi"
+
 # ---- moving samples ------------------------------------------------------------------------------------------------
 
 
@@ -96,20 +98,6 @@ cdef double exp_of_minus(double x) noexcept nogil:
         term *= -rest / n
         total += term
     return ldexp(total, -whole)
-
-
-cdef double log2_of(double x) noexcept nogil:
-    """Base 2 logarithm of x >= 1, by exact scaling and a fixed series."""
-    cdef int e, k
-    cdef double m = frexp(x, &e), z, q, total = 0.0
-    if m < 0.75:
-        m *= 2.0
-        e -= 1
-    z = (m - 1.0) / (m + 1.0)
-    q = z * z
-    for k in range(21, 0, -2):
-        total = total * q + 1.0 / k
-    return e + 2.885390081777926814719849362 * z * total  # 2 / ln 2
 
 
 # ---- border --------------------------------------------------------------------------------------------------------
@@ -242,9 +230,9 @@ cdef class Reference:
         cdef int blocks = self.maxima.count, ninth = blocks * 9 // 10, count = self.values.count
         cdef double high = self.maxima.ordered[ninth if ninth < blocks else blocks - 1]
         if statistic <= high:
-            return log2_of(1.0 / rank)
+            return bits_of(rank)
         rank = <double>(1 + count - below(&self.values, high)) / (1 + count)
-        return log2_of(1.0 / rank) + 1.4426950408889634 * (statistic - high) / self.scale(high)  # log2 e
+        return bits_of(rank) + 1.4426950408889634 * (statistic - high) / self.scale(high)  # log2 e
 
     cdef double scale(self, double high) noexcept nogil:
         """Of the tail: through the median and the 90 % quantile of the maxima, and never so small that a step is a wonder."""

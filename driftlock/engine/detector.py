@@ -10,7 +10,8 @@ from uuid import UUID
 
 from cbad_cy.codec import Codec
 from cbad_cy.codelength import BIT, template
-from cbad_cy.slide import NEVER, Window, largest
+from cbad_cy.columns import largest
+from cbad_cy.slide import NEVER, Window
 from cbad_cy.tokenize import Masks, mask_with_slots
 from driftlock.engine.calibration import CalibrationWatch, Episode, events_until_calibrated
 from driftlock.engine.event import RecordBatch, StreamKey

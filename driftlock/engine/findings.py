@@ -50,7 +50,7 @@ def finding_of(window: Window, events: Sequence[Event], slide: Slide, codec: Cod
     first = context.origin + window.end - len(events)
     lines = [event.masked for event in events]
     suspicion = _suspicion(window, events, dict(known))
-    told = _explanation(window, events, first, suspicion, slide, codec, context)
+    told = _explanation(window, events, dict(known), suspicion, slide, codec, context)
     permutation = permutation_test(
         lines,
         baseline,
@@ -110,7 +110,7 @@ def finding_of(window: Window, events: Sequence[Event], slide: Slide, codec: Cod
 def _explanation(
     window: Window,
     events: Sequence[Event],
-    first: int,
+    known: Mapping[bytes, int],
     suspicion: Suspicion,
     slide: Slide,
     codec: Codec,
@@ -119,8 +119,8 @@ def _explanation(
     costs = line_costs([event.masked for event in events], slide, codec)
     return explain(
         events,
-        first,
-        dict(slide.pool.distinct()),
+        context.origin + window.end - len(events),
+        known,
         costs,
         suspicion,
         lambda places: without(places, window, costs, slide, codec),

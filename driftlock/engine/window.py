@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
-from cbad_cy.slide import ascending
+from cbad_cy.columns import ascending
 from driftlock.engine.event import RecordBatch
 from driftlock.engine.limits import Limits
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cbad_cy import reference_slide
 from cbad_cy.codec import CODECS, Codec
 from cbad_cy.codelength import BIT, Coder
-from cbad_cy.slide import BATCH_BYTES_MAX, QUESTIONS, SHARES, Slide, Window, ascending, largest
+from cbad_cy.slide import BATCH_BYTES_MAX, QUESTIONS, SHARES, Slide, Window
 from tests.cbad_cy.codecs import every_codec
 from tests.cbad_cy.slides import SIZES, THRESHOLDS, feed, fold, known, new_slide, restarted, stream
 
@@ -301,9 +301,3 @@ def test_another_codec_than_before_is_refused(other: str) -> None:
         fold(slide, stream(1, 60), Codec(other))
     with pytest.raises(ValueError, match="with a coder does not work with zstd"):
         fold(new_slide(Codec("statistical")), stream(1, 60), Codec("zstd"))
-
-
-@given(st.lists(st.integers(0, 2**64 - 1)), st.lists(st.integers(0, 2**32 - 1)))
-def test_columns(times: list[int], lengths: list[int]) -> None:
-    assert ascending(array("Q", times)) == (times == sorted(times))
-    assert largest(array("I", lengths)) == max(lengths, default=0)
