@@ -77,6 +77,10 @@ if __name__ == "__main__" or "setuptools" in sys.modules:
                 extension("codelength"),
                 extension("permute"),
                 extension("keyset"),
+                extension("presence"),
+                extension("series"),
+                extension("pooled"),
+                extension("points"),
             ],
             build_dir=C_FOLDER,
             compiler_directives={

@@ -22,8 +22,12 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 cimport cython
+from cpython cimport array
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport malloc
+from libc.string cimport memcpy
+
+import array
 
 from cbad_cy.codec import CODECS as _CODECS
 
@@ -462,6 +466,18 @@ cdef class Slide:
 
     # ---- what others see -------------------------------------------------------------------------------------------
 
+    def templates(self, int count):
+        """The numbers of the templates of the newest `count` lines that were handed over, oldest first, as an array of type 'Q'.
+
+        ValueError when so many are not held: all that came with the last `feed` are, until the next one.
+        """
+        if not 0 <= count <= self.held.count:
+            raise ValueError(f"{count} lines are asked for and {self.held.count} are held; ask before the next ones come")
+        cdef array.array found = array.clone(array.array("Q"), count, zero=False)
+        if count:
+            memcpy(found.data.as_chars, self.held.templates + self.held.count - count, count * sizeof(uint64_t))
+        return found
+
     def line_costs(self):
         """Code length in 1/1024 bit that each line taken by the last `advance` had when it came; a compressor has to be
         watched for that, and tells whole bytes, given the past or alone before there is one."""
@@ -520,7 +536,7 @@ cdef class Slide:
             self.lines = 0
             raise ValueError(f"{len(lines)} lines do not make the window after {taken} of them; the parts belong to another slide")
         self.lines = 0  # what the window keeps of nothing: feed into an empty one
-        self.feed(b"".join(lines), array_of([len(line) for line in lines]))
+        self.feed(b"".join(lines), array.array("I", [len(line) for line in lines]))
         for i in range(self.held.count):
             self.held.costs[i], self.held.words[i], new, parts = costs[i]
             self.held.flags[i] = (FLAGGED if flags[i] else 0) | (NOVEL if new else 0)
@@ -559,9 +575,3 @@ cdef class Slide:
             marks.part[k].start, marks.part[k].stop, marks.part[k].slot, marks.part[k].bits = parts[k]
             marks.count += 1
         return 0
-
-
-cdef object array_of(list lengths):
-    from array import array
-
-    return array("I", lengths)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cbad_cy import reference_slide
 from cbad_cy.codec import CODECS, Codec
-from cbad_cy.codelength import BIT, Coder
+from cbad_cy.codelength import BIT, Coder, template
 from cbad_cy.slide import BATCH_BYTES_MAX, QUESTIONS, SHARES, Slide, Window
 from tests.cbad_cy.codecs import every_codec
 from tests.cbad_cy.slides import SIZES, THRESHOLDS, feed, fold, known, new_slide, restarted, stream
@@ -301,3 +301,13 @@ def test_another_codec_than_before_is_refused(other: str) -> None:
         fold(slide, stream(1, 60), Codec(other))
     with pytest.raises(ValueError, match="with a coder does not work with zstd"):
         fold(new_slide(Codec("statistical")), stream(1, 60), Codec("zstd"))
+
+
+def test_templates_of_the_newest_lines_can_be_asked_for_until_the_next_ones_come() -> None:
+    slide = Slide(baseline=8, window=4, hop=2, memory=100, past_bytes_max=1000, reference=100, block=5, lag=5, normals=10)
+    lines = [b"a", b"b", b"a"]
+    slide.feed(b"".join(lines), array("I", [1, 1, 1]))
+    assert list(slide.templates(3)) == [template(line) for line in lines]
+    assert list(slide.templates(1)) == [template(b"a")]
+    with pytest.raises(ValueError, match="4 lines are asked for and 3 are held"):
+        slide.templates(4)
