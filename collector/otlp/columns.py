@@ -1,13 +1,30 @@
 """Columns of the streams of one request, filled record by record."""
 
 from array import array
+from typing import TypedDict
 
+from collector.otlp.points import Point
 from collector.routing import Route
 from driftlock.engine.event import RecordBatch
 from driftlock.engine.ports import StreamBatch
 
 _NO_TRACE = bytes(16)
 _NO_SPAN = bytes(8)
+
+
+class PointFields(TypedDict):
+    """Fields of a `RecordBatch` that metric data points have."""
+
+    series: tuple[str, ...]
+    series_index: "array[int]"
+    values: "array[float]"
+    point_kinds: bytes
+    starts_ns: "array[int]"
+    counts: "array[float]"
+    sums: "array[float]"
+    shape_sizes: "array[int]"
+    shape_at: "array[float]"
+    shape: "array[float]"
 
 
 class StreamColumns:
@@ -18,14 +35,12 @@ class StreamColumns:
         "_instances",
         "_instances_max",
         "_lengths",
+        "_numbers",
         "_route",
-        "_series",
-        "_series_index",
         "_spans",
         "_texts",
         "_times",
         "_traces",
-        "_values",
     )
 
     def __init__(self, route: Route, instances_max: int) -> None:
@@ -38,9 +53,7 @@ class StreamColumns:
         self._instance_index = array("I")
         self._traces: list[bytes] = []
         self._spans: list[bytes] = []
-        self._series: dict[str, int] = {}
-        self._series_index = array("I")
-        self._values = array("d")
+        self._numbers = PointColumns()
 
     def add(self, text: bytes, time_ns: int, trace_id: bytes = b"", span_id: bytes = b"") -> None:
         """Append a log record or a span; ids are empty or 16 and 8 bytes."""
@@ -50,13 +63,12 @@ class StreamColumns:
         self._traces.append(trace_id or _NO_TRACE)
         self._spans.append(span_id or _NO_SPAN)
 
-    def add_point(self, text: bytes, time_ns: int, series: str, value: float) -> None:
-        """Append a metric data point of the series of that name; `value` is NaN where the point is not one number."""
+    def add_point(self, text: bytes, series: str, point: Point) -> None:
+        """Append a metric data point of the series of that name; both texts are as they may be stored."""
         self._texts.append(text)
         self._lengths.append(len(text))
-        self._times.append(time_ns)
-        self._series_index.append(self._series.setdefault(series, len(self._series) + 1))
-        self._values.append(value)
+        self._times.append(point.time_ns)
+        self._numbers.add(series, point)
 
     def mark_instance(self, instance: str) -> None:
         """Say which instance sent the records added since the last call ("" = unknown; over the limit they are unknown too)."""
@@ -83,8 +95,56 @@ class StreamColumns:
                 instance_index=self._instance_index if self._instances else array("I"),
                 trace_ids=traces if any(traces) else b"",
                 span_ids=spans if any(spans) else b"",
-                series=tuple(self._series),
-                series_index=self._series_index,
-                values=self._values,
+                **self._numbers.columns(),
             ),
         )
+
+
+class PointColumns:
+    """Series and numbers of metric data points."""
+
+    __slots__ = ("_at", "_counts", "_kinds", "_series", "_series_index", "_shape", "_sizes", "_starts", "_sums", "_values")
+
+    def __init__(self) -> None:
+        self._series: dict[str, int] = {}
+        self._series_index = array("I")
+        self._kinds = bytearray()
+        self._starts = array("Q")
+        self._values = array("d")
+        self._counts = array("d")
+        self._sums = array("d")
+        self._sizes = array("I")
+        self._at = array("d")
+        self._shape = array("d")
+
+    def add(self, series: str, point: Point) -> None:
+        """Append a point of the series of that name."""
+        self._series_index.append(self._series.setdefault(series, len(self._series) + 1))
+        self._kinds.append(point.kind)
+        self._starts.append(point.start_ns)
+        self._values.append(point.value)
+        self._counts.append(point.observations)
+        self._sums.append(point.total)
+        self._sizes.append(len(point.shape.at))
+        self._at.extend(point.shape.at)
+        self._shape.extend(point.shape.counts)
+
+    def columns(self) -> PointFields:
+        """Fields of a `RecordBatch`; columns that say nothing are empty."""
+        return PointFields(
+            series=tuple(self._series),
+            series_index=self._series_index,
+            values=self._values,
+            point_kinds=bytes(self._kinds) if any(self._kinds) else b"",
+            starts_ns=self._starts if any(self._starts) else array("Q"),
+            counts=_told(self._counts),
+            sums=_told(self._sums),
+            shape_sizes=self._sizes if any(self._sizes) else array("I"),
+            shape_at=self._at,
+            shape=self._shape,
+        )
+
+
+def _told(numbers: "array[float]") -> "array[float]":
+    """The column, empty when it holds nothing but NaN."""
+    return numbers if any(number == number for number in numbers) else array("d")

@@ -5,26 +5,21 @@ only bytes that are not protobuf, or more of something than its limit, refuse th
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from google.protobuf.message import Message
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
-from opentelemetry.proto.metrics.v1.metrics_pb2 import (
-    ExponentialHistogramDataPoint,
-    HistogramDataPoint,
-    NumberDataPoint,
-    SummaryDataPoint,
-)
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from collector.otlp.columns import StreamColumns
 from collector.otlp.limits import OtlpLimits
-from collector.otlp.records import BadRecord, Reason, data_point, log_record, span
+from collector.otlp.metrics import Metric, metric
+from collector.otlp.points import data_point
+from collector.otlp.records import BadRecord, Reason, log_record, span
 from collector.otlp.sanitize import TooManyElements
 from collector.otlp.values import parse, plain_attributes
-from collector.otlp.wire import LEN, ResourceSpan, Tally, next_field, resources, split
+from collector.otlp.wire import ResourceSpan, Tally, resources
 from collector.otlp.wire import Span as Place
 from collector.redact import NoRedaction, Redactor
 from collector.routing import Router
@@ -34,15 +29,6 @@ from driftlock.engine.ports import StreamBatch
 from driftlock.errors import DriftlockError, PayloadTooLarge
 
 _NAMES = {Signal.LOGS: "log records", Signal.METRICS: "data points", Signal.TRACES: "spans"}
-_POINT_KINDS: Mapping[int, type[Message]] = {
-    5: NumberDataPoint,
-    7: NumberDataPoint,
-    9: HistogramDataPoint,
-    10: ExponentialHistogramDataPoint,
-    11: SummaryDataPoint,
-}
-_METRIC_NAME = 1
-_DATA_POINTS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,26 +117,24 @@ class _Decoding:
     def metrics(self, groups: list[ResourceSpan]) -> Decoded:
         """Data points: counted first over the whole request, then decoded metric by metric."""
         tally = Tally(_NAMES[Signal.METRICS], self._limits.records_max)
-        plan: list[tuple[ResourceSpan, list[_Metric]]] = []
+        plan: list[tuple[ResourceSpan, list[Metric]]] = []
         for group in groups:
-            plan.append((group, [_metric(self._request, place, self._limits, tally) for place in group.records]))
-        for group, metrics in plan:
-            count = sum(len(metric.points) for metric in metrics)
+            found = [metric(self._request, place, self._limits, tally, self._cuts) for place in group.records]
+            plan.append((group, found))
+        for group, found in plan:
+            count = sum(len(each.points) for each in found)
             if count and (target := self._target(Signal.METRICS, group.resource, count)):
                 columns, instance = target
-                for metric in metrics:
-                    self._points(columns, metric)
+                for each in found:
+                    self._points(columns, each)
                 columns.mark_instance(instance)
         return self._decoded(Signal.METRICS)
 
-    def _points(self, columns: StreamColumns, metric: "_Metric") -> None:
-        name = metric.name.decode(errors="replace")
-        if "�" in name and name.encode() != metric.name:
-            self._cuts.replaced += 1
+    def _points(self, columns: StreamColumns, metric: Metric) -> None:
         for start, end in metric.points:
             try:
-                record = parse(metric.kind, self._request[start:end], self._limits, self._cuts)
-                point = data_point(record, name, self._limits, self._cuts)
+                record = parse(metric.message, self._request[start:end], self._limits, self._cuts)
+                point = data_point(record, metric, self._limits, self._cuts)
             except (TooDeep, TooManyElements, BadRecord) as error:
                 self._reject(error, 1)
                 continue
@@ -158,7 +142,7 @@ class _Decoding:
                 self._timed = False
             series = self._redacted(point.series)
             text = series if point.text is point.series else self._redacted(point.text)
-            columns.add_point(utf8(text, self._cuts), point.time_ns, series, point.value)
+            columns.add_point(utf8(text, self._cuts), series, point)
 
     def _target(self, signal: Signal, resource: bytes, records: int) -> tuple[StreamColumns, str] | None:
         """Columns for the records of a resource and the name of the instance; None when all of them were rejected."""
@@ -205,36 +189,3 @@ def _reason(error: DriftlockError) -> Reason:
     if isinstance(error, BadRecord):
         return error.reason
     return Reason.TOO_DEEP if isinstance(error, TooDeep) else Reason.TOO_MANY_ELEMENTS
-
-
-@dataclass(frozen=True, slots=True)
-class _Metric:
-    """A metric on the wire: its name, the kind of its points and where they lie."""
-
-    name: bytes
-    kind: type[Message]
-    points: list[Place]
-
-
-def _metric(request: bytes, place: Place, limits: OtlpLimits, tally: Tally) -> _Metric:
-    """Find a metric's points without parsing them; of several kinds of data, which the protocol forbids, the last counts."""
-    name = b""
-    number = 0
-    points: list[Place] = []
-    for field_number, wire_type, start, end in _fields(request, *place):
-        if wire_type != LEN:
-            continue
-        if field_number == _METRIC_NAME:
-            name = request[start:end]
-        elif field_number in _POINT_KINDS:
-            if field_number != number:
-                number, points = field_number, []
-            split(request, (start, end), _DATA_POINTS, points, tally)
-    return _Metric(name[: limits.text.value_bytes_max + 4], _POINT_KINDS.get(number, NumberDataPoint), points)
-
-
-def _fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    while position < end:
-        found = next_field(data, position, end)
-        position = found[3]
-        yield found

@@ -17,7 +17,8 @@ class OtlpLimits:
     `resource_attributes_max`: of a resource, those that are looked at for its stream.
     `record_bytes_trusted_max`: a record up to this size is parsed at once; in a longer one the wire is first checked
     for `record_elements_max` (fields and array elements, which cost far more memory than their bytes).
-    `buckets_max`: of a histogram point, and quantiles of a summary point. `message_bytes_max`: an error message.
+    `buckets_max`: of a histogram point, and quantiles of a summary point. `exponential_bounds_max`: upper bounds to which an
+    exponential histogram is brought, at least 16. `message_bytes_max`: an error message.
     `inline_bytes_max`: a request up to this size is decoded on the event loop, a longer one in a worker thread.
     `text`: limits of one record's text.
     """
@@ -31,6 +32,7 @@ class OtlpLimits:
     record_bytes_trusted_max: int = 64 * 1024
     record_elements_max: int = 25_000
     buckets_max: int = 10_000
+    exponential_bounds_max: int = 128
     message_bytes_max: int = 1024
     inline_bytes_max: int = 64 * 1024
     text: CanonicalLimits = field(default_factory=CanonicalLimits)
@@ -51,6 +53,8 @@ class OtlpLimits:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+        if self.exponential_bounds_max < 16:
+            raise ValueError("exponential_bounds_max must be at least 16")
         if self.inline_bytes_max < 0:
             raise ValueError("inline_bytes_max must not be negative")
         if self.request_bytes_max > REQUEST_BYTES_CEILING:

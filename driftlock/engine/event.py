@@ -3,7 +3,7 @@
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 
 class Signal(StrEnum):
@@ -39,6 +39,19 @@ class StreamKey:
         return f"{self.signal}:{namespace}{self.service}{environment}"
 
 
+class PointKind(IntEnum):
+    """How the number of a metric point is to be read; a byte of `RecordBatch.point_kinds`."""
+
+    GAUGE = 0  # a level: gauges, and cumulative sums that may fall
+    DELTA = 1  # what came since the point's start: a monotonic sum
+    CUMULATIVE = 2  # what has come since the start of counting: a monotonic sum
+    CHANGE = 3  # by how much a level changed since the point's start: a delta sum that may be negative
+    HISTOGRAM_DELTA = 4  # observations since the point's start, by bucket
+    HISTOGRAM_CUMULATIVE = 5  # observations since the start of counting, by bucket
+    SUMMARY = 6  # count and sum since the start of counting, and quantiles as the sender computed them
+    STALE = 7  # no number: the sender says that the series ends here
+
+
 @dataclass(slots=True)
 class RecordBatch:
     """Records of one stream from one request, in their order, as columns.
@@ -47,6 +60,10 @@ class RecordBatch:
     `times_ns[i]` its event time (0 = none). The optional columns are empty or have one entry a record:
     `instance_index` and `series_index` are 1-based into `instances` and `series` (0 = none), `trace_ids` holds 16 and
     `span_ids` 8 bytes a record, `values` the number of a metric point (NaN where the point is not one number).
+    Of metric points `point_kinds` holds a `PointKind` byte a record (b"" = all are gauges), `starts_ns` the start of the
+    interval or of counting (0 = unknown), `counts` and `sums` the number of observations and their sum (NaN = not given), and
+    `shape_sizes` so many entries of `shape_at` and `shape`: upper bounds of buckets, ascending (the last may be infinite), with
+    the observations in each; of a summary its quantiles (0..1) with their values.
     `historical` marks a replay of the past, to which wall-clock records do not apply. Windows that end in these records
     are judged with `ncd_threshold` and `p_value_threshold`; 0.0 = with the stream's own.
     """
@@ -62,6 +79,13 @@ class RecordBatch:
     series: tuple[str, ...] = ()
     series_index: "array[int]" = field(default_factory=lambda: array("I"))
     values: "array[float]" = field(default_factory=lambda: array("d"))
+    point_kinds: bytes = b""
+    starts_ns: "array[int]" = field(default_factory=lambda: array("Q"))
+    counts: "array[float]" = field(default_factory=lambda: array("d"))
+    sums: "array[float]" = field(default_factory=lambda: array("d"))
+    shape_sizes: "array[int]" = field(default_factory=lambda: array("I"))
+    shape_at: "array[float]" = field(default_factory=lambda: array("d"))
+    shape: "array[float]" = field(default_factory=lambda: array("d"))
     ncd_threshold: float = 0.0
     p_value_threshold: float = 0.0
 

@@ -11,16 +11,24 @@ from typing import TypeVar
 
 import zstandard
 
-from driftlock.engine.event import RecordBatch
+from driftlock.engine.event import PointKind, RecordBatch
 from driftlock.engine.profile import CUSTOM, DEFAULT_PROFILE, PROFILES, BadOverride, Profile, custom
 from driftlock.errors import Internal
-from driftlock.v1 import records_pb2, state_pb2
+from driftlock.v1 import numbers_pb2, records_pb2, state_pb2
 
 SCHEMA = 1
 BODY_LEVEL = 1
 BODY_BYTES_MAX = 256 * 1024 * 1024
 
-Message = TypeVar("Message", records_pb2.RecordBatch, records_pb2.Control, state_pb2.StreamState, state_pb2.TenantState)
+Message = TypeVar(
+    "Message",
+    records_pb2.RecordBatch,
+    records_pb2.Control,
+    state_pb2.StreamState,
+    state_pb2.TenantState,
+    numbers_pb2.NumberState,
+    numbers_pb2.SeriesState,
+)
 
 
 class Damaged(Internal):
@@ -46,6 +54,13 @@ def encode(batch: RecordBatch) -> bytes:
         series=batch.series,
         series_index=batch.series_index,
         value=batch.values,
+        point_kind=batch.point_kinds,
+        start_unix_nano=batch.starts_ns,
+        count=batch.counts,
+        sum=batch.sums,
+        shape_size=batch.shape_sizes,
+        shape_at=batch.shape_at,
+        shape=batch.shape,
         ncd_threshold=batch.ncd_threshold,
         p_value_threshold=batch.p_value_threshold,
     )
@@ -60,6 +75,7 @@ def decode(body: bytes) -> RecordBatch:
         raise Damaged("journal body is damaged: its columns disagree; restore the database from a backup")
     if not (0 <= message.ncd_threshold <= 1 and 0 <= message.p_value_threshold <= 1):
         raise Damaged("journal body is damaged: its thresholds are not from 0 to 1; restore the database from a backup")
+    _check_points(message)
     return RecordBatch(
         text=message.text,
         lengths=lengths,
@@ -72,9 +88,35 @@ def decode(body: bytes) -> RecordBatch:
         series=tuple(message.series),
         series_index=array("I", message.series_index),
         values=array("d", message.value),
+        point_kinds=message.point_kind,
+        starts_ns=array("Q", message.start_unix_nano),
+        counts=array("d", message.count),
+        sums=array("d", message.sum),
+        shape_sizes=array("I", message.shape_size),
+        shape_at=array("d", message.shape_at),
+        shape=array("d", message.shape),
         ncd_threshold=message.ncd_threshold,
         p_value_threshold=message.p_value_threshold,
     )
+
+
+def _check_points(message: records_pb2.RecordBatch) -> None:
+    """Columns of metric points are empty or whole, for kernels read them by the number of records."""
+    records, entries = len(message.length), sum(message.shape_size)
+    columns = (
+        message.series_index,
+        message.value,
+        message.point_kind,
+        message.start_unix_nano,
+        message.count,
+        message.sum,
+        message.shape_size,
+    )
+    whole = all(len(column) in {0, records} for column in columns)
+    shaped = len(message.shape_at) == len(message.shape) == entries
+    known = max(message.series_index, default=0) <= len(message.series)
+    if not (whole and shaped and known and max(message.point_kind, default=0) <= max(PointKind)):
+        raise Damaged("journal body is damaged: its metric points disagree; restore the database from a backup")
 
 
 def encode_clock(now_ns: int) -> bytes:

@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from collector.otlp.http import HttpLimits, create_app
-from driftlock.engine.event import Signal, StreamKey
+from driftlock.engine.event import PointKind, Signal, StreamKey
 from tests.collector.fakes import KEY, Bench, bench, grpc_bench
 
 RESOURCE = Resource({"service.name": "cart", "service.namespace": "shop", "service.instance.id": "i1"})
@@ -68,6 +68,10 @@ def check(parts: Bench) -> None:
         assert submission.request_hash is not None
         if submission.signal is Signal.METRICS:
             assert part.batch.values[0] == 5
+            assert part.batch.point_kinds == bytes([PointKind.CUMULATIVE, PointKind.HISTOGRAM_CUMULATIVE])
+            assert all(0 < start < now for start, now in zip(part.batch.starts_ns, part.batch.times_ns, strict=True))
+            assert (part.batch.counts[1], part.batch.sums[1], sum(part.batch.shape)) == (1, 0.25, 1)
+            assert part.batch.shape_at[-1] == float("inf")
         if submission.signal is Signal.TRACES:
             assert any(part.batch.trace_ids)
     assert {kind for _, kind, _ in parts.meter.counts} == {"accepted"}

@@ -2,13 +2,14 @@
 
 from array import array
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cbad_cy.codec import CODECS
-from driftlock.engine.event import RecordBatch
+from driftlock.engine.event import PointKind, RecordBatch
 from driftlock.engine.profile import CUSTOM, OVERLAP_MAX, OVERRIDE_RANGES, PROFILES, WINDOW_DRAWS_MAX, Profile, level_range
 from driftlock.engine.records import (
     Damaged,
@@ -40,6 +41,13 @@ def test_batches_survive(rows: list[tuple[bytes, int, int]], historical: bool) -
         series=("cpu{}",),
         series_index=array("I", [1] * len(rows)),
         values=array("d", [0.5] * len(rows)),
+        point_kinds=bytes([PointKind.HISTOGRAM_DELTA]) * len(rows),
+        starts_ns=array("Q", (time_ns for _, time_ns, _ in rows)),
+        counts=array("d", [3.0] * len(rows)),
+        sums=array("d", [float("inf")] * len(rows)),
+        shape_sizes=array("I", (index for _, _, index in rows)),
+        shape_at=array("d", [0.25] * sum(index for _, _, index in rows)),
+        shape=array("d", [2.0] * sum(index for _, _, index in rows)),
     )
     assert decode(encode(batch)) == batch
     assert encode(batch) == encode(batch)
@@ -56,6 +64,24 @@ def test_clocks_survive(now_ns: int) -> None:
 )
 def test_damage_is_named(body: bytes) -> None:
     with pytest.raises(Internal, match=r"damaged|schema"):
+        decode(body)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"point_kinds": b"\x00"},
+        {"point_kinds": b"\x00\x63"},
+        {"values": array("d", [1.0])},
+        {"series": ("a",), "series_index": array("I", [1, 2])},
+        {"shape_sizes": array("I", [1, 0])},
+        {"shape_sizes": array("I", [1, 0]), "shape_at": array("d", [1.0]), "shape": array("d")},
+        {"starts_ns": array("Q", [1, 2, 3])},
+    ],
+)
+def test_points_whose_columns_disagree_are_damaged(wrong: dict[str, Any]) -> None:
+    body = encode(RecordBatch(b"ab", array("I", [1, 1]), array("Q", [1, 2]), **wrong))
+    with pytest.raises(Damaged, match="metric points disagree"):
         decode(body)
 
 
