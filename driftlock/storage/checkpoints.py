@@ -5,9 +5,11 @@ import zlib
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.ports import Checkpoint, FindingRow, IncidentRow, Step, StreamEventRow, StreamStatus
 from driftlock.errors import Conflict
 from driftlock.storage.pool import Connection, Database
+from driftlock.storage.series_states import load_series, save_series
 from driftlock.storage.shard import Shard
 
 log = logging.getLogger(__name__)
@@ -105,6 +107,7 @@ delete from driftlock.tenant_checkpoints c using unnest($1::uuid[]) as saved (id
 LOAD_STREAMS = """
 select stream_id as id, seq, crc, state from driftlock.stream_checkpoints where stream_id = any ($1) order by seq desc
 """
+KEYS = "select id, signal, service, namespace, environment from driftlock.streams where id = any ($1)"
 LOAD_TENANTS = """
 select tenant_id as id, seq, crc, state from driftlock.tenant_checkpoints where tenant_id = any ($1) order by seq desc
 """
@@ -128,7 +131,7 @@ class Checkpoints:
         Raises `Conflict` when not, `Unavailable` when it may be tried again: trying a step again whose commit went
         through without an answer is recognised and succeeds. Raises ValueError for a checkpoint beyond the step.
         """
-        saved = [*step.stream_checkpoints.values(), *step.tenant_checkpoints.values()]
+        saved = [*step.stream_checkpoints.values(), *step.series_checkpoints.values(), *step.tenant_checkpoints.values()]
         if step.to_seq < step.from_seq or any(checkpoint.seq > step.to_seq for checkpoint in saved):
             raise ValueError("a step ends before it begins or before one of its checkpoints")
         attempt = (self._shard.epoch, step.from_seq, step.to_seq)
@@ -146,6 +149,17 @@ class Checkpoints:
     async def load_tenants(self, tenant_ids: Sequence[UUID]) -> Mapping[UUID, Checkpoint]:
         """The newest readable checkpoint of each tenant; see the protocol. Raises `Unavailable`."""
         return await self._load(LOAD_TENANTS, tenant_ids)
+
+    async def load_series(self, stream_id: UUID, until_seq: int, series: Sequence[int]) -> Mapping[int, bytes]:
+        """The states of series of a metrics stream; see the protocol. Raises `Unavailable`."""
+        return await load_series(self._database, stream_id, until_seq, series)
+
+    async def stream_keys(self, stream_ids: Sequence[UUID]) -> Mapping[UUID, StreamKey]:
+        """The keys of streams; see the protocol. Raises `Unavailable`."""
+        rows = await self._database.node(lambda connection: connection.fetch(KEYS, list(stream_ids)))
+        return {
+            row["id"]: StreamKey(Signal(row["signal"]), row["service"], row["namespace"], row["environment"]) for row in rows
+        }
 
     async def _commit(self, connection: Connection, step: Step) -> bool:
         async with connection.transaction():
@@ -171,6 +185,7 @@ class Checkpoints:
                 streams = [(*ids, *_checked(checkpoint)) for ids, checkpoint in step.stream_checkpoints.items()]
                 await connection.execute(SAVE_STREAMS, *_columns(streams))
                 await connection.execute(KEEP_STREAMS, [stream_id for _, stream_id in step.stream_checkpoints])
+            await save_series(connection, step.series_checkpoints, step.series_dropped)
             if step.tenant_checkpoints:
                 tenants = [(tenant_id, *_checked(checkpoint)) for tenant_id, checkpoint in step.tenant_checkpoints.items()]
                 await connection.execute(SAVE_TENANTS, *_columns(tenants))

@@ -7,9 +7,9 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from driftlock.engine.dispatch import Dispatcher, DispatchLimits
+from driftlock.engine.dispatch import Dispatcher
 from driftlock.engine.event import Signal, StreamKey
-from driftlock.engine.limits import Limits
+from driftlock.engine.limits import DispatchLimits, Limits
 from driftlock.engine.ports import StreamBatch, Submission
 from driftlock.engine.profile import DEFAULT_CODEC, PROFILES, custom
 from driftlock.storage.anomalies import Anomalies, AnomalyFilter

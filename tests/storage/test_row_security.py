@@ -92,6 +92,7 @@ async def two_tenants(database: Database, shard: Shard, journal: Journal, tenant
                 streams=(StreamStatus(each, stream, 1, 1, NOW_NS, NOW_NS, "ok", 0),),
                 events=(StreamEventRow(each, stream, StreamEvent(StreamEventKind.CALIBRATED, 1, 1, NOW_NS, "x")),),
                 stream_checkpoints={(each, stream): saved},
+                series_checkpoints={(each, stream, 1): saved},
                 tenant_checkpoints={each: saved},
             )
         )
