@@ -13,8 +13,8 @@ from structlog.typing import FilteringBoundLogger
 import driftlock
 from cbad_cy.codec import Codec
 from driftlock.accounts.access import Access
-from driftlock.engine.dispatch import Dispatcher, DispatchLimits
-from driftlock.engine.limits import Limits
+from driftlock.engine.dispatch import Dispatcher
+from driftlock.engine.limits import DispatchLimits, Limits
 from driftlock.engine.ports import Configurator
 from driftlock.engine.profile import DEFAULT_CODEC
 from driftlock.errors import Conflict, Unavailable

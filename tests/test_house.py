@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,10 @@ NEVER_IMPORTED = {
     "cbad_cy.reference_instances",
     "cbad_cy.reference_keyset",
     "cbad_cy.reference_mix",
+    "cbad_cy.reference_points",
+    "cbad_cy.reference_presence",
+    "cbad_cy.reference_series",
+    "cbad_cy.reference_series_tables",
     "cbad_cy.reference_slide",
     "driftlock.engine.testing",
 }
@@ -37,8 +42,10 @@ ENTRY_POINTS = {"server.cli", "driftlock.storage.launch"}
 PROTOBUF_ALLOWED = {
     "driftlock.engine.records",
     "driftlock.engine.state",
-    "driftlock.engine.correlate",
+    "driftlock.engine.correlate_state",
     "driftlock.engine.budget_state",
+    "driftlock.engine.numbers.body",
+    "driftlock.engine.numbers.state",
 }
 
 
@@ -126,6 +133,14 @@ def test_tests_helpers_stay_in_tests() -> None:
     """Oracles may build on each other; nothing that runs does on them."""
     shipped = [path for path in PYTHON if module(path) not in NEVER_IMPORTED]
     assert sorted(NEVER_IMPORTED & {name for path in shipped for name in imports(path)}) == []
+
+
+def test_every_package_that_is_shipped_is_packaged() -> None:
+    """An editable installation hides a package that is missing from the list."""
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    shipped = {module(path) for path in PYTHON if path.name == "__init__.py" and not module(path).startswith("bench")}
+    assert shipped - {"tests"} <= listed
+    assert all((ROOT / name.replace(".", "/")).is_dir() for name in listed)
 
 
 def test_nobody_reads_the_environment_but_settings() -> None:

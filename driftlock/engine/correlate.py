@@ -1,107 +1,90 @@
 """The fold of a tenant: what its streams' folds emit, in an order that no shard or thread can change -> incidents.
 
 Derived records wait in buckets of event time. A bucket is closed when every stream that is known to be moving has passed it,
-or by a journaled clock record; then its flags are taken in the order (bucket, stream, window). Flags of one stream that
-are at most `incident_gap_windows` windows apart are one incident. In the same order the alert budget decides which
-incidents may alert; those that may not are incidents all the same.
+or by a journaled clock record; then what all streams say of their numbers in it is pooled, and its flags are taken in the
+order (bucket, stream, window). Which of them are one incident is told in `driftlock.engine.stories`. In the same order the
+alert budget decides which incidents may alert; those that may not are incidents all the same.
+
+Streams that say nothing are asked by clock records whether their silence is worth telling. It is told once: the incident
+stays open while the silence lasts.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from uuid import UUID
 
-from driftlock.engine.budget import Budget, Peak, Strength
-from driftlock.engine.budget_state import budget_from, budget_message, strength_from, strength_message
-from driftlock.engine.limits import Limits
-from driftlock.engine.ports import IncidentRow
-from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES
-from driftlock.engine.state import pack, unpack
-from driftlock.engine.verdict import Incident, IncidentState, content_id
-from driftlock.v1 import state_pb2
+from driftlock.engine.budget import Budget
+from driftlock.engine.correlate_state import TenantParts, tenant_bytes, tenant_from
+from driftlock.engine.flag import ALERTS_PER_DAY_MAX, Flag, Progress, Watch
+from driftlock.engine.fold import Summary
+from driftlock.engine.limits import MINUTE_NS, Limits
+from driftlock.engine.pooling import Pool
+from driftlock.engine.ports import FindingRow, IncidentRow
+from driftlock.engine.stories import Moment, Stories
 
-ALERTS_PER_DAY_MAX = PROFILES[DEFAULT_PROFILE].alerts_per_day_max
-
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """A finding as the tenant sees it: a flagged window, or something else that was found by the time of that window.
-
-    `seq` is the journal row that completed it, `surprise` its strength in bits beyond the floor of p, `alerts_per_day_max`
-    the alert budget of its stream by then.
-    """
-
-    stream_id: UUID
-    stream: str
-    seq: int
-    window: int
-    start_ns: int
-    end_ns: int
-    ncd: float
-    p_value: float
-    finding_id: UUID
-    title: str
-    historical: bool = False
-    surprise: float = 0.0
-    alerts_per_day_max: int = ALERTS_PER_DAY_MAX
-
-    @property
-    def strength(self) -> Strength:
-        """What it is worth where few may alert."""
-        return Strength(self.surprise, -self.p_value, self.ncd)
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a stream has come: event-time watermark, windows evaluated, receive time and kind of its newest row."""
-
-    watermark_ns: int
-    windows: int
-    received_ns: int
-    historical: bool = False
-
-
-@dataclass(slots=True)
-class _Open:
-    incident: Incident
-    last_window: int
-    historical: bool
-    strongest: Strength
-    alerted_ns: int | None = None
+__all__ = ["ALERTS_PER_DAY_MAX", "Correlator", "Flag", "Progress", "latest"]
 
 
 class Correlator:
-    """State and fold of one tenant. Feed it in journal order; it returns the incidents that changed."""
+    """State and fold of one tenant. Feed it in journal order; it returns the incidents that changed.
+
+    Ask for `take_findings` after each call, and before `to_bytes`: findings about many series come from here.
+    """
 
     def __init__(self, tenant_id: UUID, limits: Limits) -> None:
         self.tenant_id = tenant_id
         self._limits = limits
         self._clock_ns = 0
         self._progress: dict[UUID, Progress] = {}
+        self._reached: dict[UUID, int] = {}
+        """The bucket of the newest flag of each stream in `progress` that had one."""
         self._pending: list[Flag] = []
-        self._open: dict[UUID, _Open] = {}
-        self._budget = Budget(limits)
+        self._watches: dict[UUID, Watch] = {}
+        self._pool = Pool(tenant_id, limits)
+        self._stories = Stories(tenant_id, limits, Budget(limits))
+        self._found: list[FindingRow] = []
 
     @property
     def waiting(self) -> bool:
-        """True while a clock record can bring the fold further."""
-        return bool(self._pending) or any(not current.historical for current in self._open.values())
+        """True while a clock record of some time can bring the fold further."""
+        return self._unfinished() or any(not watch.told for watch in self._watches.values())
+
+    def waiting_at(self, now_ns: int) -> bool:
+        """Whether a clock record of that time can bring the fold further."""
+        return self._unfinished() or any(not watch.told and watch.due_ns <= now_ns for watch in self._watches.values())
+
+    def _unfinished(self) -> bool:
+        return bool(self._pending) or bool(self._pool.waiting) or self._stories.live(self._silent())
 
     def set_budget(self, alerts_per_day_max: int) -> None:
         """Let the tenant have at most so many alerts in any 24 hours of event time, from here on."""
-        self._budget.alerts_per_day_max = alerts_per_day_max
+        self._stories.budget.alerts_per_day_max = alerts_per_day_max
 
     def budget_spent_share(self, now_ns: int) -> float:
         """Share of the tenant's budget that is spent in the 24 hours around `now_ns`, 0 to 1."""
-        return self._budget.spent_share(now_ns)
+        return self._stories.budget.spent_share(now_ns)
 
-    def derived(self, stream_id: UUID, progress: Progress, flags: Iterable[Flag]) -> list[IncidentRow]:
+    def take_findings(self) -> list[FindingRow]:
+        """What was found in the numbers of many series since the last call, each to be kept under its stream."""
+        found, self._found = self._found, []
+        return found
+
+    def derived(
+        self, stream_id: UUID, progress: Progress, flags: Iterable[Flag], summaries: Iterable[Summary] = ()
+    ) -> list[IncidentRow]:
         """Take what a stream's fold emitted for one journal row."""
         self._progress[stream_id] = progress
+        self._watches.pop(stream_id, None)
+        if progress.due_ns:
+            self._watches[stream_id] = Watch(progress.due_ns)
         self._pending.extend(flags)
-        if not self._pending and not self._open:
+        self._pool.take(stream_id, summaries, progress)
+        waits = bool(self._pending) or bool(self._pool.waiting)
+        if not waits and not self._stories.open:
             return []
-        moving = min(entry.watermark_ns for entry in self._progress.values()) if self._pending else 0
-        return self._advance(moving, everything=len(self._pending) > self._limits.pending_flags_max)
+        moving = min(entry.watermark_ns for entry in self._progress.values()) if waits else 0
+        full = len(self._pending) > self._limits.pending_flags_max or self._pool.full
+        return self._advance(moving, everything=full)
 
     def clock(self, now_ns: int) -> list[IncidentRow]:
         """Take a clock record: it closes buckets, and ends what has been quiet for long unless it replays the past."""
@@ -112,13 +95,35 @@ class Correlator:
         for stream_id in [known for known, progress in self._progress.items() if progress.received_ns < quiet_ns]:
             if stream_id not in waiting:
                 del self._progress[stream_id]
-                if stream_id in self._open and not self._open[stream_id].historical:
-                    rows.append(self._close(stream_id))
+                self._reached.pop(stream_id, None)
+        rows.extend(self._end())
         return latest(rows)
+
+    def first_due_ns(self) -> int | None:
+        """The earliest time by which a stream is called silent; None when none will be without further records."""
+        return min((watch.due_ns for watch in self._watches.values() if not watch.told), default=None)
+
+    def due(self, now_ns: int) -> list[UUID]:
+        """Streams whose silence may be worth telling at `now_ns`, and was not told since their last records; by id."""
+        return sorted(stream_id for stream_id, watch in self._watches.items() if not watch.told and watch.due_ns <= now_ns)
+
+    def silent(self, flag: Flag) -> list[IncidentRow] | None:
+        """Take the flag that a stream is silent; None when that is known, or when it is not to be told of this stream.
+
+        Its incident ends when the stream has come back and gone on for the usual gap.
+        """
+        watch = self._watches.get(flag.stream_id)
+        if watch is None or watch.told:
+            return None
+        watch.told = True
+        return latest(self._stories.join(flag, flag.end_ns // self._limits.bucket_ns))
+
+    def _silent(self) -> set[UUID]:
+        return {stream_id for stream_id, watch in self._watches.items() if watch.told}
 
     def _buckets(self) -> dict[UUID, int]:
         """The bucket of each pending flag. Event times may step back, windows do not: a flag waits for those before it."""
-        reached: dict[UUID, int] = {}
+        reached = dict(self._reached)
         buckets = {}
         for flag in sorted(self._pending, key=lambda flag: flag.window):
             bucket = max(reached.get(flag.stream_id, 0), flag.end_ns // self._limits.bucket_ns)
@@ -132,118 +137,54 @@ class Correlator:
         if due:
             taken = {flag.finding_id for flag in due}
             self._pending = [flag for flag in self._pending if flag.finding_id not in taken]
+        for together in self._pool.close(None if everything else until_ns // MINUTE_NS, self._progress):
+            self._found.append(together.row)
+            due.append(together.flag)
+            buckets[together.flag.finding_id] = together.flag.end_ns // self._limits.bucket_ns
         due.sort(key=lambda flag: (buckets[flag.finding_id], flag.stream, flag.window, flag.end_ns, flag.finding_id))
         rows: list[IncidentRow] = []
         for flag in due:
-            rows.extend(self._join(flag))
-        rows.extend(self._ended())
+            bucket = buckets[flag.finding_id]
+            if flag.stream_id in self._progress:
+                self._reached[flag.stream_id] = max(bucket, self._reached.get(flag.stream_id, 0))
+            rows.extend(self._stories.join(flag, bucket))
+        rows.extend(self._end())
         return latest(rows)
 
-    def _join(self, flag: Flag) -> list[IncidentRow]:
-        rows = []
-        current = self._open.get(flag.stream_id)
-        if current is not None and flag.window - current.last_window > self._limits.incident_gap_windows:
-            rows.append(self._close(flag.stream_id))
-            current = None
-        if current is None:
-            incident = _opened(self.tenant_id, flag)
-            current = self._open[flag.stream_id] = _Open(incident, flag.window, flag.historical, flag.strength)
-        else:
-            known = current.incident
-            current.last_window = max(current.last_window, flag.window)
-            current.incident = replace(
-                known,
-                start_ns=min(known.start_ns, flag.start_ns),
-                end_ns=max(known.end_ns, flag.end_ns),
-                findings=known.findings + 1,
-                ncd_max=max(known.ncd_max, flag.ncd),
-                p_value_min=min(known.p_value_min, flag.p_value),
-                surprise_max=max(known.surprise_max, flag.surprise),
-                title=flag.title if flag.strength > current.strongest else known.title,
-            )
-            current.strongest = max(current.strongest, flag.strength)
-        told = self._charge(current, flag)
-        rows.append(IncidentRow(self.tenant_id, current.incident, (flag.finding_id,), current.alerted_ns, told))
-        return rows
-
-    def _charge(self, current: _Open, flag: Flag) -> bool:
-        """Ask the budget for an incident's alert, once it has one more finding; True when it alerts just now."""
-        peak = Peak(flag.end_ns, current.strongest, current.incident.incident_id)
-        if current.alerted_ns is not None:
-            self._budget.grew(flag.stream_id, peak)
-            return False
-        if not self._budget.decide(flag.stream_id, peak, flag.alerts_per_day_max):
-            return False
-        current.alerted_ns = flag.end_ns
-        current.incident = replace(current.incident, alerted=True)
-        return True
-
-    def _ended(self) -> list[IncidentRow]:
-        """Incidents whose stream has gone on for long enough without a flag, pending ones included."""
-        waiting = {flag.stream_id for flag in self._pending}
-        gap = self._limits.incident_gap_windows
-        over = [
-            stream_id
-            for stream_id, current in self._open.items()
-            if stream_id not in waiting
-            and stream_id in self._progress
-            and self._progress[stream_id].windows - 1 - current.last_window > gap
-        ]
-        return [self._close(stream_id) for stream_id in over]
-
-    def _close(self, stream_id: UUID) -> IncidentRow:
-        closing = self._open.pop(stream_id)
-        return IncidentRow(self.tenant_id, replace(closing.incident, state=IncidentState.CLOSED), (), closing.alerted_ns)
+    def _end(self) -> list[IncidentRow]:
+        pending: set[UUID | str] = {flag.stream_id for flag in self._pending}
+        pending.update(flag.service for flag in self._pending)
+        return self._stories.end(Moment(self._progress, pending, self._silent(), self._clock_ns - self._limits.bucket_grace_ns))
 
     def to_bytes(self) -> bytes:
         """The bytes from which `restore` continues."""
-        return pack(
-            state_pb2.TenantState(
+        return tenant_bytes(
+            TenantParts(
                 clock_ns=self._clock_ns,
-                progress=[
-                    state_pb2.StreamProgress(
-                        stream_id=stream_id.bytes,
-                        watermark_ns=entry.watermark_ns,
-                        windows=entry.windows,
-                        received_ns=entry.received_ns,
-                        historical=entry.historical,
-                    )
-                    for stream_id, entry in sorted(self._progress.items())
-                ],
-                pending=[_flag_message(flag) for flag in self._pending],
-                incident=[_open_message(stream_id, current) for stream_id, current in sorted(self._open.items())],
-                budget=budget_message(self._budget),
+                progress=self._progress,
+                reached=self._reached,
+                pending=self._pending,
+                watches=self._watches,
+                stories=list(self._stories.open.values()),
+                budget=self._stories.budget,
+                resources=self._pool.resources,
+                waiting=self._pool.waiting,
             )
         )
 
     def restore(self, body: bytes) -> None:
         """Continue from the bytes of `to_bytes`; raises `Internal` when they are damaged."""
-        state = unpack(state_pb2.TenantState(), body)
-        self._clock_ns = state.clock_ns
-        self._progress = {
-            UUID(bytes=entry.stream_id): Progress(entry.watermark_ns, entry.windows, entry.received_ns, entry.historical)
-            for entry in state.progress
-        }
-        self._pending = [_flag_from(message) for message in state.pending]
-        self._open = {UUID(bytes=message.stream_id): _open_from(message) for message in state.incident}
-        # A state of a version without budgets has none.
-        self._budget = budget_from(state.budget, self._limits) if state.HasField("budget") else Budget(self._limits)
-
-
-def _opened(tenant_id: UUID, flag: Flag) -> Incident:
-    return Incident(
-        incident_id=content_id(tenant_id.bytes + flag.finding_id.bytes),
-        stream_ids=(flag.stream_id,),
-        state=IncidentState.OPEN,
-        start_ns=flag.start_ns,
-        end_ns=flag.end_ns,
-        findings=1,
-        ncd_max=flag.ncd,
-        p_value_min=flag.p_value,
-        title=flag.title,
-        surprise_max=flag.surprise,
-        alerted=False,
-    )
+        parts = tenant_from(body, self._limits)
+        self._clock_ns, self._progress, self._reached = parts.clock_ns, parts.progress, parts.reached
+        self._pending, self._watches = parts.pending, parts.watches
+        self._stories = Stories(self.tenant_id, self._limits, parts.budget)
+        for story in parts.stories:
+            self._stories.put(story)
+        self._pool = Pool(self.tenant_id, self._limits)
+        self._pool.resources = parts.resources
+        for minute, resources in parts.waiting.items():
+            for name, said in resources.items():
+                self._pool.put(minute, name, said)
 
 
 def latest(rows: Iterable[IncidentRow]) -> list[IncidentRow]:
@@ -255,82 +196,3 @@ def latest(rows: Iterable[IncidentRow]) -> list[IncidentRow]:
             row = replace(row, joined=known.joined + row.joined, told=known.told or row.told)
         latest[row.incident.incident_id] = row
     return list(latest.values())
-
-
-def _flag_message(flag: Flag) -> state_pb2.PendingFlag:
-    return state_pb2.PendingFlag(
-        stream_id=flag.stream_id.bytes,
-        stream=flag.stream,
-        seq=flag.seq,
-        window=flag.window,
-        start_ns=flag.start_ns,
-        end_ns=flag.end_ns,
-        ncd=flag.ncd,
-        p_value=flag.p_value,
-        finding_id=flag.finding_id.bytes,
-        title=flag.title,
-        historical=flag.historical,
-        surprise=flag.surprise,
-        alerts_per_day_max=flag.alerts_per_day_max,
-    )
-
-
-def _flag_from(message: state_pb2.PendingFlag) -> Flag:
-    return Flag(
-        stream_id=UUID(bytes=message.stream_id),
-        stream=message.stream,
-        seq=message.seq,
-        window=message.window,
-        start_ns=message.start_ns,
-        end_ns=message.end_ns,
-        ncd=message.ncd,
-        p_value=message.p_value,
-        finding_id=UUID(bytes=message.finding_id),
-        title=message.title,
-        historical=message.historical,
-        surprise=message.surprise,
-        alerts_per_day_max=message.alerts_per_day_max if message.HasField("alerts_per_day_max") else ALERTS_PER_DAY_MAX,
-    )
-
-
-def _open_message(stream_id: UUID, current: _Open) -> state_pb2.OpenIncident:
-    incident = current.incident
-    return state_pb2.OpenIncident(
-        stream_id=stream_id.bytes,
-        incident_id=incident.incident_id.bytes,
-        last_window=current.last_window,
-        start_ns=incident.start_ns,
-        end_ns=incident.end_ns,
-        findings=incident.findings,
-        ncd_max=incident.ncd_max,
-        p_value_min=incident.p_value_min,
-        title=incident.title,
-        historical=current.historical,
-        surprise_max=incident.surprise_max,
-        strongest=strength_message(current.strongest),
-        alerted_ns=current.alerted_ns,
-    )
-
-
-def _open_from(message: state_pb2.OpenIncident) -> _Open:
-    incident = Incident(
-        incident_id=UUID(bytes=message.incident_id),
-        stream_ids=(UUID(bytes=message.stream_id),),
-        state=IncidentState.OPEN,
-        start_ns=message.start_ns,
-        end_ns=message.end_ns,
-        findings=message.findings,
-        ncd_max=message.ncd_max,
-        p_value_min=message.p_value_min,
-        title=message.title,
-        surprise_max=message.surprise_max,
-        alerted=message.HasField("alerted_ns"),
-    )
-    strongest = strength_from(message.strongest) if message.HasField("strongest") else _whole_strength(incident)
-    alerted_ns = message.alerted_ns if message.HasField("alerted_ns") else None
-    return _Open(incident, message.last_window, message.historical, strongest, alerted_ns)
-
-
-def _whole_strength(incident: Incident) -> Strength:
-    """The strength of an incident of whose findings only the extremes are known."""
-    return Strength(incident.surprise_max, -incident.p_value_min, incident.ncd_max)

@@ -9,17 +9,21 @@ from hashlib import blake2b
 from uuid import UUID
 
 from cbad_cy.codec import Codec
-from cbad_cy.codelength import BIT, template
+from cbad_cy.codelength import BIT
 from cbad_cy.columns import largest
-from cbad_cy.slide import NEVER, Window
+from cbad_cy.slide import Window
 from cbad_cy.tokenize import Masks, mask_with_slots
-from driftlock.engine.calibration import CalibrationWatch, Episode, events_until_calibrated
+from driftlock.engine.baseline import Baseline
 from driftlock.engine.event import RecordBatch, StreamKey
 from driftlock.engine.findings import Context, finding_of, instance_number
+from driftlock.engine.fold import Abandoned, Summary
 from driftlock.engine.fresh import new_interactions, new_slide
 from driftlock.engine.interaction_finding import interaction_finding
 from driftlock.engine.limits import Limits
 from driftlock.engine.masks import compiled
+from driftlock.engine.numbers.finding import NumberContext
+from driftlock.engine.numbers.level import alarm_level
+from driftlock.engine.presence import LineColumns, LinePresence
 from driftlock.engine.profile import Profile, restarts_calibration
 from driftlock.engine.verdict import (
     Calibration,
@@ -27,7 +31,6 @@ from driftlock.engine.verdict import (
     Observer,
     Question,
     StreamEvent,
-    StreamEventKind,
     WindowScore,
     content_id,
 )
@@ -35,13 +38,6 @@ from driftlock.engine.window import Event, EventClock, Incoming, cut_lines, cut_
 
 ODD_INTERACTIONS_SHARE = 0.05
 """From this share of alarms on, interactions of a stream are too unlike each other to tell what is usual."""
-
-REBASELINED_SHARE = 0.05
-"""From this share of a baseline on, lines that were new when windows were flagged are a new normal."""
-
-
-class Abandoned(Exception):
-    """Nobody wants the results of this fold any more."""
 
 
 def stream_seed(seed: int, key: StreamKey) -> int:
@@ -81,19 +77,17 @@ class Detector:
         self.truncated_events = 0
         self.clock = EventClock(limits)
         self.slide = new_slide(profile, limits)
-        self.origin = 0  # events before the present window geometry and codec took hold
+        self.baseline = Baseline(self.slide, profile, limits)
+        self.presence = LinePresence(key.service)
         self.recent: list[Event] = []
-        self.watch = CalibrationWatch()
-        self.episode: Episode | None = None
         self.interactions = new_interactions(profile, limits)
         self.interactions_found = 0  # ever
         self.masks: Masks | None = compiled(profile.masks)
-        self.happened: list[StreamEvent] = []  # since somebody took them
 
     @property
     def events(self) -> int:
         """Events folded."""
-        return self.origin + self.slide.lines
+        return self.baseline.events
 
     @property
     def windows(self) -> int:
@@ -103,26 +97,17 @@ class Detector:
     @property
     def calibration(self) -> Calibration:
         """How far this stream's p-values may be trusted by now."""
-        if self.slide.lines < self.profile.baseline_size + self.profile.window_size:
-            return Calibration.CALIBRATING
-        if self.events_until_ready:
-            return Calibration.PROVISIONAL
-        return Calibration.DEGRADED if self.watch.degraded else Calibration.OK
+        return self.baseline.calibration
 
     @property
     def calibration_reason(self) -> str:
         """Why, in one plain sentence."""
-        promised = f"{100 * self.profile.p_value_threshold:g} %"
-        match self.calibration:
-            case Calibration.CALIBRATING:
-                return "the baseline is filling: no window has been judged yet"
-            case Calibration.PROVISIONAL:
-                return f"{self.events_until_ready} more events until at most {promised} of normal windows are flagged"
-            case Calibration.DEGRADED:
-                share = f"{100 * self.watch.share:.1f} %"
-                return f"{share} of the last windows were flagged, {promised} of normal ones would be: the stream is changing"
-            case _:
-                return f"at most {promised} of normal windows are flagged"
+        return self.baseline.calibration_reason
+
+    @property
+    def due_ns(self) -> int:
+        """The wall-clock time from which on the silence of the stream is worth telling; 0 = never."""
+        return self.presence.due_ns
 
     @property
     def health(self) -> tuple[Calibration, str]:
@@ -135,20 +120,26 @@ class Detector:
     @property
     def events_until_ready(self) -> int:
         """Events until verdicts are calibrated; 0 when they are."""
-        return max(0, events_until_calibrated(self.profile, self.limits) - self.slide.lines)
+        return self.baseline.events_until_ready
+
+    def number_from(self, windows: int) -> None:
+        """Number windows and interactions from here on: an earlier state is lost."""
+        self.slide.windows = self.interactions_found = windows
 
     def configure(self, profile: Profile) -> None:
         """Judge by `profile` from the next record on; where its numbers can not be compared, calibration restarts."""
         if restarts_calibration(self.profile, profile):
-            self.origin, windows = self.events, self.windows
+            windows = self.windows
             self.slide = new_slide(profile, self.limits)
             self.slide.windows = windows
+            self.baseline.restart(self.slide, profile)
             self.recent = []
-            self.watch, self.episode = CalibrationWatch(), None
+        if profile.masks != self.profile.masks:
             self.masks = compiled(profile.masks)
+            self.presence.forget_lines()
         if profile.group_by != self.profile.group_by:
             self.interactions = new_interactions(profile, self.limits)
-        self.profile = profile
+        self.profile = self.baseline.profile = profile
 
     def fold(
         self,
@@ -163,9 +154,8 @@ class Detector:
         `codec` is the profile's, of the calling thread. An observer sees every event and window; that costs time and
         changes no verdict. Raises `Abandoned` before the next finding when `abandoned()` says so; then the state is worthless.
         """
-        if self.origin and not self.slide.lines and batch.lengths:
-            reason = "it learns anew: another profile, or another version of its codec, gives other numbers"
-            self._tell(StreamEventKind.RESTARTED, self.events, self.windows, self.clock.watermark_ns, reason)
+        if self.baseline.origin and not self.slide.lines and batch.lengths:
+            self.baseline.tell_restart(self.clock.watermark_ns)
         incoming = self._incoming(batch, received_ns)
         first = self.events
         self.slide.feed(incoming.masked, incoming.masked_lengths, incoming.slots, incoming.slot_counts, instance_numbers(batch))
@@ -177,9 +167,9 @@ class Detector:
                 distance_threshold=batch.ncd_threshold or self.profile.ncd_threshold,
                 p_value_threshold=batch.p_value_threshold or self.profile.p_value_threshold,
                 watch=observer is not None,
-                look_at=self._look_at(),
+                look_at=self.baseline.look_at(),
             )
-            self._ready(incoming, told - first, self.events - first)
+            self.baseline.ready(incoming.placed.times_ns, told - first, self.events - first)
             if observer is not None and self.events > told:
                 times = incoming.placed.times_ns[told - first : self.events - first]
                 observer.events(told, times, self._event_bits(codec))
@@ -190,12 +180,13 @@ class Detector:
                 observer.window(self._score(window, window_times))
             if abandoned():
                 raise Abandoned
-            self._looked(window, window_times[-1])
+            self.baseline.looked(window, window_times[-1])
             if window.flagged:
                 events = self._window_events(incoming, self.events - first)
-                self._flagged(window, window_times[-1])
+                self.baseline.flagged(window, window_times[-1])
                 findings.append(finding_of(window, events, self.slide, codec, self._context(batch)))
         findings += self._interactions(incoming, first, codec, batch)
+        findings += self._presence(incoming, first, received_ns)
         findings.sort(key=lambda finding: (finding.last_event, finding.interaction))
         held = max(0, min(self.profile.window_size, self.slide.lines - self.profile.baseline_size))
         fresh = incoming.newest(held)
@@ -231,7 +222,7 @@ class Detector:
             - max(0, self.slide.lines - self._first_window()) // self.profile.hop_size
             - (self.slide.lines >= self._first_window())
         )
-        line = event - self.origin + 1
+        line = event - self.baseline.origin + 1
         reached = 0 if line < self._first_window() else (line - self._first_window()) // self.profile.hop_size + 1
         return before + reached
 
@@ -303,7 +294,7 @@ class Detector:
         return Context(
             stream=self.key.text,
             service=self.key.service,
-            origin=self.origin,
+            origin=self.baseline.origin,
             profile=self.profile,
             ncd_threshold=batch.ncd_threshold or self.profile.ncd_threshold,
             p_value_threshold=batch.p_value_threshold or self.profile.p_value_threshold,
@@ -316,65 +307,43 @@ class Detector:
             masks=self.masks,
         )
 
-    # ---- what happens to the baseline ----------------------------------------------------------------------------------
+    # ---- what does not come, and what comes too often -------------------------------------------------------------------
 
-    def _tell(self, kind: StreamEventKind, event: int, windows: int, time_ns: int, reason: str) -> None:
-        self.happened.append(StreamEvent(kind, event, windows, time_ns, reason))
-
-    def _ready(self, incoming: Incoming, before: int, after: int) -> None:
-        """Say once when verdicts are no longer provisional, with the very record that makes them so."""
-        if self.watch.told or self.events_until_ready or before == after:
-            return
-        self.watch.told = True
-        surplus = self.slide.lines - events_until_calibrated(self.profile, self.limits)
-        record = max(after - 1 - surplus, before)
-        lines = self.slide.lines - (after - 1 - record)
-        self._tell(
-            StreamEventKind.CALIBRATED,
-            self.events - after + record,
-            self.windows - (self._windows_within(self.slide.lines) - self._windows_within(lines)),
-            incoming.placed.times_ns[record],
-            self.calibration_reason,
+    def _presence(self, incoming: Incoming, first: int, received_ns: int) -> list[Finding]:
+        """What the records, of which the first is the stream's `first`, say of its silences and of its rate."""
+        batch, placed = incoming.batch, incoming.placed
+        lines = LineColumns(placed.times_ns, self.slide.templates(len(incoming)), incoming.masked, incoming.masked_lengths)
+        return self.presence.took_lines(
+            lines,
+            received_ns,
+            historical=batch.historical,
+            alarm_level=alarm_level(batch.p_value_threshold or self.profile.p_value_threshold),
+            context_at=lambda record: self._number_context(
+                first + record, receive_timed=bool(placed.receive_timed and placed.receive_timed[record])
+            ),
         )
 
-    def _windows_within(self, lines: int) -> int:
-        """So many windows end within the first `lines` since the present geometry took hold."""
-        profile = self.profile
-        return max(0, (lines - profile.baseline_size - profile.window_size) // profile.hop_size + 1)
+    def _number_context(self, event: int, *, receive_timed: bool) -> NumberContext:
+        return NumberContext(
+            stream=self.key.text,
+            profile=self.profile,
+            p_value_threshold=self.profile.p_value_threshold,
+            seed=self.seed,
+            window=max(0, self.windows_by(event) - 1),
+            event=event,
+            receive_timed=receive_timed,
+        )
 
-    def _look_at(self) -> int:
-        """The number of the next window that decides about the baseline, flagged or not."""
-        due = [] if self.episode is None else [self.episode.settles_at(self.profile)]
-        recovers = self.watch.recovers_at(self.profile.p_value_threshold)
-        due += [] if recovers is None else [recovers]
-        return max(min(due), self.windows) if due else NEVER
-
-    def _flagged(self, window: Window, time_ns: int) -> None:
-        if self.episode is None:
-            known = frozenset(template(form) for form, count in self.slide.pool.distinct() if count)
-            self.episode = Episode(self.events - self.profile.window_size, window.number, known)
-        self.episode.last_window = window.number
-        if self.watch.flag(window.number, self.profile.p_value_threshold, promised=not self.events_until_ready):
-            self._tell(StreamEventKind.DEGRADED, self.events - 1, self.windows, time_ns, self.calibration_reason)
-
-    def _looked(self, window: Window, time_ns: int) -> None:
-        if window.flagged:
-            return
-        if self.watch.look(window.number, self.profile.p_value_threshold):
-            self._tell(StreamEventKind.RECOVERED, self.events - 1, self.windows, time_ns, self.calibration_reason)
-        episode = self.episode
-        if episode is None or window.number < episode.settles_at(self.profile):
-            return
-        self.episode = None
-        forms = [(form, count) for form, count in self.slide.pool.distinct() if count]
-        fresh = [(count, form) for form, count in forms if template(form) not in episode.known]
-        lines, new = sum(count for _, count in forms), sum(count for count, _ in fresh)
-        if new >= REBASELINED_SHARE * lines:
-            top = max(fresh)[1].decode("utf-8", "replace")
-            reason = f"{new} of {lines} usual lines were unknown before event {episode.first_event}, most often `{top}`"
-            self._tell(StreamEventKind.REBASELINED, self.events - 1, self.windows, time_ns, reason)
+    def silence(self, now_ns: int) -> Finding | None:
+        """The finding that nothing has come although it should have, by a journaled clock; None before `due_ns`."""
+        if not 0 < self.due_ns <= now_ns:
+            return None
+        return self.presence.silence(now_ns, self._number_context(max(0, self.events - 1), receive_timed=True))
 
     def take_events(self) -> tuple[StreamEvent, ...]:
         """What happened since the last call."""
-        happened, self.happened = tuple(self.happened), []
-        return happened
+        return self.baseline.take_events()
+
+    def take_summaries(self) -> tuple[Summary, ...]:
+        """None: a stream of lines has no series but its own rate."""
+        return ()

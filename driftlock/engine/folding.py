@@ -1,19 +1,23 @@
 """One worker's share of the applier: loads stream folds, feeds them journal rows, writes their checkpoints. Synchronous."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from cbad_cy.codec import Codec
-from driftlock.engine.correlate import Flag, Progress
-from driftlock.engine.detector import Abandoned, Detector, finding_id
-from driftlock.engine.event import StreamKey
+from driftlock.engine.detector import Detector, finding_id
+from driftlock.engine.event import RecordBatch, Signal, StreamKey
+from driftlock.engine.flag import Flag, Progress
+from driftlock.engine.fold import Abandoned, NumberFold, StreamFold, Summary
 from driftlock.engine.limits import Limits
+from driftlock.engine.numbers.detector import NumberDetector
+from driftlock.engine.numbers.finding import series_finding_id
+from driftlock.engine.numbers.state import number_state, restore_numbers
 from driftlock.engine.ports import Checkpoint, FindingRow, JournalRow, RowKind, StreamEventRow, StreamStatus
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
-from driftlock.engine.records import Damaged, decode, decode_config
+from driftlock.engine.records import Damaged, decode, decode_clock, decode_config
 from driftlock.engine.state import restore_stream, stream_state
-from driftlock.engine.verdict import Finding
+from driftlock.engine.verdict import NUMERIC, Finding
 from driftlock.errors import Internal
 
 # A journal row can not complete more windows than this: 100,000 records at a hop of 1.
@@ -22,41 +26,59 @@ WINDOWS_A_ROW_MAX = 1 << 17
 
 @dataclass(slots=True)
 class Resident:
-    """A stream fold in memory: `seq` is the last row it took, `dirty_bytes` the journal bytes since its checkpoint."""
+    """A stream fold in memory: `seq` is the last row it took, `dirty_bytes` the journal bytes since its checkpoint.
+
+    `numbers` is the same fold where it is one of numbers. `decoded` are rows that were read ahead of their fold, by position.
+    """
 
     tenant_id: UUID
     stream_id: UUID
-    detector: Detector
+    fold: StreamFold
     seq: int
     saved_ns: int
     dirty_bytes: int = 0
+    numbers: NumberFold | None = None
+    decoded: dict[int, RecordBatch] = field(default_factory=dict)
 
     def status(self) -> StreamStatus:
         """What lists show of this stream."""
-        detector = self.detector
-        calibration, reason = detector.health
+        fold = self.fold
+        calibration, reason = fold.health
         return StreamStatus(
             tenant_id=self.tenant_id,
             stream_id=self.stream_id,
-            events=detector.events,
-            windows=detector.windows,
-            first_event_ns=detector.clock.first_event_ns,
-            last_event_ns=detector.clock.watermark_ns,
+            events=fold.events,
+            windows=fold.windows,
+            first_event_ns=fold.clock.first_event_ns,
+            last_event_ns=fold.clock.watermark_ns,
             calibration=str(calibration),
             calibration_reason=reason,
-            events_until_ready=detector.events_until_ready,
+            events_until_ready=fold.events_until_ready,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Emitted:
-    """What one stream fold emitted for one journal row: findings to keep, and the derived record of the tenant fold."""
+    """What one stream fold emitted for one journal row: findings to keep, and the derived record of the tenant fold.
+
+    For a clock record it is the finding that the stream is silent, which the tenant fold may know already.
+    """
 
     stream_id: UUID
     progress: Progress
     findings: tuple[FindingRow, ...]
     flags: tuple[Flag, ...]
     events: tuple[StreamEventRow, ...] = ()
+    summaries: tuple[Summary, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The checkpoint of a stream fold with the states of its series that changed, and those that are forgotten."""
+
+    checkpoint: Checkpoint
+    series: Mapping[int, bytes]
+    forgotten: tuple[int, ...]
 
 
 class Folder:
@@ -81,25 +103,54 @@ class Folder:
         if row.tenant_id is None or row.stream_id is None or row.stream_key is None:
             raise Internal(f"journal row {row.seq} holds records but names no stream")
         seq = 0 if checkpoint is None else checkpoint.seq
-        detector = None if checkpoint is None else self._restore(checkpoint, row.stream_key)
-        if detector is None:
-            lost = row.configured if checkpoint is not None else None
-            detector = Detector(row.stream_key, lost or PROFILES[DEFAULT_PROFILE], self._seed, self._limits)
-            # After a loss windows are numbered beyond all that were evaluated: a number stands for one verdict for ever.
-            # So are interactions: no row holds more of them than records.
-            detector.slide.windows = detector.interactions_found = 0 if checkpoint is None else (seq + 1) * WINDOWS_A_ROW_MAX
-        return Resident(row.tenant_id, row.stream_id, detector, seq, saved_ns=now_ns)
+        lost = row.configured if checkpoint is not None else None
+        profile, key = lost or PROFILES[DEFAULT_PROFILE], row.stream_key
+        if key.signal is Signal.METRICS:
+            numbers = self._numbers(checkpoint, key, profile)
+            return Resident(row.tenant_id, row.stream_id, numbers, seq, saved_ns=now_ns, numbers=numbers)
+        return Resident(row.tenant_id, row.stream_id, self._lines(checkpoint, key, profile), seq, saved_ns=now_ns)
 
-    def _restore(self, checkpoint: Checkpoint, key: StreamKey) -> Detector | None:
+    def _lines(self, checkpoint: Checkpoint | None, key: StreamKey, profile: Profile) -> Detector:
+        if checkpoint is None:
+            return Detector(key, profile, self._seed, self._limits)
         try:
             return restore_stream(checkpoint.state, key, self._seed, self._limits, self._codec)
         except Damaged as error:
-            self._on_fault(f"state of stream {key.text} is lost, it calibrates anew: {error}")
-            return None
+            self._lost(key, error)
+        # After a loss windows are numbered beyond all that were evaluated: a number stands for one verdict for ever.
+        # So are interactions: no row holds more of them than records.
+        detector = Detector(key, profile, self._seed, self._limits)
+        detector.number_from((checkpoint.seq + 1) * WINDOWS_A_ROW_MAX)
+        return detector
+
+    def _numbers(self, checkpoint: Checkpoint | None, key: StreamKey, profile: Profile) -> NumberDetector:
+        if checkpoint is None:
+            return NumberDetector(key, profile, self._seed, self._limits)
+        try:
+            return restore_numbers(checkpoint.state, key, self._seed, self._limits)
+        except Damaged as error:
+            self._lost(key, error)
+        detector = NumberDetector(key, profile, self._seed, self._limits)
+        detector.number_from((checkpoint.seq + 1) * WINDOWS_A_ROW_MAX)
+        return detector
+
+    def _lost(self, key: StreamKey, error: Damaged) -> None:
+        self._on_fault(f"state of stream {key.text} is lost, it calibrates anew: {error}")
 
     def abandon(self) -> None:
         """Leave `fold` at the next row or finding, from any thread: its results are not wanted any more."""
         self._abandoned = True
+
+    def absent(self, resident: Resident, rows: Sequence[JournalRow]) -> list[int]:
+        """The series that `rows` speak of and that have to be given back to the fold first."""
+        if resident.numbers is None:
+            return []
+        wanted: set[int] = set()
+        for row in rows:
+            if row.kind is RowKind.RECORDS and row.seq > resident.seq and (batch := self._decode(resident, row)) is not None:
+                resident.decoded[row.seq] = batch
+                wanted.update(resident.numbers.absent(batch))
+        return sorted(wanted)
 
     def fold(self, resident: Resident, rows: Sequence[JournalRow]) -> dict[int, Emitted]:
         """Feed rows of one stream in order; what each emitted, by its position. Rows already taken emit nothing."""
@@ -109,43 +160,58 @@ class Folder:
                 break
             if row.seq <= resident.seq:
                 continue
+            if row.kind is RowKind.CLOCK:
+                if (silent := self._silence(resident, row)) is not None:
+                    emitted[row.seq] = silent
+                continue
             resident.seq = row.seq
             resident.dirty_bytes += len(row.body)
             if row.kind is RowKind.CONFIG:
-                self._configure(resident.detector, row)
+                self._configure(resident.fold, row)
                 continue
-            try:
-                batch = decode(row.body)
-            except Damaged as error:
-                self._on_fault(f"journal row {row.seq} of stream {resident.detector.key.text} is skipped: {error}")
+            batch = resident.decoded.pop(row.seq, None) or self._decode(resident, row)
+            if batch is None:
                 continue
-            detector = resident.detector
+            fold = resident.fold
             try:
-                findings = detector.fold(
-                    batch, row.received_ns, self._codec(detector.profile), abandoned=lambda: self._abandoned
-                )
+                findings = fold.fold(batch, row.received_ns, self._codec(fold.profile), abandoned=lambda: self._abandoned)
             except Abandoned:
                 break
             emitted[row.seq] = self._emitted(resident, row, findings, batch.historical)
         return emitted
 
-    def _configure(self, detector: Detector, row: JournalRow) -> None:
+    def _decode(self, resident: Resident, row: JournalRow) -> RecordBatch | None:
         try:
-            detector.configure(decode_config(row.body))
+            return decode(row.body)
         except Damaged as error:
-            self._on_fault(f"configuration row {row.seq} of stream {detector.key.text} is damaged: {error}")
+            self._on_fault(f"journal row {row.seq} of stream {resident.fold.key.text} is skipped: {error}")
+            return None
+
+    def _silence(self, resident: Resident, row: JournalRow) -> Emitted | None:
+        """What the stream says to the clock; a damaged record says nothing, and the tenant's fold tells of it."""
+        if not resident.fold.due_ns:
+            return None
+        try:
+            finding = resident.fold.silence(decode_clock(row.body))
+        except Damaged:
+            return None
+        return None if finding is None else self._emitted(resident, row, [finding], historical=False)
+
+    def _configure(self, fold: StreamFold, row: JournalRow) -> None:
+        try:
+            fold.configure(decode_config(row.body))
+        except Damaged as error:
+            self._on_fault(f"configuration row {row.seq} of stream {fold.key.text} is damaged: {error}")
             if row.configured is not None:
-                detector.configure(row.configured)
+                fold.configure(row.configured)
 
     def _emitted(self, resident: Resident, row: JournalRow, findings: Sequence[Finding], historical: bool) -> Emitted:
-        detector, stream_id = resident.detector, resident.stream_id
-        rows = tuple(
-            FindingRow(resident.tenant_id, stream_id, finding_id(stream_id, it.window, it.interaction), it) for it in findings
-        )
+        fold, stream_id = resident.fold, resident.stream_id
+        rows = tuple(FindingRow(resident.tenant_id, stream_id, identity(stream_id, it), it) for it in findings)
         flags = tuple(
             Flag(
                 stream_id=stream_id,
-                stream=detector.key.text,
+                stream=fold.key.text,
                 seq=row.seq,
                 window=kept.finding.window,
                 start_ns=kept.finding.start_ns,
@@ -156,16 +222,43 @@ class Folder:
                 title=kept.finding.explanation,
                 historical=historical,
                 surprise=kept.finding.surprise,
-                alerts_per_day_max=detector.profile.alerts_per_day_max,
+                alerts_per_day_max=fold.profile.alerts_per_day_max,
+                question=kept.finding.question.value,
+                service=fold.key.text.partition(":")[2],
             )
             for kept in rows
         )
-        progress = Progress(detector.clock.watermark_ns, detector.windows, row.received_ns, historical)
-        happened = tuple(StreamEventRow(resident.tenant_id, stream_id, event) for event in detector.take_events())
-        return Emitted(stream_id, progress, rows, flags, happened)
+        progress = Progress(
+            watermark_ns=fold.clock.watermark_ns,
+            windows=fold.windows,
+            received_ns=row.received_ns,
+            historical=historical,
+            due_ns=fold.due_ns,
+            stream=fold.key.text,
+            alerts_per_day_max=fold.profile.alerts_per_day_max,
+        )
+        if row.kind is RowKind.CLOCK:
+            return Emitted(stream_id, progress, rows, flags)
+        happened = tuple(StreamEventRow(resident.tenant_id, stream_id, event) for event in fold.take_events())
+        return Emitted(stream_id, progress, rows, flags, happened, tuple(fold.take_summaries()))
 
-    def save(self, resident: Resident, now_ns: int) -> Checkpoint:
-        """Its checkpoint; the resident counts as clean from here on."""
+    def save(self, resident: Resident, now_ns: int) -> Saved:
+        """Its checkpoint; the resident counts as clean from here on, and lets go of series beyond what it may hold."""
         resident.dirty_bytes = 0
         resident.saved_ns = now_ns
-        return Checkpoint(resident.seq, stream_state(resident.detector, self._codec(resident.detector.profile)))
+        fold = resident.fold
+        if isinstance(fold, NumberDetector):
+            series, forgotten = fold.unsaved(), fold.forgotten()
+            saved = Saved(Checkpoint(resident.seq, number_state(fold)), series, forgotten)
+            fold.evict(self._limits.series_resident_max)
+            return saved
+        if not isinstance(fold, Detector):
+            raise Internal(f"no way is known to store a {type(fold).__name__}")
+        return Saved(Checkpoint(resident.seq, stream_state(fold, self._codec(fold.profile))), {}, ())
+
+
+def identity(stream_id: UUID, finding: Finding) -> UUID:
+    """The id of any finding: the same on every replay, and as hard to guess as its stream's."""
+    if finding.question in NUMERIC:
+        return series_finding_id(stream_id, finding)
+    return finding_id(stream_id, finding.window, finding.interaction)

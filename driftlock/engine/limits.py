@@ -22,6 +22,9 @@ class Limits:
     `normal_windows_max` unflagged windows say what is usual; under `calibrated_events_min` events a verdict is provisional.
     Alerts: a tenant has at most `tenant_alerts_per_day_max` in any 24 hours unless it is told otherwise; the ledgers of all its
     streams together remember `budget_entries_max` alerts, spans and peaks.
+    Numbers: a metrics stream knows `series_max` series and forgets the longest unseen ones beyond; it holds about
+    `series_resident_max` of them in memory. Names are cut at `series_name_bytes_max`. A tenant pools `pool_resources_max`
+    resources.
     """
 
     event_bytes_max: int = 4096
@@ -47,3 +50,25 @@ class Limits:
     pending_flags_max: int = 10_000
     tenant_alerts_per_day_max: int = 100
     budget_entries_max: int = 50_000
+    series_max: int = 20_000
+    series_resident_max: int = 2_000
+    series_name_bytes_max: int = 1024
+    pool_resources_max: int = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchLimits:
+    """Bounds of the applier. Times are in ns, sizes in bytes of journal bodies or of resident states.
+
+    For `settle_ns` after its start no stream is called silent: senders have to find their way back first.
+    """
+
+    read_bytes_max: int = 4 * 1024 * 1024
+    threads: int = 2
+    checkpoint_bytes: int = 1024 * 1024
+    checkpoint_period_ns: int = 30 * SECOND_NS
+    resident_streams_max: int = 1000
+    step_checkpoints_max: int = 200
+    clock_period_ns: int = 5 * SECOND_NS
+    settle_ns: int = 2 * MINUTE_NS
+    retry_delay_s: float = 0.5

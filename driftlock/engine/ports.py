@@ -154,6 +154,17 @@ class StateStore(Protocol):
         """Checkpoints by tenant id."""
         ...
 
+    async def stream_keys(self, stream_ids: Sequence[UUID]) -> Mapping[UUID, StreamKey]:
+        """The keys of streams by id; those that are gone are left out."""
+        ...
+
+    async def load_series(self, stream_id: UUID, until_seq: int, series: Sequence[int]) -> Mapping[int, bytes]:
+        """The newest readable state of each series of a metrics stream that is not newer than `until_seq`, by its number.
+
+        Series are numbered from 1 to 2**64 - 1. Those that are not known, or can not be read, are left out.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class StreamStatus:
@@ -222,6 +233,8 @@ class Step:
     streams: tuple[StreamStatus, ...] = ()
     events: tuple[StreamEventRow, ...] = ()
     stream_checkpoints: Mapping[tuple[UUID, UUID], Checkpoint] = field(default_factory=dict)  # (tenant, stream)
+    series_checkpoints: Mapping[tuple[UUID, UUID, int], Checkpoint] = field(default_factory=dict)  # (tenant, stream, series)
+    series_dropped: Mapping[tuple[UUID, UUID], tuple[int, ...]] = field(default_factory=dict)  # forgotten for ever
     tenant_checkpoints: Mapping[UUID, Checkpoint] = field(default_factory=dict)
 
 

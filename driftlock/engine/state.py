@@ -19,6 +19,7 @@ from driftlock.engine.event import StreamKey
 from driftlock.engine.interaction import Interactions
 from driftlock.engine.limits import Limits
 from driftlock.engine.profile import Profile
+from driftlock.engine.rate import OddMinute
 from driftlock.engine.records import SCHEMA, Damaged, config_message, parse_stored, profile_of
 from driftlock.engine.verdict import StreamEvent, StreamEventKind
 from driftlock.engine.window import Event
@@ -45,7 +46,7 @@ def unpack(message: Message, body: bytes) -> Message:
 
 def stream_state(detector: Detector, codec: Codec) -> bytes:
     """The bytes from which `restore_stream` continues; `codec` is the one that measured the past."""
-    slide, content, clock = detector.slide, detector.slide.content, detector.clock
+    slide, content, clock, baseline = detector.slide, detector.slide.content, detector.clock, detector.baseline
     forms, accepted, seen, ages = slide.pool.parts()
     return pack(
         state_pb2.StreamState(
@@ -54,7 +55,7 @@ def stream_state(detector: Detector, codec: Codec) -> bytes:
             codec=codec.name,
             codec_level=codec.level,
             codec_version=codec.version,
-            origin=detector.origin,
+            origin=baseline.origin,
             events=detector.events,
             windows=detector.windows,
             truncated_events=detector.truncated_events,
@@ -99,10 +100,15 @@ def stream_state(detector: Detector, codec: Codec) -> bytes:
             context=content.context,
             normal_dear_ratio=content.dear_ratios.values(),
             calibration=state_pb2.CalibrationState(
-                flagged=detector.watch.flagged, told_calibrated=detector.watch.told, degraded=detector.watch.degraded
+                flagged=baseline.watch.flagged, told_calibrated=baseline.watch.told, degraded=baseline.watch.degraded
             ),
-            happened=[_event_message(event) for event in detector.happened],
-            episode=None if detector.episode is None else _episode_message(detector.episode),
+            happened=[_event_message(event) for event in baseline.happened],
+            episode=None if baseline.episode is None else _episode_message(baseline.episode),
+            presence=detector.presence.parts(),
+            rate=detector.presence.rate.parts(),
+            odd_minute=[
+                state_pb2.OddMinute(time_ns=odd.time_ns, events=odd.events, more=odd.more) for odd in detector.presence.rate.odd
+            ],
             normal_ratio=content.ratios.values(),
             normal_compression=slide.compressions.values(),
             normal_entropy=slide.entropies.values(),
@@ -158,14 +164,16 @@ def restore_stream(body: bytes, key: StreamKey, seed: int, limits: Limits, codec
     profile = profile_of(state.config)
     codec = codec_of(profile)
     detector = Detector(key, profile, seed, limits)
-    detector.origin, detector.truncated_events = state.origin, state.truncated_events
+    detector.baseline.origin, detector.truncated_events = state.origin, state.truncated_events
     clock = detector.clock
     detector.interactions_found = state.interactions_found
     clock.late_events = state.late_events
     clock.receive_timed = state.receive_timed
     clock.first_event_ns, clock.watermark_ns = state.first_event_ns, state.watermark_ns
-    if (state.codec, state.codec_level, state.codec_version) != (codec.name, codec.level, codec.version):
-        detector.origin, detector.slide.windows = state.events, state.windows
+    comparable = (state.codec, state.codec_level, state.codec_version) == (codec.name, codec.level, codec.version)
+    _restore_presence(detector, state, lines=comparable)
+    if not comparable:
+        detector.baseline.origin, detector.slide.windows = state.events, state.windows
         return detector
     detector.recent = _window(state, limits, detector.masks)
     try:
@@ -173,6 +181,19 @@ def restore_stream(body: bytes, key: StreamKey, seed: int, limits: Limits, codec
     except (ValueError, OverflowError) as error:
         raise Damaged(f"checkpoint of {key.text!r} does not fit together: {error}") from error
     return detector
+
+
+def _restore_presence(detector: Detector, state: state_pb2.StreamState, *, lines: bool) -> None:
+    """When the stream speaks; `lines`: are they still masked alike? An earlier version knew nothing of it."""
+    try:
+        if state.presence:
+            detector.presence.restore(state.presence)
+        odd = [OddMinute(it.time_ns, it.events, it.more) for it in state.odd_minute]
+        detector.presence.rate.restore(state.rate, odd)
+    except ValueError as error:
+        raise Damaged(f"checkpoint of {detector.key.text!r} does not fit together: {error}") from error
+    if not lines:
+        detector.presence.forget_lines()
 
 
 def _restore_slide(detector: Detector, state: state_pb2.StreamState, codec: Codec) -> None:
@@ -194,16 +215,17 @@ def _restore_slide(detector: Detector, state: state_pb2.StreamState, codec: Code
     content.restore(context=state.context, novel=state.novel_line, flagged_share=state.flagged_share)
     slide.mix.restore(state.mix)
     slide.instances.restore(state.instances)
-    detector.watch.restore(
+    baseline = detector.baseline
+    baseline.watch.restore(
         state.calibration.flagged, told=state.calibration.told_calibrated, degraded=state.calibration.degraded
     )
     if detector.interactions is not None:
         group_by = detector.interactions.group_by
         detector.interactions = Interactions.restored(state.interactions, group_by, detector.interactions.limits)
-    detector.happened = [_event_from(message) for message in state.happened]
+    baseline.happened = [_event_from(message) for message in state.happened]
     if state.HasField("episode"):
         kept = state.episode
-        detector.episode = Episode(kept.first_event, kept.last_window, frozenset(kept.known))
+        baseline.episode = Episode(kept.first_event, kept.last_window, frozenset(kept.known))
     pasts = zip((*content.lengths, *content.accents), (*state.lengths, *state.accents), strict=True)
     for reference, past in pasts:
         reference.restore(past.waiting, past.value, past.block_open, past.block_maximum)

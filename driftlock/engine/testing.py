@@ -38,13 +38,14 @@ class MemoryJournal:
     def __init__(self) -> None:
         self.rows: list[JournalRow] = []
         self.submissions: list[Submission] = []
-        self.findings: dict[tuple[UUID, int], FindingRow] = {}
+        self.findings: dict[UUID, FindingRow] = {}
         self.incidents: dict[UUID, IncidentRow] = {}
         self.statuses: dict[UUID, StreamStatus] = {}
         self.events: dict[UUID, StreamEventRow] = {}
         self.budgets: dict[UUID, int] = {}
         self.stream_checkpoints: dict[UUID, Checkpoint] = {}
         self.tenant_checkpoints: dict[UUID, Checkpoint] = {}
+        self.series_checkpoints: dict[tuple[UUID, int], list[Checkpoint]] = {}
         self.applied_seq = 0
         self.on_commit: Callable[[], None] = lambda: None
         self.profiles: dict[UUID, Profile] = {}
@@ -159,6 +160,21 @@ class MemoryJournal:
         self._maybe_fail()
         return {known: self.tenant_checkpoints[known] for known in tenant_ids if known in self.tenant_checkpoints}
 
+    async def stream_keys(self, stream_ids: Sequence[UUID]) -> Mapping[UUID, StreamKey]:
+        """Keys of streams that were written to."""
+        self._maybe_fail()
+        return {stream_id: key for (_, stream_id), key in self._keys.items() if stream_id in stream_ids}
+
+    async def load_series(self, stream_id: UUID, until_seq: int, series: Sequence[int]) -> Mapping[int, bytes]:
+        """Newest states of series as of a position."""
+        self._maybe_fail()
+        found = {}
+        for number in series:
+            for saved in self.series_checkpoints.get((stream_id, number), []):
+                if saved.seq <= until_seq:
+                    found[number] = saved.state
+        return found
+
     async def commit(self, step: Step) -> None:
         """Apply a step by compare-and-set on the applied position; findings that are there already stay as they are."""
         self._maybe_fail()
@@ -167,11 +183,16 @@ class MemoryJournal:
         if len({row.incident.incident_id for row in step.incidents}) < len(step.incidents):
             raise Internal("a step names an incident twice; a database refuses that")
         for row in step.findings:
-            self.findings.setdefault((row.stream_id, row.finding.window), row)
+            self.findings.setdefault(row.finding_id, row)
         for event in step.events:
             self.events.setdefault(event.event_id, event)
         self.incidents.update((row.incident.incident_id, row) for row in step.incidents)
         self.statuses.update((status.stream_id, status) for status in step.streams)
+        for (_, stream_id, series), saved in step.series_checkpoints.items():
+            self.series_checkpoints.setdefault((stream_id, series), []).append(saved)
+        for (_, stream_id), dropped in step.series_dropped.items():
+            for series in dropped:
+                self.series_checkpoints.pop((stream_id, series), None)
         self.stream_checkpoints.update((stream_id, saved) for (_, stream_id), saved in step.stream_checkpoints.items())
         self.tenant_checkpoints.update(step.tenant_checkpoints)
         self.applied_seq = step.to_seq

@@ -38,6 +38,27 @@ class Question(StrEnum):
     REPETITION = "repetition"  # the same again and again, with less variety than usual
     INSTANCE = "instance"  # one instance (pod, host) unlike the others
     INTERACTION = "interaction"  # one trace, session or request that went unlike the others
+    VALUE = "value"  # a number unlike what the past of its series predicts
+    PATTERN = "pattern"  # the newest numbers of a series, together, are unlike all that it did before
+    FLATLINE = "flatline"  # a number that always moved moves no more
+    MISSING = "missing"  # a series without points, while its stream goes on
+    RATE = "rate"  # so many events a minute as the stream's past does not explain
+    SILENCE = "silence"  # a stream, or one of its usual lines, that should have come by now
+    TOGETHER = "together"  # many related series that are a little unusual at the same time
+
+
+NUMERIC = frozenset(
+    {
+        Question.VALUE,
+        Question.PATTERN,
+        Question.FLATLINE,
+        Question.MISSING,
+        Question.RATE,
+        Question.SILENCE,
+        Question.TOGETHER,
+    }
+)
+"""Questions about numbers and times, not about the lines of a window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +86,40 @@ class MissingLine:
     expected: float
     observed: float
     horizon: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """The newest points of a series, oldest first: event times in ns, values, and the range in which they were expected."""
+
+    times_ns: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
+    expected: tuple[float, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesEvidence:
+    """One series and what was odd about it.
+
+    `series` is its canonical name, `instance` who sends it ("" = unknown). `value` came where `expected` was predicted, from
+    `low` to `high` being usual; `bits` is the code length of the point, `score` its strength 0..1 (0.5 = just an alarm).
+    `expert` says which way of predicting was relied on, `since_ns` when it began (event time). Of `Question.TOGETHER` there
+    are several, the strongest first.
+    """
+
+    series: str
+    value: float
+    expected: float
+    low: float
+    high: float
+    bits: float
+    score: float
+    expert: str
+    since_ns: int
+    instance: str = ""
+    chart: Chart = Chart()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +180,10 @@ class Finding:
     the floor of p, `subject` the instance or interaction concerned ("" = the whole stream), `missing` usual lines that did
     not come, `instances` who said the named lines. `p_without` is the p-value of the window without the named lines:
     `verified` says that they restore normality, and as many other lines (`p_without_others`) do not; both are `p_value` where
-    the question can not be asked again. `interaction` numbers the stream's interactions that alarmed, -1 for a window: such a
-    finding lasts from the interaction's first event to that at which it was judged, and `window` is the stream's newest then.
+    the question can not be asked again. `series` are the numbers concerned, where it is about numbers: then what is said of a
+    window is neutral, `ncd` is the score of the first of them, and `window` counts minutes of event time. `interaction` numbers
+    the stream's interactions that alarmed, -1 for a window: such a finding lasts from the interaction's first event to that at
+    which it was judged, and `window` is the stream's newest then.
     """
 
     stream: str
@@ -174,6 +231,7 @@ class Finding:
     verified: bool = False
     calibration_reason: str = ""
     interaction: int = -1
+    series: tuple[SeriesEvidence, ...] = ()
 
     def to_json(self) -> bytes:
         """The whole finding as sorted JSON; `from_json` reads it back."""
@@ -192,6 +250,7 @@ class Finding:
             "evidence": tuple(Evidence(**it | {"question": Question(it["question"])}) for it in fields.get("evidence", ())),
             "missing": tuple(MissingLine(**it) for it in fields.get("missing", ())),
             "instances": tuple(InstanceShare(**it) for it in fields.get("instances", ())),
+            "series": tuple(map(_series_from, fields.get("series", ()))),
         }
         return cls(**fields | parts)
 
@@ -203,6 +262,11 @@ class Finding:
             for line in fields["lines"]:
                 del line["time_ns"]
         return _json(fields)
+
+
+def _series_from(fields: dict[str, Any]) -> SeriesEvidence:
+    chart = Chart(**{name: tuple(column) for name, column in fields["chart"].items()})
+    return SeriesEvidence(**fields | {"chart": chart})
 
 
 def _line_from(fields: dict[str, Any]) -> NovelLine:

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from driftlock.engine.dispatch import Dispatcher, DispatchLimits
+from driftlock.engine.dispatch import Dispatcher
 from driftlock.engine.folding import Folder
-from driftlock.engine.limits import Limits
+from driftlock.engine.limits import DispatchLimits, Limits
 from driftlock.engine.ports import Checkpoint, JournalRow, RowKind, Step, StreamEventRow
 from driftlock.engine.profile import PROFILES, custom
 from driftlock.engine.records import encode, encode_config
@@ -40,7 +40,7 @@ async def fold(journal: MemoryJournal, on_fault: Callable[[str], None] = pytest.
     async with running:
         await running.scored(len(journal.rows))
         assert running.alert_budget_spent_share() == 0.0
-        return running._tenants[TENANT].fold._budget.alerts_per_day_max
+        return running._tenants._tenants[TENANT].fold._stories.budget.alerts_per_day_max
 
 
 async def test_a_budget_holds_after_its_row_and_after_a_restart() -> None:

@@ -97,7 +97,7 @@ def test_a_new_normal_that_has_settled_is_told(codec: str, way: dict[str, int]) 
     assert told == events_of(lines, profile=profile_with(codec))[0]
     event = told[-1]
     # a baseline and a window, 45 windows, after the last one that was flagged
-    assert event.window == 1 + 45 + max(number for number in detector.watch.flagged if number < event.window)
+    assert event.window == 1 + 45 + max(number for number in detector.baseline.watch.flagged if number < event.window)
     assert event.kind is REBASELINED
     assert 6003 + 400 <= event.event < 8500
     assert event.time_ns == BASE_NS + event.event * SECOND_NS

@@ -109,5 +109,6 @@ def test_numbers_of_interactions_never_come_back() -> None:
     again = restore_stream(pack(state), KEY, 7, Limits(), lambda _: codec)
     assert again.interactions_found == detector.interactions_found
     row = JournalRow(9, RowKind.RECORDS, 0, b"", UUID(int=1), UUID(int=2), KEY)
-    lost = Folder(7, Limits(), lambda _: None).load(row, Checkpoint(8, b"damaged"), 0).detector
+    lost = Folder(7, Limits(), lambda _: None).load(row, Checkpoint(8, b"damaged"), 0).fold
+    assert isinstance(lost, Detector)
     assert lost.interactions_found > 8 * 100_000

@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 import zstandard
 
-from driftlock.engine.dispatch import Dispatcher, DispatchLimits
+from driftlock.engine.dispatch import Dispatcher
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
-from driftlock.engine.limits import Limits
+from driftlock.engine.limits import DispatchLimits, Limits
 from driftlock.engine.ports import Checkpoint, StreamBatch, Submission
 from driftlock.engine.testing import MemoryJournal, memory_stream_id
 from driftlock.errors import Conflict, Internal, Unavailable
@@ -59,7 +59,9 @@ async def dispatcher(
 
 def results(journal: MemoryJournal) -> tuple[object, ...]:
     """Everything that users see, without what depends on receive times."""
-    findings = {key: (row.finding_id, row.finding.canonical()) for key, row in journal.findings.items()}
+    findings = {
+        (row.stream_id, row.finding.window): (row.finding_id, row.finding.canonical()) for row in journal.findings.values()
+    }
     return findings, {key: row.incident for key, row in journal.incidents.items()}, journal.statuses
 
 

@@ -6,7 +6,8 @@ from uuid import UUID
 import pytest
 
 from cbad_cy.codec import Codec
-from driftlock.engine.detector import Abandoned, Detector
+from driftlock.engine.detector import Detector
+from driftlock.engine.fold import Abandoned
 from driftlock.engine.folding import Folder
 from driftlock.engine.limits import Limits
 from driftlock.engine.ports import JournalRow, RowKind
@@ -41,7 +42,7 @@ def test_what_happened_to_a_stream_is_emitted_with_its_row_and_once() -> None:
     # A row that is folded again after a restart says the same under the same id.
     again = folder.load(rows[0], None, 0)
     folder.fold(again, rows[:1])
-    again = folder.load(rows[1], folder.save(again, 0), 0)
+    again = folder.load(rows[1], folder.save(again, 0).checkpoint, 0)
     assert [event.event_id for event in folder.fold(again, rows)[2].events] == [calibrated.event_id]
 
 
@@ -52,7 +53,7 @@ def test_a_new_geometry_is_told_with_the_next_records_even_after_a_restart() -> 
     first, third = row(lines[:500], 1), row(lines[500:], 3)
     resident = folder.load(first, None, 0)
     assert 2 not in folder.fold(resident, [first, change])
-    resident = folder.load(third, folder.save(resident, 0), 0)
+    resident = folder.load(third, folder.save(resident, 0).checkpoint, 0)
     [restarted] = folder.fold(resident, [third])[3].events
     assert (restarted.event.kind, restarted.event.event) == (StreamEventKind.RESTARTED, 500)
 

@@ -8,10 +8,10 @@ from uuid import UUID
 import pytest
 
 from cbad_cy.codec import CODECS
-from driftlock.engine.dispatch import Dispatcher, DispatchLimits
+from driftlock.engine.dispatch import Dispatcher
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.folding import Folder
-from driftlock.engine.limits import Limits
+from driftlock.engine.limits import DispatchLimits, Limits
 from driftlock.engine.ports import StreamBatch, Submission
 from driftlock.engine.profile import PROFILES, Profile, custom
 from driftlock.engine.testing import MemoryJournal
@@ -87,7 +87,9 @@ Verdicts = tuple[dict[object, object], dict[object, object]]
 
 
 def verdicts(journal: MemoryJournal) -> Verdicts:
-    findings: dict[object, object] = {key: (row.finding_id, row.finding.canonical()) for key, row in journal.findings.items()}
+    findings: dict[object, object] = {
+        (row.stream_id, row.finding.window): (row.finding_id, row.finding.canonical()) for row in journal.findings.values()
+    }
     # Whether the last incident of a stream is closed yet depends on which row came last, so states are left out.
     incidents: dict[object, object] = {
         key: replace(row.incident, state=IncidentState.OPEN) for key, row in journal.incidents.items()
@@ -128,7 +130,7 @@ async def test_a_restart_at_every_row_changes_no_byte() -> None:
             found |= {
                 (kept.stream_id, kept.finding.window): (kept.finding_id, kept.finding.canonical()) for kept in emitted.findings
             }
-        checkpoints[row.stream_id] = folder.save(resident, 0)
+        checkpoints[row.stream_id] = folder.save(resident, 0).checkpoint
     assert found == findings
 
 

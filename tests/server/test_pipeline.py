@@ -11,9 +11,9 @@ import pytest
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from driftlock.engine.dispatch import Dispatcher, DispatchLimits
+from driftlock.engine.dispatch import Dispatcher
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
-from driftlock.engine.limits import Limits
+from driftlock.engine.limits import DispatchLimits, Limits
 from driftlock.engine.ports import Step, StreamBatch, Submission
 from driftlock.engine.testing import MemoryJournal
 from driftlock.errors import Internal

@@ -1,0 +1,292 @@
+"""The fold of a tenant as messages of its checkpoint, and back. What earlier versions did not store has a default."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from driftlock.engine.budget import Budget, Strength
+from driftlock.engine.budget_state import budget_from, budget_message, strength_from, strength_message
+from driftlock.engine.flag import ALERTS_PER_DAY_MAX, Flag, Progress, Watch
+from driftlock.engine.limits import Limits
+from driftlock.engine.past_sums import PastSums
+from driftlock.engine.pooling import Minute, Resource
+from driftlock.engine.state import pack, unpack
+from driftlock.engine.stories import Member, Story
+from driftlock.engine.verdict import Incident, IncidentState, SeriesEvidence
+from driftlock.v1 import state_pb2
+
+
+@dataclass(slots=True)
+class TenantParts:
+    """All that the fold of a tenant remembers, see `driftlock.engine.correlate.Correlator`."""
+
+    clock_ns: int
+    progress: dict[UUID, Progress]
+    reached: dict[UUID, int]
+    pending: list[Flag]
+    watches: dict[UUID, Watch]
+    stories: list[Story]
+    budget: Budget
+    resources: dict[str, Resource]
+    waiting: dict[int, dict[str, Minute]]
+
+
+def tenant_bytes(parts: TenantParts) -> bytes:
+    """The checkpoint; equal parts give equal bytes."""
+    return pack(
+        state_pb2.TenantState(
+            clock_ns=parts.clock_ns,
+            progress=[
+                _progress_message(stream_id, entry, parts.reached.get(stream_id))
+                for stream_id, entry in sorted(parts.progress.items())
+            ],
+            pending=[_flag_message(flag) for flag in parts.pending],
+            incident=[_story_message(story) for story in parts.stories],
+            budget=budget_message(parts.budget),
+            watch=[_watch_message(stream_id, watch) for stream_id, watch in sorted(parts.watches.items())],
+            resource=[_resource_message(name, resource) for name, resource in parts.resources.items()],
+            minute=list(_minute_messages(parts.waiting)),
+        )
+    )
+
+
+def tenant_from(body: bytes, limits: Limits) -> TenantParts:
+    """What `tenant_bytes` was given; raises `Internal` when the bytes are damaged."""
+    state = unpack(state_pb2.TenantState(), body)
+    waiting: dict[int, dict[str, Minute]] = {}
+    for message in state.minute:
+        waiting.setdefault(message.minute, {})[message.resource] = _minute_from(message)
+    return TenantParts(
+        clock_ns=state.clock_ns,
+        progress={UUID(bytes=message.stream_id): _progress_from(message) for message in state.progress},
+        reached={UUID(bytes=message.stream_id): message.reached for message in state.progress if message.HasField("reached")},
+        pending=[_flag_from(message) for message in state.pending],
+        watches={UUID(bytes=message.stream_id): _watch_from(message) for message in state.watch},
+        stories=[_story_from(message, limits.bucket_ns) for message in state.incident],
+        # A state of a version without budgets has none.
+        budget=budget_from(state.budget, limits) if state.HasField("budget") else Budget(limits),
+        resources={message.resource: _resource_from(message) for message in state.resource},
+        waiting=waiting,
+    )
+
+
+def _progress_message(stream_id: UUID, entry: Progress, reached: int | None) -> state_pb2.StreamProgress:
+    """How far a stream has come, and the bucket of its newest flag if there was one."""
+    return state_pb2.StreamProgress(
+        stream_id=stream_id.bytes,
+        watermark_ns=entry.watermark_ns,
+        windows=entry.windows,
+        received_ns=entry.received_ns,
+        historical=entry.historical,
+        due_ns=entry.due_ns,
+        stream=entry.stream,
+        alerts_per_day_max=entry.alerts_per_day_max,
+        reached=reached,
+    )
+
+
+def _progress_from(message: state_pb2.StreamProgress) -> Progress:
+    """What `_progress_message` was given."""
+    return Progress(
+        watermark_ns=message.watermark_ns,
+        windows=message.windows,
+        received_ns=message.received_ns,
+        historical=message.historical,
+        due_ns=message.due_ns,
+        stream=message.stream,
+        alerts_per_day_max=message.alerts_per_day_max if message.HasField("alerts_per_day_max") else ALERTS_PER_DAY_MAX,
+    )
+
+
+def _watch_message(stream_id: UUID, watch: Watch) -> state_pb2.SilenceWatch:
+    """A stream that may fall silent."""
+    return state_pb2.SilenceWatch(stream_id=stream_id.bytes, due_ns=watch.due_ns, told=watch.told)
+
+
+def _watch_from(message: state_pb2.SilenceWatch) -> Watch:
+    """What `_watch_message` was given."""
+    return Watch(message.due_ns, message.told)
+
+
+def _flag_message(flag: Flag) -> state_pb2.PendingFlag:
+    """A flag that waits."""
+    return state_pb2.PendingFlag(
+        stream_id=flag.stream_id.bytes,
+        stream=flag.stream,
+        seq=flag.seq,
+        window=flag.window,
+        start_ns=flag.start_ns,
+        end_ns=flag.end_ns,
+        ncd=flag.ncd,
+        p_value=flag.p_value,
+        finding_id=flag.finding_id.bytes,
+        title=flag.title,
+        historical=flag.historical,
+        surprise=flag.surprise,
+        alerts_per_day_max=flag.alerts_per_day_max,
+        question=flag.question,
+        service=flag.service,
+    )
+
+
+def _flag_from(message: state_pb2.PendingFlag) -> Flag:
+    """What `_flag_message` was given."""
+    return Flag(
+        stream_id=UUID(bytes=message.stream_id),
+        stream=message.stream,
+        seq=message.seq,
+        window=message.window,
+        start_ns=message.start_ns,
+        end_ns=message.end_ns,
+        ncd=message.ncd,
+        p_value=message.p_value,
+        finding_id=UUID(bytes=message.finding_id),
+        title=message.title,
+        historical=message.historical,
+        surprise=message.surprise,
+        alerts_per_day_max=message.alerts_per_day_max if message.HasField("alerts_per_day_max") else ALERTS_PER_DAY_MAX,
+        question=message.question,
+        service=message.service,
+    )
+
+
+def _story_message(story: Story) -> state_pb2.OpenIncident:
+    """An open incident."""
+    incident = story.incident
+    return state_pb2.OpenIncident(
+        stream_id=incident.stream_ids[0].bytes,
+        incident_id=incident.incident_id.bytes,
+        start_ns=incident.start_ns,
+        end_ns=incident.end_ns,
+        findings=incident.findings,
+        ncd_max=incident.ncd_max,
+        p_value_min=incident.p_value_min,
+        title=incident.title,
+        historical=story.historical,
+        surprise_max=incident.surprise_max,
+        strongest=strength_message(story.strongest),
+        alerted_ns=story.alerted_ns,
+        service=story.service,
+        stream=[stream_id.bytes for stream_id in incident.stream_ids],
+        member=[
+            state_pb2.IncidentMember(stream_id=stream_id.bytes, window=member.window, bucket=member.bucket)
+            for stream_id, member in story.members.items()
+        ],
+    )
+
+
+def _story_from(message: state_pb2.OpenIncident, bucket_ns: int) -> Story:
+    """What `_story_message` was given."""
+    first = UUID(bytes=message.stream_id)
+    members = {UUID(bytes=member.stream_id): Member(member.window, member.bucket) for member in message.member}
+    incident = Incident(
+        incident_id=UUID(bytes=message.incident_id),
+        stream_ids=tuple(UUID(bytes=stream_id) for stream_id in message.stream) or (first,),
+        state=IncidentState.OPEN,
+        start_ns=message.start_ns,
+        end_ns=message.end_ns,
+        findings=message.findings,
+        ncd_max=message.ncd_max,
+        p_value_min=message.p_value_min,
+        title=message.title,
+        surprise_max=message.surprise_max,
+        alerted=message.HasField("alerted_ns"),
+    )
+    return Story(
+        incident=incident,
+        service=message.service,
+        historical=message.historical,
+        strongest=strength_from(message.strongest) if message.HasField("strongest") else _whole_strength(incident),
+        alerted_ns=message.alerted_ns if message.HasField("alerted_ns") else None,
+        members=members or {first: Member(message.last_window, message.end_ns // bucket_ns)},
+    )
+
+
+def _whole_strength(incident: Incident) -> Strength:
+    """The strength of an incident of whose findings only the extremes are known."""
+    return Strength(incident.surprise_max, -incident.p_value_min, incident.ncd_max)
+
+
+def _resource_message(name: str, resource: Resource) -> state_pb2.PooledResource:
+    """The past of a resource."""
+    bins = sorted(resource.past.bins.items())
+    return state_pb2.PooledResource(
+        resource=name,
+        minute=resource.minute,
+        digits=resource.digits,
+        told_minute=resource.told_minute,
+        told_digits=resource.told_digits,
+        weight=resource.past.weight,
+        total=resource.past.total,
+        seen=resource.past.seen,
+        bin=[place for place, _ in bins],
+        bin_weight=[weight for _, weight in bins],
+    )
+
+
+def _resource_from(message: state_pb2.PooledResource) -> Resource:
+    """What `_resource_message` was given."""
+    bins = dict(zip(message.bin, message.bin_weight, strict=True))
+    past = PastSums(message.weight, message.total, message.seen, bins)
+    return Resource(message.minute, message.digits, message.told_minute, message.told_digits, past)
+
+
+def _minute_messages(waiting: Mapping[int, Mapping[str, Minute]]) -> Iterator[state_pb2.PooledMinute]:
+    """Minutes of resources that wait."""
+    for minute, resources in sorted(waiting.items()):
+        for name, said in sorted(resources.items()):
+            yield state_pb2.PooledMinute(
+                minute=minute,
+                resource=name,
+                points=said.points,
+                series=said.series,
+                odd=said.odd,
+                digits=said.digits,
+                strongest=[_series_message(it) for it in said.strongest],
+                share=[
+                    state_pb2.PooledShare(stream_id=stream_id.bytes, digits=digits, window=window)
+                    for stream_id, (digits, window) in sorted(said.shares.items())
+                ],
+            )
+
+
+def _minute_from(message: state_pb2.PooledMinute) -> Minute:
+    """What one message of `_minute_messages` was made from."""
+    return Minute(
+        points=message.points,
+        series=message.series,
+        odd=message.odd,
+        digits=message.digits,
+        strongest=tuple(map(_series_from, message.strongest)),
+        shares={UUID(bytes=share.stream_id): (share.digits, share.window) for share in message.share},
+    )
+
+
+def _series_message(it: SeriesEvidence) -> state_pb2.PooledSeries:
+    return state_pb2.PooledSeries(
+        series=it.series,
+        instance=it.instance,
+        value=it.value,
+        expected=it.expected,
+        low=it.low,
+        high=it.high,
+        bits=it.bits,
+        score=it.score,
+        expert=it.expert,
+        since_ns=it.since_ns,
+    )
+
+
+def _series_from(message: state_pb2.PooledSeries) -> SeriesEvidence:
+    return SeriesEvidence(
+        series=message.series,
+        instance=message.instance,
+        value=message.value,
+        expected=message.expected,
+        low=message.low,
+        high=message.high,
+        bits=message.bits,
+        score=message.score,
+        expert=message.expert,
+        since_ns=message.since_ns,
+    )

@@ -1,0 +1,189 @@
+"""The stream folds in memory, each on its worker thread: loaded when there is something for them, saved when it is due."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+from uuid import UUID
+
+from driftlock.engine.event import Signal
+from driftlock.engine.folding import Emitted, Folder, Resident, Saved
+from driftlock.engine.limits import DispatchLimits, Limits
+from driftlock.engine.ports import Checkpoint, JournalRow, RowKind, StateStore, StreamStatus
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class SavedStreams:
+    """Checkpoints of streams by (tenant, stream), and the series that go with them."""
+
+    streams: dict[tuple[UUID, UUID], Checkpoint] = field(default_factory=dict)
+    series: dict[tuple[UUID, UUID, int], Checkpoint] = field(default_factory=dict)
+    dropped: dict[tuple[UUID, UUID], tuple[int, ...]] = field(default_factory=dict)
+
+    def add(self, resident: Resident, saved: Saved) -> None:
+        """Take what was saved of one stream."""
+        ids = resident.tenant_id, resident.stream_id
+        self.streams[ids] = saved.checkpoint
+        for number, state in saved.series.items():
+            self.series[*ids, number] = Checkpoint(saved.checkpoint.seq, state)
+        if saved.forgotten:
+            self.dropped[ids] = saved.forgotten
+
+
+class Residents:
+    """Each stream belongs to one thread; which one does not matter to its fold, nor who else is in memory."""
+
+    def __init__(
+        self,
+        states: StateStore,
+        *,
+        seed: int,
+        limits: Limits,
+        bounds: DispatchLimits,
+        on_fault: Callable[[str], None],
+    ) -> None:
+        """`close` has to be called when they are not needed any more."""
+        self._states = states
+        self._bounds = bounds
+        self._threads = ThreadPoolExecutor(bounds.threads, thread_name_prefix="fold")
+        self._folders = [Folder(seed, limits, on_fault) for _ in range(bounds.threads)]
+        self._held: OrderedDict[UUID, Resident] = OrderedDict()
+
+    def close(self) -> None:
+        """Leave what is under way; its results are lost, the journal has the rows."""
+        for folder in self._folders:
+            folder.abandon()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def __len__(self) -> int:
+        """Stream folds in memory."""
+        return len(self._held)
+
+    def statuses(self, stream_ids: Iterable[UUID]) -> tuple[StreamStatus, ...]:
+        """What lists show of streams in memory."""
+        return tuple(self._held[stream_id].status() for stream_id in sorted(stream_ids))
+
+    async def fold(self, rows: Sequence[JournalRow], due: Mapping[UUID, UUID], now_ns: int) -> dict[tuple[int, UUID], Emitted]:
+        """Bring the streams of `rows` past them; what they emitted, by position and stream, in that order.
+
+        The clock records among `rows` are told to these streams, and to those in `due` (stream -> tenant), which may have
+        something to say to them. A row at or before the checkpoint of a fold is skipped by that fold.
+        """
+        by_stream = await self._by_stream(rows, due)
+        missing = [stream_id for stream_id in by_stream if stream_id not in self._held]
+        checkpoints = await self._states.load_streams(missing) if missing else {}
+        if any(
+            row.stream_key is not None and row.stream_key.signal is Signal.METRICS for own in by_stream.values() for row in own
+        ):
+            await self._give_back(by_stream, checkpoints, now_ns)
+
+        def work(folder: Folder, share: list[UUID]) -> tuple[list[Resident], dict[tuple[int, UUID], Emitted]]:
+            residents, emitted = [], {}
+            for stream_id in share:
+                own = by_stream[stream_id]
+                resident = self._held.get(stream_id) or folder.load(own[0], checkpoints.get(stream_id), now_ns)
+                emitted.update({(seq, stream_id): entry for seq, entry in folder.fold(resident, own).items()})
+                residents.append(resident)
+            return residents, emitted
+
+        emitted: dict[tuple[int, UUID], Emitted] = {}
+        for residents, part in await self._on_threads(work, by_stream):
+            emitted.update(part)
+            self._hold(residents)
+        return dict(sorted(emitted.items()))
+
+    async def _by_stream(self, rows: Sequence[JournalRow], due: Mapping[UUID, UUID]) -> dict[UUID, list[JournalRow]]:
+        """The rows of each stream in their order, clock records included, made out to it."""
+        owners: dict[UUID, JournalRow] = {}
+        for row in rows:
+            if row.stream_id is not None:
+                owners.setdefault(row.stream_id, row)
+        clocks = any(row.kind is RowKind.CLOCK for row in rows)
+        waiting = due.keys() - owners.keys() if clocks else set()
+        keys = await self._states.stream_keys(sorted(waiting)) if waiting else {}
+        by_stream: dict[UUID, list[JournalRow]] = {stream_id: [] for stream_id in (*owners, *sorted(keys))}
+        for row in rows:
+            if row.stream_id is not None:
+                by_stream[row.stream_id].append(row)
+            elif row.kind is RowKind.CLOCK:
+                for stream_id, own in by_stream.items():
+                    owner = owners.get(stream_id)
+                    tenant_id, key = (owner.tenant_id, owner.stream_key) if owner else (due[stream_id], keys[stream_id])
+                    own.append(replace(row, tenant_id=tenant_id, stream_id=stream_id, stream_key=key))
+        return by_stream
+
+    async def _give_back(
+        self, by_stream: Mapping[UUID, list[JournalRow]], checkpoints: Mapping[UUID, Checkpoint], now_ns: int
+    ) -> None:
+        """Read the series that the rows of metrics streams speak of and that are not in memory."""
+        numeric = {
+            stream_id: own
+            for stream_id, own in by_stream.items()
+            if own[0].stream_key and own[0].stream_key.signal is Signal.METRICS
+        }
+
+        def work(folder: Folder, share: list[UUID]) -> list[tuple[Resident, list[int]]]:
+            found = []
+            for stream_id in share:
+                own = numeric[stream_id]
+                resident = self._held.get(stream_id) or folder.load(own[0], checkpoints.get(stream_id), now_ns)
+                found.append((resident, folder.absent(resident, own)))
+            return found
+
+        for part in await self._on_threads(work, numeric):
+            for resident, absent in part:
+                self._hold([resident])
+                if absent and resident.numbers is not None:
+                    resident.numbers.admit(await self._states.load_series(resident.stream_id, resident.seq, absent))
+
+    async def _on_threads(self, work: Callable[[Folder, list[UUID]], T], by_stream: Mapping[UUID, object]) -> list[T]:
+        shares: list[list[UUID]] = [[] for _ in self._folders]
+        for stream_id in by_stream:
+            shares[stream_id.int % len(shares)].append(stream_id)
+        loop = asyncio.get_running_loop()
+        pairs = zip(self._folders, shares, strict=True)
+        return list(
+            await asyncio.gather(
+                *(loop.run_in_executor(self._threads, work, folder, share) for folder, share in pairs if share)
+            )
+        )
+
+    def _hold(self, residents: Iterable[Resident]) -> None:
+        for resident in residents:
+            self._held[resident.stream_id] = resident
+            self._held.move_to_end(resident.stream_id)
+
+    async def save_due(self, now_ns: int, *, everything: bool) -> SavedStreams:
+        """Checkpoints of streams that are due or have to leave memory."""
+        surplus = len(self._held) - self._bounds.resident_streams_max
+        due = []
+        for number, resident in enumerate(self._held.values()):
+            old = now_ns - resident.saved_ns >= self._bounds.checkpoint_period_ns
+            large = resident.dirty_bytes >= self._bounds.checkpoint_bytes
+            if resident.dirty_bytes and (everything or old or large or number < surplus):
+                due.append(resident)
+        del due[self._bounds.step_checkpoints_max :]
+
+        def save() -> SavedStreams:
+            saved = SavedStreams()
+            for resident in due:
+                saved.add(resident, self._folders[0].save(resident, now_ns))
+            return saved
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, save) if due else SavedStreams()
+
+    def trim(self) -> None:
+        """Let streams leave memory that are too many: the longest unused first, as far as they are saved."""
+        for _ in range(len(self._held) - self._bounds.resident_streams_max):
+            oldest = next(iter(self._held.values()))
+            if oldest.dirty_bytes:
+                break
+            del self._held[oldest.stream_id]
+
+
+def _is_numeric(row: JournalRow) -> bool:
+    return row.stream_key is not None and row.stream_key.signal is Signal.METRICS
