@@ -1,4 +1,7 @@
-"""Bodies about why a window was flagged: lines with the bytes that are new, lines that did not come, and who said them."""
+"""Bodies about why something was found.
+
+Of lines: those with bytes that are new, those that did not come, and who said them. Of numbers: the series, and their charts.
+"""
 
 from typing import Annotated
 
@@ -61,3 +64,34 @@ class InstanceShare(Body):
     instance: str
     events: int = Field(description="Its events in the window.")
     named: int = Field(description="Those among the named lines.")
+
+
+class SeriesSummary(Body):
+    """One series and what was odd about it."""
+
+    name: str = Field(description="Name of the metric, and the attributes that tell its series apart.")
+    instance: str | None = Field(description="Pod, container or host that sent it, if known.")
+    value: FiniteFloat = Field(description="The number that came.")
+    expected: FiniteFloat = Field(description="The number that was predicted before it came.")
+    low: FiniteFloat = Field(description="Lower end of the range in which about 99 % of its numbers fall.")
+    high: FiniteFloat = Field(description="Upper end of that range.")
+    bits: FiniteFloat = Field(description="What the number cost given the past of its series; higher = less expected.")
+    score: FiniteFloat = Field(description="Strength of the evidence, 0 to 1; 0.5 = just enough for an alarm.")
+    expert: str = Field(description="The way of predicting that was relied on, such as `last`, `level`, `trend` or `day`.")
+    since: Timestamp | None = Field(description="Event time at which it began.")
+
+
+class Chart(Body):
+    """The newest numbers of a series, oldest first, each beside what was predicted before it came."""
+
+    times: tuple[Timestamp, ...] = Field(description="Event times.")
+    values: tuple[FiniteFloat, ...]
+    expected: tuple[FiniteFloat, ...]
+    low: tuple[FiniteFloat, ...]
+    high: tuple[FiniteFloat, ...]
+
+
+class Series(SeriesSummary):
+    """One series with the numbers that led up to the finding."""
+
+    chart: Chart

@@ -12,7 +12,7 @@ from pydantic import Field, FiniteFloat, WithJsonSchema
 
 from api.body import Body, optional
 from api.budget_models import AlertBudget
-from api.evidence_models import Evidence, InstanceShare, Line, MissingLine, Timestamp
+from api.evidence_models import Evidence, InstanceShare, Line, MissingLine, Series, SeriesSummary, Timestamp
 from api.profile_models import ConfigOverride, Profile
 from driftlock.engine.verdict import Calibration, IncidentState, Question, StreamEventKind
 
@@ -97,7 +97,7 @@ class _Stored(Body):
 
 
 class _Verdict(Body):
-    window: int = Field(description="Number of the window in its stream.")
+    window: int = Field(description="Number of the window in its stream; of numbers, its minutes of event time.")
     first_event: int = Field(description="Index in the stream of the window's first event.")
     last_event: int = Field(description="Index in the stream of the window's last event, inclusive.")
     start: Timestamp | None = Field(description="Earliest event time in the window.")
@@ -139,6 +139,7 @@ class _Evidence(Body):
     lines: tuple[Line, ...] = Field(description="The lines that the baseline explains badly, as the detector ranked them.")
     missing: tuple[MissingLine, ...] = Field(description="Usual lines that did not come.")
     instances: tuple[InstanceShare, ...] = Field(description="Who said the named lines.")
+    series: tuple[Series, ...] = Field(description="The series concerned, the strongest first; empty where it is about lines.")
     evidence: tuple[Evidence, ...] = Field(description="What every question said of the window.")
     p_without: FiniteFloat = Field(description="p-value of the window without the named lines.")
     p_without_others: FiniteFloat = Field(description="p-value of the window without as many other lines, chosen at random.")
@@ -148,9 +149,10 @@ class _Evidence(Body):
 
 
 class AnomalySummary(_Verdict, _Stored):
-    """An anomaly in a list: without the excerpts, with its most novel line."""
+    """An anomaly in a list: without the excerpts and charts, with its most novel line or its strongest series."""
 
     top_line: Line | None = Field(description="The line with the highest cost.")
+    top_series: SeriesSummary | None = Field(description="The strongest series; null where it is about lines.")
 
 
 class Anomaly(_Evidence, _Verdict, _Stored):

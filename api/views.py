@@ -14,7 +14,7 @@ from driftlock.engine.budget import DAY_NS
 from driftlock.engine.calibration import events_until_calibrated, events_until_first_alarm
 from driftlock.engine.limits import Limits
 from driftlock.engine.profile import Profile
-from driftlock.engine.verdict import Calibration, Finding, NovelLine
+from driftlock.engine.verdict import Calibration, Finding, NovelLine, SeriesEvidence
 
 _STATUS = {
     Calibration.CALIBRATING: models.StreamStatus.CALIBRATING,
@@ -84,10 +84,30 @@ def line(novel: NovelLine) -> evidence_models.Line:
     )
 
 
+def series(evidence: SeriesEvidence) -> evidence_models.Series:
+    """A series with its chart."""
+    chart = evidence.chart
+    return evidence_models.Series(
+        **_of_series(evidence),
+        chart=evidence_models.Chart(
+            times=tuple(rfc3339(time_ns) for time_ns in chart.times_ns),
+            values=chart.values,
+            expected=chart.expected,
+            low=chart.low,
+            high=chart.high,
+        ),
+    )
+
+
 def anomaly_summary(row: AnomalyRow) -> models.AnomalySummary:
     """An anomaly as lists show it."""
     top = max(row.finding.lines, key=lambda novel: novel.cost_bytes, default=None)
-    return models.AnomalySummary(**_head(row), top_line=None if top is None else line(top))
+    first = next(iter(row.finding.series), None)
+    return models.AnomalySummary(
+        **_head(row),
+        top_line=None if top is None else line(top),
+        top_series=None if first is None else evidence_models.SeriesSummary(**_of_series(first)),
+    )
 
 
 def anomaly(row: AnomalyRow) -> models.Anomaly:
@@ -280,12 +300,23 @@ def _evidence(finding: Finding) -> dict[str, Any]:
         "lines": tuple(line(novel) for novel in finding.lines),
         "missing": tuple(evidence_models.MissingLine(**asdict(each)) for each in finding.missing),
         "instances": tuple(evidence_models.InstanceShare(**asdict(each)) for each in finding.instances),
+        "series": tuple(series(each) for each in finding.series),
         "evidence": tuple(evidence_models.Evidence(**asdict(each)) for each in finding.evidence),
         "p_without": finding.p_without,
         "p_without_others": finding.p_without_others,
         "verified": finding.verified,
         "window_lines": finding.window_lines,
         "baseline_lines": finding.baseline_lines,
+    }
+
+
+def _of_series(evidence: SeriesEvidence) -> dict[str, Any]:
+    same = ("value", "expected", "low", "high", "bits", "score", "expert")
+    return {
+        "name": evidence.series,
+        "instance": evidence.instance or None,
+        "since": event_time(evidence.since_ns),
+        **{name: getattr(evidence, name) for name in same},
     }
 
 

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 from rich.console import Console
@@ -11,7 +10,7 @@ from driftlock.engine.profile import Profile
 from driftlock.engine.verdict import Finding
 from driftlock.errors import InvalidArgument
 from server.cli.engine_options import chosen_profile, engine_options
-from server.cli.options import base_time_option, result_console
+from server.cli.options import base_time_option, plot_option, result_console
 from server.cli.progress import Advance, read_files
 from server.logfile.reader import LogFile
 from server.logfile.source import LogFileError
@@ -24,13 +23,6 @@ from server.report.table import print_report
 from server.terminal import visible
 
 
-def _picture(_context: click.Context, _option: click.Parameter, path: str | None) -> Picture | None:
-    try:
-        return None if path is None else Picture(Path(path))
-    except PictureError as error:
-        raise click.BadParameter(str(error)) from None
-
-
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @engine_options
@@ -39,7 +31,7 @@ def _picture(_context: click.Context, _option: click.Parameter, path: str | None
 @click.option("--show", default=20, show_default=True, type=click.IntRange(1, 1000), help="Most incidents in the table.")
 @click.option("--json", "as_json", is_flag=True, help="Print every finding as a line of JSON instead of a table.")
 @click.option("--quick", is_flag=True, help="Judge a short input by its own beginning.")
-@click.option("--plot", "picture", callback=_picture, metavar="FILE.svg|.png", help="Draw the scores of all windows.")
+@plot_option("Draw the scores of all windows.")
 def detect(
     files: Sequence[str],
     profile: str,

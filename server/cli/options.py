@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 
 from server.logfile.timestamps import parse_iso, parse_number
+from server.report.picture import Picture, PictureError
 from server.settings import SettingError, Settings, parse_target, parse_url, read_settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -66,6 +68,18 @@ def _base_ns(text: str | None) -> int:
     if found is None:
         raise click.BadParameter("use a time such as 2024-05-01T10:00:00Z, or Unix seconds")
     return found
+
+
+def plot_option(told: str) -> Callable[[Command], Command]:
+    """`--plot`, as the argument `picture`: a file that can be written, by its ending and its folder, or None."""
+    return click.option("--plot", "picture", callback=_picture, metavar="FILE.svg|.png", help=told)
+
+
+def _picture(_context: click.Context, _option: click.Parameter, path: str | None) -> Picture | None:
+    try:
+        return None if path is None else Picture(Path(path))
+    except PictureError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def result_console() -> Console:

@@ -1,4 +1,4 @@
-"""The file that a picture of scores goes to: SVG as it is, PNG drawn from it by an optional library."""
+"""The file that a picture goes to: SVG as it is, PNG drawn from it by an optional library."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -35,7 +35,10 @@ class Picture:
     def draw(self, streams: Sequence[tuple[str, ScoreSeries]], profile: Profile) -> None:
         """Write the scores of streams (name, series) with the profile's thresholds."""
         thresholds = Thresholds(profile.ncd_threshold, profile.p_value_threshold)
-        svg = plot([(name, series.points) for name, series in streams], thresholds)
+        self.write(plot([(name, series.points) for name, series in streams], thresholds))
+
+    def write(self, svg: str) -> None:
+        """Write what is drawn already."""
         data = svg.encode() if self._to_png is None else self._to_png(svg_string=svg, zoom=PNG_ZOOM)
         try:
             self._path.write_bytes(data)

@@ -5,6 +5,7 @@ from math import log10
 from typing import NamedTuple
 
 from driftlock.engine.verdict import WindowScore
+from server.report.thinned import Thinned
 
 POINTS_MAX = 2000
 
@@ -22,26 +23,19 @@ class ScoreSeries:
     """At most 2 `points_max` points: when there are more, neighbours become one, and so do all later windows."""
 
     def __init__(self, points_max: int = POINTS_MAX) -> None:
-        self._points_max = points_max
-        self._windows_per_point = 1
-        self._windows = 0
-        self.points: list[Point] = []
+        self._thinned = Thinned(points_max, merged)
+
+    @property
+    def points(self) -> list[Point]:
+        """What is shown, in the order of the windows."""
+        return self._thinned.items
 
     def events(self, first_event: int, times_ns: Sequence[int], bits: Sequence[float]) -> None:
         """Events are not shown."""
 
     def window(self, score: WindowScore) -> None:
         """Add a window."""
-        point = Point(score.end_ns, score.ncd, -log10(score.p_value), score.flagged)
-        if self._windows % self._windows_per_point:
-            self.points[-1] = merged(self.points[-1], point)
-        else:
-            self.points.append(point)
-        self._windows += 1
-        if len(self.points) == 2 * self._points_max and self._windows % self._windows_per_point == 0:
-            pairs = zip(self.points[::2], self.points[1::2], strict=True)
-            self.points = [merged(first, second) for first, second in pairs]
-            self._windows_per_point *= 2
+        self._thinned.add(Point(score.end_ns, score.ncd, -log10(score.p_value), score.flagged))
 
 
 def merged(first: Point, second: Point) -> Point:

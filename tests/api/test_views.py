@@ -1,5 +1,6 @@
 import itertools
 from dataclasses import fields, replace
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -7,13 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from api import models, views
+from api import evidence_models, models, views
 from api.ports import AnomalyRow
 from driftlock.engine.calibration import events_until_first_alarm
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.limits import Limits
 from driftlock.engine.profile import PROFILES
-from driftlock.engine.verdict import Calibration, Evidence, Finding, InstanceShare, MissingLine, Question
+from driftlock.engine.verdict import (
+    Calibration,
+    Chart,
+    Evidence,
+    Finding,
+    InstanceShare,
+    MissingLine,
+    Question,
+    SeriesEvidence,
+)
 from tests.api.fakes import EPOCH, NAMESPACE, make_finding, make_incident, make_stream
 
 STREAM = UUID(int=1)
@@ -148,9 +158,74 @@ def test_every_member_of_a_finding_is_shown() -> None:
     assert {field.name for field in fields(Finding)} - renamed <= set(models.Anomaly.model_fields)
 
 
+LATENCY = SeriesEvidence(
+    series="http.server.duration{route=/a} p99",
+    value=2.31,
+    expected=0.3,
+    low=0.18,
+    high=0.42,
+    bits=17.5,
+    score=0.75,
+    expert="day",
+    since_ns=1_213_455_361_500_000_000,
+    instance="pod-3",
+    chart=Chart((1_213_455_301_500_000_000, 1_213_455_361_500_000_000), (0.25, 2.31), (0.3, 0.3), (0.18, 0.18), (0.4, 0.42)),
+)
+SHOWN = {
+    "name": "http.server.duration{route=/a} p99",
+    "instance": "pod-3",
+    "value": 2.31,
+    "expected": 0.3,
+    "low": 0.18,
+    "high": 0.42,
+    "bits": 17.5,
+    "score": 0.75,
+    "expert": "day",
+    "since": "2008-06-14T14:56:01.500Z",
+}
+
+
+def test_a_finding_about_numbers_shows_its_series_with_their_charts() -> None:
+    unknown = replace(LATENCY, instance="", since_ns=0, chart=Chart())
+    body = views.anomaly(row(question=Question.TOGETHER, series=(LATENCY, unknown))).model_dump()
+    chart = {
+        "times": ("2008-06-14T14:55:01.500Z", "2008-06-14T14:56:01.500Z"),
+        "values": (0.25, 2.31),
+        "expected": (0.3, 0.3),
+        "low": (0.18, 0.18),
+        "high": (0.4, 0.42),
+    }
+    empty = {"times": (), "values": (), "expected": (), "low": (), "high": ()}
+    assert body["series"] == (SHOWN | {"chart": chart}, SHOWN | {"instance": None, "since": None, "chart": empty})
+    assert body["question"] == "together"
+
+
+def test_a_summary_shows_the_strongest_series_without_its_chart() -> None:
+    weaker = replace(LATENCY, series="weaker", score=0.6)
+    assert views.anomaly_summary(row(series=(LATENCY, weaker), lines=())).model_dump()["top_series"] == SHOWN
+    assert views.anomaly_summary(row()).top_series is None
+
+
+@pytest.mark.parametrize("question", Question)
+def test_every_question_can_be_shown(question: Question) -> None:
+    assert views.anomaly(row(question=question)).question is question
+
+
 @pytest.mark.parametrize(("alerted_ns", "alerted_at"), [(None, None), (1_213_455_361_500_000_000, "2008-06-14T14:56:01.500Z")])
 def test_an_incident_says_whether_it_alerted(alerted_ns: int | None, alerted_at: str | None) -> None:
     stream = make_stream(STREAM, "checkout", StreamKey(Signal.LOGS, "checkout"))
     stored = replace(make_incident(1, stream, alerted=alerted_ns is not None, surprise_max=7.5), alerted_ns=alerted_ns)
     body = views.incident(stored)
     assert (body.alerted, body.alerted_at, body.surprise_max) == (alerted_ns is not None, alerted_at, 7.5)
+
+
+@pytest.mark.parametrize("question", Question)
+def test_every_question_is_documented(question: Question) -> None:
+    page = Path(__file__).parent.parent.parent / "docs" / "rest.md"
+    assert f"\n| `{question}` | " in page.read_text()
+
+
+@pytest.mark.parametrize("member", sorted({*evidence_models.Series.model_fields, *evidence_models.Chart.model_fields}))
+def test_every_member_of_a_series_is_documented(member: str) -> None:
+    page = Path(__file__).parent.parent.parent / "docs" / "rest.md"
+    assert f"`{member}`" in page.read_text().partition("**Numbers.**")[2].partition("\n## ")[0]
