@@ -14,7 +14,7 @@ NATIVE := setup.py $(wildcard cbad_cy/*.pyx cbad_cy/*.px[di] collector/otlp/*.py
 TESTS ?= tests
 PYTEST_ARGS ?= -n 2
 
-.PHONY: help run build test lint format sanitize bench-replay bench-alarms bench-core bench-quality clean
+.PHONY: help run build test lint format sanitize bench-replay bench-alarms bench-core bench-quality bench-nab bench-metrics clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,12 @@ bench-core: build $(STAMPS)/bench ## Events/s of the detection core by codec and
 
 bench-quality: build $(STAMPS)/bench ## Detection quality on public data beside reference detectors (QUICK=1: a subset in two minutes)
 	@$(BIN)/python -m bench.quality $(if $(QUICK),--quick)
+
+bench-nab: build $(STAMPS)/bench ## Numenta Anomaly Benchmark by its own rules; first the proof that its published scores are reproduced (QUICK=1)
+	@$(BIN)/python -m bench.metrics --nab $(if $(QUICK),--quick)
+
+bench-metrics: build $(STAMPS)/bench ## Metric series: labelled points, real rate of p, power and delay, cost, beside reference detectors (QUICK=1: a minute)
+	@$(BIN)/python -m bench.metrics $(if $(QUICK),--quick)
 
 clean: ## Remove everything that was built; the data folder stays
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage coverage.xml $(STAMPS)

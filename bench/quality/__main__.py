@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 
 from bench.core import throughput
 from bench.data import loaders
-from bench.quality import alarms, explanation, injections, instances, sessions
+from bench.quality import alarms, explanation, injections, instances, presence, sessions
 from bench.quality.figures import Figure, show
 from bench.report import report
 from cbad_cy.codec import CODECS
@@ -35,6 +35,7 @@ def protocols(codecs: Sequence[str], *, quick: bool) -> Iterator[tuple[str, Call
     yield "injections", lambda: injections.figures(injections.settings(data, positions), codecs)
     yield "instances", lambda: instances.figures(data, quick=quick)
     yield "explanation", lambda: explanation.figures(injections.settings(data, positions // 3), codecs)
+    yield "presence", lambda: presence.figures(data, quick=quick)
     yield "throughput", lambda: speed([text.encode() for _, text, _, _ in data.hdfs_lines()][:events])
 
 

@@ -1,0 +1,70 @@
+"""Our coder of numbers, driven through the entry point that the server uses, as the references are."""
+
+from array import array
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbad_cy.series import ALARM_LEVEL, SeriesTable
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
+SERIES = 1
+
+
+class Watched(NamedTuple):
+    """What is said of each point: alarm level reached, rank among single points, published p-value, and whether it alarmed.
+
+    Points that were not taken (a repeated or earlier time) have level 0, p 1 and the lowest rank.
+    """
+
+    level: Floats
+    rank: Floats
+    p_value: Floats
+    alarmed: Booleans
+
+
+def watch(times_ns: Integers, values: Floats, alarm_level: float = ALARM_LEVEL) -> Watched:
+    """One series from a fresh start with the defaults, or with another alarm level."""
+    table = SeriesTable(series_max=1, alarm_level=alarm_level)
+    feed = table.feed(
+        array("Q", [SERIES]) * len(values), array("Q", times_ns.tobytes()), array("d", values.tobytes()), watch=True
+    )
+    taken = np.frombuffer(feed.status, dtype=np.uint8) == 0
+    alarmed = np.zeros(len(values), dtype=bool)
+    alarmed[[alarm.index for alarm in feed.alarms]] = True
+    level, rank, p_value = (np.array(part, dtype=np.float64) for part in (feed.level, feed.rank, feed.p_value))
+    lowest = float(rank[taken].min())
+    return Watched(np.where(taken, level, 0.0), np.where(taken, rank, lowest), np.where(taken, p_value, 1.0), alarmed)
+
+
+class Driftlock:
+    """The alarm level that each point reaches, quiet points after an alarm included."""
+
+    name = "driftlock level"
+
+    def scores(self, times_ns: Integers, values: Floats) -> Floats:
+        """See `bench.metrics.detectors.Detector`."""
+        return watch(times_ns, values).level
+
+
+class DriftlockRank:
+    """The order of single points, also of different series: what a list of the strangest points is sorted by."""
+
+    name = "driftlock rank"
+
+    def scores(self, times_ns: Integers, values: Floats) -> Floats:
+        """See `bench.metrics.detectors.Detector`."""
+        return watch(times_ns, values).rank
+
+
+class DriftlockPoint:
+    """The published p-value, as -log10 p."""
+
+    name = "driftlock -log p"
+
+    def scores(self, times_ns: Integers, values: Floats) -> Floats:
+        """See `bench.metrics.detectors.Detector`."""
+        return -np.log10(watch(times_ns, values).p_value)
