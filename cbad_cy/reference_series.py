@@ -60,6 +60,7 @@ class Series:
         self.cells: Cells | None = None
         self.change = self.least = self.step_s = self.trend = self.smooth = 0.0
         self.band, self.quiet_until, self.alarmed = 6.5, 0, -10
+        self.over, self.earned = 0, 0
 
     def predict(self, value: float, day: int, week: int) -> tuple[float, list[float], list[float], list[float]]:
         """-> quantum, and of each expert value, scale, weight (0: has no say)."""
@@ -176,7 +177,7 @@ class Series:
             gain = 0.1 if n >= 300 else 0.3
             missed = not band[1] <= value <= band[2]
             self.band = min(self.band * (1 + gain), 100.0) if missed else max(self.band / (1 + gain / 99), 1.0)
-            flat = self.flat.level(value == self.values[-1], self.alarm_level)
+            flat = self.flat.level(value == self.values[-1])
         if n > 0:
             self.learn_step(value)
         deviation = self.deviate(value, second) if n else 0.0
@@ -227,16 +228,42 @@ class Series:
             alarms = True
         if alarms:
             self.quiet_until, self.alarmed = n + int(min(max(0.05 * n, 30), 150)), n
+            self.flat.told |= cause == "flatline"
+        rank = log2(1 + (size + abs(self.few)) / 2) + 0.5 * point - rate
+        if self.single(n, rank):
+            alarms = by_past = True
+            cause, told = "point", [max(spike, point), max(evidence, spike, point)]
         if alarms and by_past:
             (mean, reach), floor = self.past.told, 0.0 if self.shapes.low >= 0 else -inf
             band = max(mean, floor), max(mean - reach, floor), max(mean + reach, floor)
-        rank = log2(1 + (size + abs(self.few)) / 2) + 0.5 * point - rate
         return Judgement(bits, rank, tail, evidence, (told[0], told[1]), max(level, 0.0), *band, cause, expert, alarms)
+
+    def single(self, n: int, rank: float) -> bool:
+        """Whether the rank of a point alarms: once in ten days, three times at once, not beside the level's own alarms."""
+        if n < 200 or rank < 5.4 + self.alarm_level - 2.85:
+            return False
+        over, self.over, minute = self.over, n, self.times_ns[-1] // (60 * 10**9)
+        if n - over <= 10 or self.earned - minute > 2 * 14400:
+            return False
+        self.earned = max(self.earned, minute) + 14400
+        return n - self.alarmed > 10
 
 
 def power(x: float) -> float:
     """x to the power -4."""
     return 1 / (x * x) / (x * x)
+
+
+def octaves_of(gaps: dict[int, float], weight: float, p: float) -> float:
+    """Of the pause that is longer than all but a share `p` of these, which are counted by half octaves."""
+    total, beyond, k = sum(gaps.values()), 0.0, max(gaps, default=0)
+    while k > 0 and beyond + gaps.get(k, 0.0) <= 0.02 * total:
+        beyond += gaps.get(k, 0.0)
+        k -= 1
+    border = (k + 1) / 2
+    excess = sum(count * ((i + 0.5) / 2 - border) for i, count in gaps.items() if i > k) / weight
+    mean = (excess + 12 / 6) / (beyond / weight + 12)
+    return border + max(log2((beyond + 0.5 * weight) / (total + weight) / p), 0.0) * mean
 
 
 def due_ns(times_ns: list[int], steps_s: list[float], p_day: float) -> int:
@@ -246,12 +273,11 @@ def due_ns(times_ns: list[int], steps_s: list[float], p_day: float) -> int:
     for (before, after), step, weight in zip(pairwise(times_ns), steps_s, weights, strict=False):
         bin_ = int(min(max(2 * log2((after - before) * 1e-9 / step), 0.0), 19.0))
         gaps[bin_] = gaps.get(bin_, 0.0) + weight
-    total, weight, beyond, k = sum(gaps.values()), weights[-1], 0.0, 19
-    while k > 0 and beyond + gaps.get(k, 0.0) <= 0.02 * total:
-        beyond += gaps.get(k, 0.0)
-        k -= 1
-    border = (k + 1) / 2
-    excess = sum(count * ((i + 0.5) / 2 - border) for i, count in gaps.items() if i > k) / weight
-    mean = (excess + 4 / 6) / (beyond / weight + 4)
-    octaves = log2((beyond + 0.5 * weight) / (total + weight) / (p_day * min(steps_s[-1] / 86400, 1.0)))
-    return times_ns[-1] + round(steps_s[-1] * 2 ** max(border + max(octaves, 0.0) * mean, 1.0) * 1e9)
+    weight, p = weights[-1], p_day * min(steps_s[-1] / 86400, 1.0)
+    allowed = [octaves_of(gaps, weight, p)]
+    for k in sorted(gaps, reverse=True):
+        lone = sum(count for i, count in gaps.items() if i >= k)
+        rest = octaves_of({i: count for i, count in gaps.items() if i < k}, weight, p)
+        if k and (lone <= weight or (lone <= 8 * weight and rest <= k / 2)):
+            allowed.append(max(rest, (max(gaps) + 1) / 2))
+    return times_ns[-1] + round(steps_s[-1] * 2 ** max(min(allowed), 1.0) * 1e9)

@@ -175,8 +175,8 @@ class Flatline:
         self.run, self.bits, self.told = 0, 0.0, False
         self.seen, self.equal = [0.0] * 3, [0.0] * 3
 
-    def level(self, repeats: bool, alarm_level: float) -> float:
-        """Of the run that the newest point continues or ends."""
+    def level(self, repeats: bool) -> float:
+        """Of the run that the newest point continues or ends; 0 when it was told."""
         context = 0 if self.run == 0 else 1 if self.run <= 4 else 2
         share = (sum(self.equal) + 0.5) / (sum(self.seen) + 1)
         if repeats:
@@ -188,9 +188,7 @@ class Flatline:
         self.seen[context] += 1
         if self.run < 6 or self.told:
             return 0.0
-        level = log10(2) * self.bits - 4
-        self.told = level >= alarm_level
-        return max(min(level, 6.0), 0.0)
+        return max(min(log10(2) * self.bits - 4, 12.0), 0.0)
 
 
 class Past:

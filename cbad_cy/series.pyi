@@ -2,6 +2,10 @@ from array import array
 from typing import Final, NamedTuple, Self, final
 
 ALARM_LEVEL: Final = 2.85
+RANK_LEVEL: Final[float]
+RANK_ALARMS_DAY: Final[float]
+RANK_BURST: Final[int]
+SERIES_VERSION: Final[int]
 SERIES_BYTES: Final[int]
 SERIES_MAX_MOST: Final = 1048576
 CHART_POINTS: Final = 52

@@ -13,7 +13,8 @@ Nothing is asked of a series: no training, no season, no threshold. Each point i
 
 Surprises are turned into -log10 p by a decaying histogram of their own past with an exponential tail. Point, window and record
 code together are the evidence; calibrated once more it is the published p-value, and with the age and the pace of the series
-the alarm level. A shift, a spike such as there was none, and a flatline raise that level by themselves.
+the alarm level. A shift, a spike such as there was none, and a flatline raise that level by themselves. Beside it the rank of a
+single point alarms within a budget of its own.
 
 Correctly rounded operations and integers only: the same numbers on every machine.
 """
@@ -57,6 +58,18 @@ include "series_parts.pxi"
 ALARM_LEVEL: Final = 2.85
 """Level at which a point alarms unless another is asked for. Chosen for the Numenta Anomaly Benchmark, all series alike."""
 
+RANK_LEVEL: Final[float] = POINT_BAR
+"""Rank from which a single point alarms when the alarm level is `ALARM_LEVEL`; with another level, as much higher or lower."""
+
+RANK_ALARMS_DAY: Final[float] = 1440.0 / POINT_MINUTES
+"""Alarms of the point channel that a series earns on a day of event time."""
+
+RANK_BURST: Final[int] = POINT_BURST
+"""So many of them may come at once."""
+
+SERIES_VERSION: Final[int] = PARTS_VERSION
+"""Of the code of numbers: numbers of another version are not comparable, and its `parts` are refused."""
+
 SERIES_BYTES: Final[int] = sizeof(Series)
 """Memory of one series."""
 
@@ -80,7 +93,7 @@ EXPERTS: Final[tuple[str, ...]] = ("last", "fast", "level", "slow", "trend", "da
 of an hour of the day; of the same hour of the week (UTC); the last value and the usual change of the day's mean; the last
 change again; the long-run distribution."""
 
-CAUSES: Final[tuple[str, ...]] = ("value", "pattern", "range", "flatline", "shift")
+CAUSES: Final[tuple[str, ...]] = ("value", "pattern", "range", "flatline", "shift", "point")
 """Why a point alarms, see `Alarm`."""
 
 
@@ -88,13 +101,15 @@ class Alarm(NamedTuple):
     """A point that alarms; `index` is its place in the arrays that were fed.
 
     `bits`: what its value cost under the mixture of experts, given the points before it. `p_value` (0, 1]: share of the
-    series' own past in which what raised the alarm was as strong. `score` [0, 1), 0.5 = the alarm level, higher = stranger.
+    series' own past in which what raised the alarm was as strong. `score` [0, 1), 0.5 = just an alarm, higher = stranger.
     `surprise`: bits of all evidence together, without a bound: for ranking and for sums over series. `expected`, `low`,
     `high`: what was predicted before the point came, and the range in which about 99 % of points fall.
     `cause`: "value" (unlike what was predicted), "pattern" (the newest points together are unlike any stretch before),
     "range" (beyond all that was ever seen), "flatline" (it stands still for much longer than it ever did), "shift" (many
     points in a row are away from what the long past expects; told only if nothing else alarmed since that began). What the
-    slow channel told has the long past's expectation, with the mixture of experts having gone along already.
+    slow channel told has the long past's expectation, with the mixture of experts having gone along already. "point" (its
+    rank alone is high: the first such point for a while, which the level did not tell, within RANK_ALARMS_DAY and RANK_BURST)
+    has that expectation too; its p-value is that of its deviation or of its bits, whichever is rarer.
     `expert`: index into EXPERTS of the heaviest prediction before the point. `since_ns`: time of the first point of the run of
     surprising ones (or of equal ones: "flatline") that this point belongs to; its own time when it is the first.
     """
@@ -119,10 +134,11 @@ class Feed(NamedTuple):
     """What came of a batch. `status`: a byte for each point: 0 taken, 1 duplicate, 2 late, 3 not finite.
 
     The arrays have an entry for each point with `watch=True` (NaN where the point was not taken) and are empty without.
-    `bits`, `score`, `expected`, `low`, `high` as in `Alarm`; `p_value` (0, 1]: share of the series' own past with as much
-    evidence; `level` is the alarm level that the point reached (0 or more; it alarms at `SeriesTable.alarm_level` unless the
-    series alarmed shortly before). `rank` orders single points, also of different series: how far the point is from what the
-    long past expects and how costly it was, in doublings, less the pace of the series; unbounded, may be below 0.
+    `bits`, `expected`, `low`, `high` as in `Alarm`; `p_value` (0, 1]: share of the series' own past with as much evidence;
+    `level` is the alarm level that the point reached (0 or more; it alarms at `SeriesTable.alarm_level` unless the series
+    alarmed shortly before), `score` the same from 0 to 1. `rank` orders single points, also of different series: how far the
+    point is from what the long past expects and how costly it was, in doublings, less the pace of the series; unbounded, may
+    be below 0.
     """
 
     alarms: list[Alarm]
@@ -163,16 +179,19 @@ cdef int check_batch(array.array series, array.array times_ns, array.array value
 
 cdef object alarm_of(const Found* found, const Batch* b, double alarm_level):
     cdef const Judged* j = &found.judged
+    cdef double score = score_of(j.level, alarm_level)
+    if j.cause == BY_POINT:
+        score = score_of(j.rank, bar_of(alarm_level))
     return Alarm(
         found.index, b.ids[found.index], b.times_ns[found.index], b.values[found.index], j.bits, p_of(j.tail_told),
-        score_of(j.level, alarm_level), LOG2_10 * j.evidence_told, j.expected, j.low, j.high, CAUSES[j.cause], j.expert, j.since_ns)
+        score, LOG2_10 * j.evidence_told, j.expected, j.low, j.high, CAUSES[j.cause], j.expert, j.since_ns)
 
 
 @cython.final
 cdef class SeriesTable:
     """Numeric pasts of many series, `SERIES_BYTES` each. Ids are 64-bit numbers, never 0. Not thread safe.
 
-    `alarm_level` (> 0, finite) is the level at which a point alarms; it can be set at any time.
+    `alarm_level` (> 0, finite) is the level at which a point alarms; it can be set at any time (see `RANK_LEVEL`).
     Raises ValueError for a `series_max` outside 1..SERIES_MAX_MOST.
 
     >>> from array import array
@@ -276,7 +295,8 @@ cdef class SeriesTable:
         """Event time from which it is improbable that no further point came; 0: nothing can be said. KeyError: unknown.
 
         By the pauses of this series itself: the share of them that last as long falls below MISSING_P_DAY / (its points a
-        day), so a series whose pauses stay as they are is called missing on fewer than one day in a thousand. It needs
+        day, so a series whose pauses stay as they are is called missing on fewer than one day in a thousand. After an outage
+        it may pause as long again; that is what up to eight pauses are that the others do not explain. It needs
         MISSING_POINTS_MIN points. The answer holds until its next point.
         """
         cdef Series* s = self.known(series)
@@ -285,7 +305,10 @@ cdef class SeriesTable:
         return due if gap > 0.0 and due < 1 << 63 else 0
 
     def gap_p_value(self, uint64_t series, uint64_t gap_ns) -> float:
-        """Share of its pauses that last at least `gap_ns`, (0, 1]; 1.0 below MISSING_POINTS_MIN points. KeyError: unknown."""
+        """Share of its pauses, outages too, that last at least `gap_ns`, (0, 1]; 1.0 below MISSING_POINTS_MIN points.
+
+        KeyError: unknown.
+        """
         return share_of_gaps(self.known(series), gap_ns * 1e-9)
 
     def ids(self) -> array.array:
@@ -327,7 +350,7 @@ cdef class SeriesTable:
         return Chart(*columns)
 
     def parts(self, uint64_t series) -> bytes:
-        """All that is known of it: equal pasts give equal bytes. KeyError: unknown."""
+        """All that is known of it: equal pasts give equal bytes, the first is SERIES_VERSION. KeyError: unknown."""
         return packed(self.known(series))
 
     def restore(self, uint64_t series, bytes parts) -> None:

@@ -73,6 +73,11 @@ cdef inline double score_of(double level, double alarm_level) noexcept nogil:
     return level / (level + alarm_level)
 
 
+cdef inline double bar_of(double alarm_level) noexcept nogil:
+    """Rank from which a single point alarms: as much above the usual one as the alarm level is."""
+    return POINT_BAR + (alarm_level - LEVEL_UNIT)
+
+
 cdef void watch_point(Batch* b, Py_ssize_t i, const Judged* j, double alarm_level) noexcept nogil:
     b.watched[0][i] = j.bits
     b.watched[1][i] = p_of(j.tail)
@@ -85,8 +90,8 @@ cdef void watch_point(Batch* b, Py_ssize_t i, const Judged* j, double alarm_leve
 
 
 cdef inline size_t alarms_at_most(Py_ssize_t count, size_t series) noexcept nogil:
-    """In a batch of `count` points of so many series: silence follows each alarm of a series."""
-    return <size_t>smallest(<double>count, <double>count / QUIET_SPIKE + <double>series) + 1
+    """In a batch of `count` points of so many series: silence of its own follows each alarm of a channel."""
+    return <size_t>smallest(<double>count, 2.0 * (<double>count / QUIET_SPIKE + <double>series)) + 1
 
 
 cdef void fetch(const Series* s, uint64_t time_ns) noexcept nogil:

@@ -2,7 +2,8 @@
 
 A decaying histogram of pauses over the usual one, in half octaves, and a Pareto tail above the longest fiftieth, whose index is
 Hill's ("A Simple General Approach to Inference About the Tail of a Distribution", Annals of Statistics 3, 1975) with a prior of
-index 6. A Pareto tail is heavier than that of any jitter that queues and timers make, so irregular series wait longer.
+index 6. A Pareto tail is heavier than that of any jitter that queues and timers make, so irregular series wait longer. One
+long pause, or up to eight that the others do not explain, are outages: as long again is allowed, and no more.
 """
 
 cdef struct GapTail:
@@ -27,15 +28,19 @@ cdef void learn_gap(Series* s, double gap_s) noexcept nogil:
         s.gap_weight /= WEIGHT_MOST
 
 
-cdef void gap_tail(const Series* s, GapTail* tail) noexcept nogil:
-    cdef double beyond = 0.0, centres = 0.0, excess
-    cdef int k = GAP_BINS - 1
-    while k > 0 and beyond + s.gaps[k] <= GAP_TAIL * s.gap_total:
+cdef void gap_tail(const Series* s, int bins, GapTail* tail) noexcept nogil:
+    """By the pauses in the lowest `bins`; those in bins above are left out."""
+    cdef double total = s.gap_total, beyond = 0.0, centres = 0.0, excess
+    cdef int k = bins - 1, j
+    for j in range(bins, GAP_BINS):
+        total -= s.gaps[j]
+    total = largest(total, 0.0)
+    while k > 0 and beyond + s.gaps[k] <= GAP_TAIL * total:
         beyond += s.gaps[k]
         centres += s.gaps[k] * (k + 0.5) * 0.5
         k -= 1
     tail.octaves = (k + 1) * 0.5
-    tail.share = (beyond + 0.5 * s.gap_weight) / (s.gap_total + s.gap_weight)
+    tail.share = (beyond + 0.5 * s.gap_weight) / (total + s.gap_weight)
     excess = (centres - beyond * tail.octaves) / s.gap_weight + GAP_PRIOR_OCTAVES * GAP_PRIOR_PAUSES
     tail.mean = excess / (beyond / s.gap_weight + GAP_PRIOR_PAUSES)
 
@@ -47,7 +52,7 @@ cdef double share_of_gaps(const Series* s, double gap_s) noexcept nogil:
     cdef int k
     if s.points < GAP_POINTS or not gap_s > s.step_s:
         return 1.0
-    gap_tail(s, &tail)
+    gap_tail(s, GAP_BINS, &tail)
     octaves = log2_of(gap_s / s.step_s)
     if octaves >= tail.octaves:
         return tail.share * power_of_two(largest((tail.octaves - octaves) / tail.mean, -900.0))
@@ -56,13 +61,32 @@ cdef double share_of_gaps(const Series* s, double gap_s) noexcept nogil:
     return smallest((longer + 0.5 * s.gap_weight) / (s.gap_total + s.gap_weight), 1.0)
 
 
-cdef double longest_gap(const Series* s, double p_day) noexcept nogil:
-    """Seconds of the pause that is longer than all but `p_day` / (points a day) of them; 0: nothing can be said."""
+cdef double longest_octaves(const Series* s, int bins, double p) noexcept nogil:
+    """Octaves over the usual pause of the one that is longer than all but a share `p`, by the pauses in the lowest `bins`."""
     cdef GapTail tail
-    cdef double octaves
+    gap_tail(s, bins, &tail)
+    return tail.octaves + largest(log2_of(tail.share / p), 0.0) * tail.mean
+
+
+cdef double longest_gap(const Series* s, double p_day) noexcept nogil:
+    """Seconds of the pause that is longer than all but `p_day` / (points a day) of them; 0: nothing can be said.
+
+    The longest pause alone, and the `GAP_LONE` longest where all are beyond what the others allow, allow one of their length.
+    """
+    cdef double p = p_day * smallest(s.step_s / DAY_S, 1.0), lone = 0.0, rest, octaves
+    cdef int k, widest = 0
     if s.points < GAP_POINTS:
         return 0.0
-    gap_tail(s, &tail)
-    octaves = largest(log2_of(tail.share / (p_day * smallest(s.step_s / DAY_S, 1.0))), 0.0)
-    octaves = largest(tail.octaves + octaves * tail.mean, 1.0)
+    octaves = longest_octaves(s, GAP_BINS, p)
+    for k in range(GAP_BINS - 1, 0, -1):
+        if s.gaps[k] > 0.0:
+            lone += s.gaps[k]
+            if lone > GAP_LONE * s.gap_weight:
+                break
+            if widest == 0:
+                widest = k + 1
+            rest = longest_octaves(s, k, p)
+            if lone <= s.gap_weight or rest <= 0.5 * k:
+                octaves = smallest(octaves, largest(rest, 0.5 * widest))
+    octaves = largest(octaves, 1.0)
     return s.step_s * power_of_two(octaves) if octaves < 60.0 else 0.0

@@ -1,12 +1,12 @@
 """Of the kernel in series.pyx: one series as bytes, and back. Little-endian on every machine; what is empty is left out."""
 
 cdef enum:
-    PARTS_VERSION = 1
+    PARTS_VERSION = 2
 
 # version, CRC-32 of everything after it
 cdef object PARTS_HEAD = struct.Struct("<BI")
 # times, counts, places; see `packed`
-cdef object PARTS_FIRST = struct.Struct("<8QI4B9H")
+cdef object PARTS_FIRST = struct.Struct("<8Q3I4B9H")
 cdef object PARTS_CALIBRATOR = struct.Struct("<4diB")
 
 
@@ -71,7 +71,8 @@ cdef bytes packed(const Series* s):
     body = b"".join([
         PARTS_FIRST.pack(
             s.last_ns, s.points, s.quiet_until, s.alarmed, s.since_ns, s.side, s.side_ns, s.flat_ns, s.run,
-            s.flat_told, s.day_slot, s.shape_count, gaps, *[s.scale_counts[k] for k in range(POINT_EXPERTS)]),
+            s.over, s.point_minute, s.flat_told, s.day_slot, s.shape_count, gaps,
+            *[s.scale_counts[k] for k in range(POINT_EXPERTS)]),
         packed_numbers("d", &s.prev, running_count(s)),
         packed_numbers("f", s.gaps, gaps),
         packed_calibrator(&s.point_code, s.point_bins, BINS),
@@ -164,8 +165,8 @@ cdef int unpack(Series* s, bytes parts) except -1:
     if version != PARTS_VERSION:
         raise ValueError("this series was stored by another version; begin anew")
     require(zlib.crc32(parts[at:]) == check)
-    (s.last_ns, s.points, s.quiet_until, s.alarmed, s.since_ns, s.side, s.side_ns, s.flat_ns, s.run, s.flat_told,
-     s.day_slot, s.shape_count, gaps, *counts) = PARTS_FIRST.unpack_from(parts, at)
+    (s.last_ns, s.points, s.quiet_until, s.alarmed, s.since_ns, s.side, s.side_ns, s.flat_ns, s.run, s.over,
+     s.point_minute, s.flat_told, s.day_slot, s.shape_count, gaps, *counts) = PARTS_FIRST.unpack_from(parts, at)
     require(s.points > 0 and s.day_slot < DAY_SLOTS and s.shape_count <= SHAPES and gaps <= GAP_BINS)
     for k in range(POINT_EXPERTS):
         s.scale_counts[k] = counts[k]

@@ -35,14 +35,11 @@ cdef double flatline_bits(Series* s, double v, uint64_t time_ns) noexcept nogil:
     return s.run_bits
 
 
-cdef double flatline_level(Series* s, double bits, double alarm_level) noexcept nogil:
-    """Level of the run of equal values, until it has reached the alarm level: a run is told once."""
-    cdef double level = LOG10_2 * bits - FLAT_PRICE
+cdef double flatline_level(const Series* s, double bits) noexcept nogil:
+    """Level of the run of equal values, until it was told: a run is told once, and not lost in a time of silence."""
     if s.run < FLAT_LEAST or s.flat_told:
         return 0.0
-    if level >= alarm_level:
-        s.flat_told = 1
-    return largest(smallest(level, FLAT_MOST), 0.0)
+    return largest(smallest(LOG10_2 * bits - FLAT_PRICE, FLAT_MOST), 0.0)
 
 
 cdef void learn_pace(Series* s, uint64_t time_ns) noexcept nogil:
@@ -158,9 +155,34 @@ cdef void decide(Series* s, uint64_t time_ns, double flat, double alarm_level, J
     if out.spike_level >= alarm_level and (s.alarmed == 0 or s.points >= s.alarmed - 1 + QUIET_SPIKE):
         out.alarms = True
     if out.alarms:
+        if is_flat:
+            s.flat_told = 1
         s.alarmed = s.points + 1
         s.quiet_until = s.points + <uint64_t>smallest(largest(QUIET_SHARE * s.points, QUIET_LEAST), QUIET_MOST)
     out.level = largest(out.level, 0.0)
+
+
+cdef void decide_point(Series* s, const Sources* f, uint64_t time_ns, double alarm_level, Judged* out) noexcept nogil:
+    """The point channel: the rank of a single point, with a budget of its own; nothing that the level uses is touched.
+
+    The first of the points at or over the bar takes its place in the budget, a rate and a burst, by the generic cell rate
+    algorithm (ITU-T Recommendation I.371) in whole minutes of event time. If there is one, it alarms, unless the level does or
+    did just before: then it was told.
+    """
+    cdef uint32_t place = <uint32_t>s.points, since = place - s.over, minute = <uint32_t>(time_ns // MINUTE_NS)
+    if s.points < YOUNG_LEVEL or out.rank < bar_of(alarm_level):
+        return
+    s.over = place
+    if since <= QUIET_SPIKE or s.point_minute > minute + (POINT_BURST - 1) * POINT_MINUTES:
+        return
+    s.point_minute = (s.point_minute if s.point_minute > minute else minute) + POINT_MINUTES
+    if s.alarmed != 0 and s.points - (s.alarmed - 1) <= QUIET_SPIKE:
+        return
+    out.alarms = out.by_past = True
+    out.cause = BY_POINT
+    out.since_ns = time_ns
+    out.tail_told = largest(f.spike, f.point)
+    out.evidence_told = largest(out.evidence, out.tail_told)
 
 
 cdef void take(Series* s, double given, uint64_t time_ns, double alarm_level, Judged* out) noexcept nogil:
@@ -202,7 +224,8 @@ cdef void take(Series* s, double given, uint64_t time_ns, double alarm_level, Ju
     weigh(s, &sources, out)
     weigh_deviation(s, time_ns, &sources)
     combine(s, &sources, out)
-    decide(s, time_ns, flatline_level(s, flat, alarm_level), alarm_level, out)
+    decide(s, time_ns, flatline_level(s, flat), alarm_level, out)
+    decide_point(s, &sources, time_ns, alarm_level, out)
     s.ahead[place] = signed_short_of(bounded(out.expected - v, TABLE_MOST))
     s.reach[place] = short_of(smallest(out.high - out.expected, TABLE_MOST))
     if out.alarms and out.by_past:

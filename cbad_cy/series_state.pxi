@@ -65,7 +65,8 @@ cdef extern from *:
     static const double QUIET_SHARE = 0.05;      /* after an alarm, of the points seen... [N] */
     static const double QUIET_LEAST = 30.0, QUIET_MOST = 150.0;     /* ...within these */
     static const double FLAT_PRICE = 4.0;        /* powers of ten: there are many runs [N] */
-    static const double FLAT_MOST = 6.0;         /* level of a flatline, at most */
+    static const double FLAT_MOST = 12.0;        /* level of a flatline, at most: above all alarm levels */
+    static const double POINT_BAR = 5.4;         /* rank from which a single point alarms, at the usual alarm level */
     static const double RUN_SHARE = 0.5;         /* a run of surprising points: above this share of the alarm level */
     /* the expected range */
     static const double BAND_MISS = 0.01;        /* share of points that fall outside */
@@ -75,7 +76,8 @@ cdef extern from *:
     /* pauses */
     static const double GAP_GROWTH = 1.0 / 0.9995;                  /* forgetting: about 2,000 pauses */
     static const double GAP_TAIL = 0.02;         /* share of the longest pauses, from which the tail is judged */
-    static const double GAP_PRIOR_OCTAVES = 1.0 / 6.0, GAP_PRIOR_PAUSES = 4.0;
+    static const double GAP_PRIOR_OCTAVES = 1.0 / 6.0, GAP_PRIOR_PAUSES = 12.0;
+    static const double GAP_LONE = 8.0;          /* so many pauses may be outages, which say nothing of longer ones */
     static inline void fetch_ahead(const void* p) { __builtin_prefetch(p, 1); }
     """
     const double SHARE, SCALE_GAIN, SCALE_CLIP, FAST_GAIN, LEVEL_GAIN, SLOW_GAIN, TREND_LEVEL_GAIN, TREND_GAIN, STEP_GAIN
@@ -84,10 +86,10 @@ cdef extern from *:
     const double TAIL_MOST, WEIGHT_MOST, PAST_SHARE, PRIOR_SHARE, AGE, RATE_SHARE, RATE_UNIT_S, QUIET_SHARE, QUIET_LEAST
     const double QUIET_MOST, FLAT_PRICE, FLAT_MOST, RUN_SHARE, BAND_MISS, BAND_FIRST, BAND_GAIN, BAND_GAIN_YOUNG, BAND_LEAST
     const double BAND_MOST
-    const double GAP_GROWTH, GAP_TAIL, GAP_PRIOR_OCTAVES, GAP_PRIOR_PAUSES
+    const double GAP_GROWTH, GAP_TAIL, GAP_PRIOR_OCTAVES, GAP_PRIOR_PAUSES, GAP_LONE
     const double SEASON_FORGETS, SEASON_PRIOR, SEASON_TRACE, PAST_GAIN, PAST_WEEK_GAIN, PAST_CLIP, PAST_ROUGH, DEVIATION_MOST
     const double PAST_MOST, PAST_BAND, FEW_GAIN, MANY_GAIN, MANY_CLIP, MANY_STRETCH, FRESH, FRESH_FORGETS, RANK_POINT, SHIFT_PRICE
-    const double SPIKE_PRICE, SUDDEN_RATE_SHARE, LEVEL_UNIT, LESSER, RECORD_HAIR, RECORD_FORESEEN
+    const double SPIKE_PRICE, SUDDEN_RATE_SHARE, LEVEL_UNIT, LESSER, RECORD_HAIR, RECORD_FORESEEN, POINT_BAR
     void fetch_ahead(const void* p) noexcept nogil
 
 cdef enum:
@@ -110,9 +112,11 @@ cdef enum:
     FEATURES = 7               # of the regression on the time of day: 1, sine and cosine of one, two and three turns
     COVARIANCES = 28           # of them, row by row up to the diagonal
     PASTS = 3                  # what the long past expects: its level; by the time of day; by the hour of the week as well
-    YOUNG_LEVEL = 200          # points before the evidence alarms...
-    YOUNG_SUDDEN = 50          # ...and before shifts and spikes do
-    QUIET_SPIKE = 10           # points of silence that hold for a new spike too
+    YOUNG_LEVEL = 300          # points before the evidence alarms...
+    YOUNG_SUDDEN = 100         # ...and before shifts and spikes do
+    QUIET_SPIKE = 10           # points of silence that hold for a new spike too, and of an excursion of the rank
+    POINT_MINUTES = 28800      # of event time for each alarm of the point channel: one in 20 days...
+    POINT_BURST = 3            # ...of which so many may come at once
     RUNS = 3                   # contexts of the flatline code: after no repeat, up to four, more
     FLAT_LEAST = 6             # equal points after the first that a flatline needs [N]
     YOUNG = 10                 # points while scales are taken twice as wide
@@ -123,6 +127,8 @@ cdef enum:
     BY_RANGE = 2
     BY_FLATLINE = 3
     BY_SHIFT = 4
+    BY_POINT = 5
+    MINUTE_NS = 60000000000
     QUARTER_HOUR_S = 900
     HOUR_S = 3600
     DAY_S = 86400
@@ -182,6 +188,8 @@ cdef struct Series:
     uint16_t scale_counts[POINT_EXPERTS]
     uint8_t flat_told
     uint32_t run               # repeats of the newest value
+    uint32_t over              # points before the newest one whose rank was at the bar, its low 32 bits
+    uint32_t point_minute      # when alarms of the point channel are earned again, in minutes of event time
     # the window code
     uint8_t counts[LEVELS]     # how many have it
     uint8_t shape_count

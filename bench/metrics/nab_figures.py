@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from types import ModuleType
 
 import numpy as np
@@ -11,7 +12,7 @@ from bench.metrics import corpora
 from bench.metrics.detectors import Detector, RollingZ, WindowedGaussian
 from bench.metrics.kept import Kept
 from bench.metrics.nab import PROFILES, Corpus, Result
-from bench.metrics.ours import watch
+from bench.metrics.ours import by_channel
 from bench.metrics.peers import FOREST_VERSION, TREES_VERSION, CutForest, HalfSpaceTrees
 from bench.quality.figures import Figure
 from cbad_cy.series import ALARM_LEVEL
@@ -87,19 +88,22 @@ def _all_told(condition: str, detector: str, results: Mapping[str, Result]) -> I
 
 
 def figures(data: ModuleType, *, quick: bool) -> Iterator[Figure]:
-    """All detectors; ours at its fixed level, and at the levels that the labels like best."""
+    """All detectors; ours at its fixed level, and at the levels that the labels like best: both channels, and each alone."""
     labelled, series = corpora.nab(data)
     corpus = Corpus(series)
     levels = (ALARM_LEVEL,) if quick else tuple(sorted({*LEVELS, ALARM_LEVEL}))
-    ours: dict[float, dict[str, Result]] = {}
+    ours: dict[str, dict[float, dict[str, Result]]] = {}
     for level in levels:
-        alarms = [watch(one.times_ns, one.values, level).alarmed.astype(np.float64) for one in labelled]
-        ours[level] = {name: corpus.at_threshold(alarms, 1.0, profile) for name, profile in PROFILES.items()}
-    yield from _all_told(IN_ADVANCE, f"driftlock, level {ALARM_LEVEL:g}", ours[ALARM_LEVEL])
-    for name in PROFILES if not quick else ():
-        level = max(levels, key=lambda one: ours[one][name].score)
-        yield _told(BY_LABELS, "driftlock", name, ours[level][name])
-        about = (PROTOCOL, BY_LABELS, "116 windows", "driftlock")
+        for channel, alarmed in by_channel(labelled, level).items():
+            alarms = [one.astype(np.float64) for one in alarmed]
+            found = {name: corpus.at_threshold(alarms, 1.0, profile) for name, profile in PROFILES.items()}
+            ours.setdefault(channel, {})[level] = found
+    for channel, by_level in ours.items():
+        yield from _all_told(IN_ADVANCE, channel, by_level[ALARM_LEVEL])
+    for channel, name in product(ours, PROFILES) if not quick else ():
+        level = max(levels, key=lambda one: ours[channel][one][name].score)
+        yield _told(BY_LABELS, channel, name, ours[channel][level][name])
+        about = (PROTOCOL, BY_LABELS, "116 windows", channel)
         yield Figure(*about, f"level {SHORT[name]}", level, count=corpus.windows)
     for detector in references(quick=quick):
         scores = [detector.scores(one.times_ns, one.values) for one in labelled]

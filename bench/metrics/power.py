@@ -34,7 +34,7 @@ def figures(*, quick: bool) -> Iterator[Figure]:
     for age in AGES:
         cells = [(base, change) for change in CHANGES for base in BASES if applies(base, change, age)]
         cases = {cell: [case(*cell, age, seed) for seed in seeds] for cell in cells}
-        alarmed = {cell: [watch(one.times_ns, one.values).alarmed for one in some] for cell, some in cases.items()}
+        alarmed = {cell: [watch(one.times_ns, one.values).told for one in some] for cell, some in cases.items()}
         yield from _told(SHIPPED, age, cases, alarmed)
         for detector in (Driftlock(), RollingZ(), WindowedGaussian()):
             yield from _reference(detector, age, cases)

@@ -42,7 +42,7 @@ def _rng(*told: int) -> np.random.Generator:
 def _new(base: str, seeds: Sequence[int]) -> Figure:
     """Share of series that alarm within their first points."""
     made = [usual(USUAL[base], NEW_POINTS, _rng(1, list(USUAL).index(base), seed)) for seed in seeds]
-    share = sum(bool(watch(one.times_ns, one.values()).alarmed.any()) for one in made) / len(made)
+    share = sum(bool(watch(one.times_ns, one.values()).told.any()) for one in made) / len(made)
     about = (PROTOCOL, f"must stay silent: the first {NEW_POINTS} points of a new series", base, "driftlock")
     return Figure(*about, "alarmed, told as provisional", share, *wilson(share, len(made)), count=len(made))
 
@@ -51,7 +51,7 @@ def _resets(seeds: Sequence[int]) -> Iterator[Figure]:
     """A counter of about a hundred a minute that starts anew at `AGE`, with and without the time of its start told."""
     for base in ("white noise", "daily season"):
         for rule in ("start told", "start unknown"):
-            found = [bool(watch(*_rates(base, seed, told=rule == "start told")).alarmed[AGE:].any()) for seed in seeds]
+            found = [bool(watch(*_rates(base, seed, told=rule == "start told")).told[AGE:].any()) for seed in seeds]
             share = sum(found) / len(found)
             about = (PROTOCOL, "must stay silent: a counter starts anew", f"{base}, {rule}", "driftlock")
             yield Figure(*about, "alarmed", share, *wilson(share, len(found)), count=len(found))

@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cbad_cy.series import LEARNING_POINTS, Alarm, SeriesTable
+from cbad_cy.series import LEARNING_POINTS, SERIES_VERSION, Alarm, SeriesTable
 from driftlock.engine.limits import MINUTE_NS
 from driftlock.engine.numbers.finding import LATER_MAX
 
@@ -40,8 +40,8 @@ class Rate:
     """The code of one stream's events per minute.
 
     A minute stands at its beginning. Minutes without events are learned like all others and never told: they are silence. Nor
-    is anything told of the first `LEARNING_POINTS` minutes, of a rate that stands still, and of what came `USUAL_AFTER` times
-    within weeks.
+    is anything told of the first `LEARNING_POINTS` minutes, of a rate that stands still, of a minute by its rank alone (single
+    bursts are usual), and of what came `USUAL_AFTER` times within weeks.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Rate:
 
     def _told(self, alarm: Alarm) -> bool:
         """Whether it is worth telling; from here on it is remembered."""
-        if alarm.value <= 0 or alarm.cause == "flatline":
+        if alarm.value <= 0 or alarm.cause in {"flatline", "point"}:
             return False
         expected = max(alarm.expected, 0.0)
         less, more = sorted((alarm.value, expected))
@@ -88,8 +88,11 @@ class Rate:
         return self.table.parts(RATE_ID) if RATE_ID in self.table else b""
 
     def restore(self, parts: bytes, odd: list[OddMinute]) -> None:
-        """Continue from `parts` and the odd minutes. ValueError for bytes that are damaged or of another version."""
-        if parts:
+        """Continue from `parts` and the odd minutes. ValueError for bytes that are damaged.
+
+        Parts of another version of the code of numbers are left: the rate is learned anew, and nothing else is lost by that.
+        """
+        if parts and parts[0] == SERIES_VERSION:
             self.table.restore(RATE_ID, parts)
         self.odd = odd[-ODD_MINUTES_MAX:]
 

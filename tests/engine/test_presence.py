@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbad_cy.codec import Codec
-from cbad_cy.series import ALARM_LEVEL
+from cbad_cy.series import ALARM_LEVEL, SERIES_VERSION, SeriesTable
 from driftlock.engine.detector import Detector
 from driftlock.engine.event import RecordBatch
 from driftlock.engine.limits import Limits
 from driftlock.engine.numbers.finding import series_finding_id
 from driftlock.engine.presence_finding import RATE_SERIES
 from driftlock.engine.profile import DEFAULT_CODEC, PROFILES, custom
-from driftlock.engine.rate import ODD_MINUTES_MAX, USUAL_AFTER, OddMinute, Rate
+from driftlock.engine.rate import LEVEL_ABOVE, ODD_MINUTES_MAX, USUAL_AFTER, OddMinute, Rate
 from driftlock.engine.state import restore_stream, stream_state
 from driftlock.engine.verdict import Calibration, Finding, Question
 from tests.engine.streams import BASE_NS, FAR_NS, KEY, SECOND_NS
@@ -211,6 +211,28 @@ def test_so_many_odd_minutes_are_remembered() -> None:
     rate = Rate()
     rate.restore(b"", [OddMinute(BASE_NS + at, 5.0, more=True) for at in range(ODD_MINUTES_MAX + 5)])
     assert [odd.time_ns - BASE_NS for odd in rate.odd] == list(range(5, ODD_MINUTES_MAX + 5))
+
+
+def test_a_burst_is_not_told_by_its_rank_alone() -> None:
+    rng = random.Random(2)
+    counts = array("d", (rng.randint(15, 25) + (rng.randint(20, 90) if rng.random() < 0.02 else 0) for _ in range(4000)))
+    ends = array("Q", (DAY_BASE_NS + (at + 1) * MINUTE_NS for at in range(len(counts))))
+    table = SeriesTable(series_max=1, alarm_level=1.0 + LEVEL_ABOVE)
+    causes = [alarm.cause for alarm in table.feed(array("Q", [1]) * len(ends), ends, counts).alarms]
+    assert "point" in causes
+    assert "point" not in [alarm.cause for _, alarm in Rate().feed(ends, counts, 1.0)]
+
+
+def test_a_rate_of_another_version_is_learned_anew() -> None:
+    rate, again = Rate(), Rate()
+    list(rate.feed(array("Q", [DAY_BASE_NS + MINUTE_NS]), array("d", [3.0]), ALARM_LEVEL))
+    again.restore(rate.parts(), [])
+    assert again.parts() == rate.parts()
+    again = Rate()
+    again.restore(bytes([SERIES_VERSION - 1]) + rate.parts()[1:], [])
+    assert again.minutes == 0
+    with pytest.raises(ValueError, match="damaged"):
+        again.restore(rate.parts()[:-1], [])
 
 
 def test_minutes_without_events_are_no_rate() -> None:

@@ -19,7 +19,7 @@ from driftlock.engine.limits import MINUTE_NS, Limits
 from driftlock.engine.numbers.absence import Absence
 from driftlock.engine.numbers.columns import Crossing, derived_name, series_numbers
 from driftlock.engine.numbers.finding import NumberContext, absence_finding, alarm_finding
-from driftlock.engine.numbers.level import alarm_level
+from driftlock.engine.numbers.level import alarm_level, series_term
 from driftlock.engine.numbers.memory import Numbers, SeriesMemory
 from driftlock.engine.numbers.row import Row
 from driftlock.engine.presence import Presence
@@ -170,7 +170,6 @@ class NumberDetector:
             self.restarted = False
             reason = "it learns anew: another version of the code of numbers gives other numbers"
             self._tell(StreamEventKind.RESTARTED, self.events, row.mark_ns(0), reason)
-        self.memory.table.alarm_level = alarm_level(row.p_value_threshold)
         return row
 
     def _parts(self, row: Row) -> Iterator[tuple[int, int]]:
@@ -215,7 +214,11 @@ class NumberDetector:
         return findings + self._feed(row, taken, first, done, last, bits)
 
     def _feed(self, row: Row, taken: Taken, base: int, first: int, last: int, bits: "array[float] | None") -> list[Finding]:
-        """Judge the numbers that records first..last-1 said; `taken` counts its records from `base` on."""
+        """Judge the numbers that records first..last-1 said; `taken` counts its records from `base` on.
+
+        How many series are learned changes only when series are looked at or forgotten, at places that no cut of rows moves.
+        """
+        self.memory.table.alarm_level = alarm_level(row.p_value_threshold) + series_term(self.memory.directory.learned)
         start, stop = bisect_left(taken.record, first - base), bisect_left(taken.record, last - base)
         records = array("I", [base + record for record in taken.record[start:stop]]) if base else taken.record[start:stop]
         numbers = Numbers(

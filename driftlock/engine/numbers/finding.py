@@ -4,12 +4,13 @@ import sys
 from dataclasses import dataclass
 from uuid import UUID
 
-from cbad_cy.series import CHART_POINTS, EXPERTS, LEARNING_POINTS, Alarm, SeriesTable
+from cbad_cy.series import CHART_POINTS, EXPERTS, LEARNING_POINTS, SERIES_VERSION, Alarm, SeriesTable
 from driftlock.engine.numbers.absence import Absence
 from driftlock.engine.numbers.sentence import (
     flatline_sentence,
     missing_sentence,
     pattern_sentence,
+    point_sentence,
     resource_missing_sentence,
     shift_sentence,
     value_sentence,
@@ -18,7 +19,7 @@ from driftlock.engine.profile import Profile
 from driftlock.engine.verdict import Calibration, Chart, Evidence, Finding, MissingLine, Question, SeriesEvidence, content_id
 
 CODEC = "numeric"
-CODEC_VERSION = "1"
+CODEC_VERSION = str(SERIES_VERSION)
 """Of the code of numbers: scores of another version are not comparable."""
 
 SCORE_THRESHOLD = 0.5
@@ -36,6 +37,7 @@ QUESTIONS = {
     "pattern": Question.PATTERN,
     "flatline": Question.FLATLINE,
     "shift": Question.VALUE,
+    "point": Question.VALUE,
 }
 """Which question a cause of `cbad_cy.series` answers."""
 
@@ -207,6 +209,8 @@ def _sentence(cause: str, evidence: SeriesEvidence, points: int, end_ns: int) ->
             return flatline_sentence(evidence, points=points, end_ns=end_ns)
         case "shift":
             return shift_sentence(evidence, end_ns=end_ns)
+        case "point":
+            return point_sentence(evidence, end_ns=end_ns)
         case _:
             return value_sentence(evidence, points=points, end_ns=end_ns, record=cause == "range")
 

@@ -46,6 +46,15 @@ def shift_sentence(it: SeriesEvidence, *, end_ns: int) -> str:
     return f"{_named(it)} stays away from what its long past expects ({_since(it, end_ns, 'by')}): it is {value} now."
 
 
+def point_sentence(it: SeriesEvidence, *, end_ns: int) -> str:
+    """A single number that is far from what the long past expects, beside the points next to it or not."""
+    value, low, high, expected = numbers(it.value, it.low, it.high, it.expected)
+    if it.low <= it.value <= it.high:
+        return f"{_named(it)} is {value}, where its long past expects {expected} ({_since(it, end_ns, 'at')})."
+    usual = low if low == high else f"{low} to {high}"
+    return f"{_named(it)} is {value}, where its long past expects {usual} ({_since(it, end_ns, 'at')})."
+
+
 def pattern_sentence(it: SeriesEvidence, *, points: int, end_ns: int) -> str:
     """The newest numbers together are unlike any stretch of the `points` before."""
     value, low, high = numbers(it.value, it.low, it.high)

@@ -164,6 +164,28 @@ def test_a_threshold_for_some_records_holds_for_them_alone() -> None:
     assert detector.memory.table.alarm_level == 3.444
 
 
+def test_the_more_series_are_learned_the_more_a_single_point_needs() -> None:
+    detector = new_detector()
+    points = in_time(*(steady(f"m{k}", range(330)) for k in range(40)))
+    live(detector, points)
+    assert detector.memory.directory.learned == 40
+    assert detector.memory.table.alarm_level == pytest.approx(2.85 + 0.512)
+    detector.fold(batch_of([Point(minute(330), "m0", 10.0)]), minute(330), CODEC)
+    assert detector.memory.table.alarm_level == pytest.approx(2.85 + 0.512)
+
+
+def test_cuts_do_not_move_the_level_of_many_series() -> None:
+    points = in_time(*(with_spike(f"m{k}", at=302 + k % 7, minutes=312) for k in range(30)))
+    once, by_record = new_detector(), new_detector()
+    findings = once.fold(batch_of(points, historical=True), minute(400), CODEC)
+    pieces = [
+        by_record.fold(batch_of(points[at : at + 17], historical=True), minute(400), CODEC) for at in range(0, len(points), 17)
+    ]
+    assert once.memory.directory.learned > 20
+    assert findings == [finding for piece in pieces for finding in piece]
+    assert findings
+
+
 def test_names_are_cut_but_long_ones_stay_apart() -> None:
     limits = Limits(series_name_bytes_max=64)
     names = ["é" * 600 + end for end in "ab"]

@@ -11,6 +11,7 @@ from driftlock.engine.numbers.sentence import (
     line_silence_sentence,
     missing_sentence,
     pattern_sentence,
+    point_sentence,
     rate_sentence,
     resource_missing_sentence,
     shift_sentence,
@@ -67,6 +68,20 @@ def test_a_shift() -> None:
     assert shift_sentence(replace(P99, series="x"), end_ns=NOON_NS) == (
         "`x` of pod-3 stays away from what its long past expects (since 11:56 UTC): it is 2.31 now."
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "0.18 to 0.42 (since 11:56 UTC)"),
+        ({"since_ns": NOON_NS}, "0.18 to 0.42 (at 12:00 UTC)"),
+        ({"low": 0.31, "high": 0.31}, "0.31 (since 11:56 UTC)"),
+        ({"high": 9.0}, "0.31 (since 11:56 UTC)"),
+    ],
+)
+def test_a_single_point(changes: dict[str, object], words: str) -> None:
+    it = replace(P99, series="x", **changes)
+    assert point_sentence(it, end_ns=NOON_NS) == f"`x` of pod-3 is 2.31, where its long past expects {words}."
 
 
 def test_a_pattern() -> None:
