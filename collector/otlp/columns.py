@@ -64,7 +64,7 @@ class StreamColumns:
         self._spans.append(span_id or _NO_SPAN)
 
     def add_point(self, text: bytes, series: str, point: Point) -> None:
-        """Append a metric data point of the series of that name; both texts are as they may be stored."""
+        """Append a metric data point of the series of that identity; both texts are as they may be stored."""
         self._texts.append(text)
         self._lengths.append(len(text))
         self._times.append(point.time_ns)
@@ -118,7 +118,7 @@ class PointColumns:
         self._shape = array("d")
 
     def add(self, series: str, point: Point) -> None:
-        """Append a point of the series of that name."""
+        """Append a point of the series of that identity."""
         self._series_index.append(self._series.setdefault(series, len(self._series) + 1))
         self._kinds.append(point.kind)
         self._starts.append(point.start_ns)

@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from collector.otlp.columns import StreamColumns
 from collector.otlp.limits import OtlpLimits
-from collector.otlp.metrics import Metric, metric
+from collector.otlp.metrics import Metric, ResourceMetrics, metric, resource_metrics
 from collector.otlp.points import data_point
 from collector.otlp.records import BadRecord, Reason, log_record, span
 from collector.otlp.sanitize import TooManyElements
@@ -55,8 +55,7 @@ def decode(request: bytes, signal: Signal, limits: OtlpLimits, router: Router, r
     if len(request) > limits.request_bytes_max:
         raise PayloadTooLarge(f"the request is larger than {limits.request_bytes_max} bytes; send smaller batches")
     if signal is Signal.METRICS:
-        spans = resources(request, limits, Tally("metrics", limits.containers_max))
-        return _Decoding(request, limits, router, redactor).metrics(spans)
+        return _Decoding(request, limits, router, redactor).metrics()
     spans = resources(request, limits, Tally(_NAMES[signal], limits.records_max))
     return _Decoding(request, limits, router, redactor).records(signal, spans)
 
@@ -114,12 +113,15 @@ class _Decoding:
                 self._timed = False
             columns.add(utf8(self._redacted(text), self._cuts), time_ns, trace_id, span_id)
 
-    def metrics(self, groups: list[ResourceSpan]) -> Decoded:
+    def metrics(self) -> Decoded:
         """Data points: counted first over the whole request, then decoded metric by metric."""
         tally = Tally(_NAMES[Signal.METRICS], self._limits.records_max)
-        plan: list[tuple[ResourceSpan, list[Metric]]] = []
-        for group in groups:
-            found = [metric(self._request, place, self._limits, tally, self._cuts) for place in group.records]
+        plan: list[tuple[ResourceMetrics, list[Metric]]] = []
+        for group in resource_metrics(self._request, self._limits, self._cuts):
+            found: list[Metric] = []
+            for scope in group.scopes:
+                identity = self._redacted(scope.identity)
+                found += [metric(self._request, place, identity, self._limits, tally, self._cuts) for place in scope.metrics]
             plan.append((group, found))
         for group, found in plan:
             count = sum(len(each.points) for each in found)
@@ -142,7 +144,7 @@ class _Decoding:
                 self._timed = False
             series = self._redacted(point.series)
             text = series if point.text is point.series else self._redacted(point.text)
-            columns.add_point(utf8(text, self._cuts), series, point)
+            columns.add_point(utf8(text, self._cuts), series + point.identity, point)
 
     def _target(self, signal: Signal, resource: bytes, records: int) -> tuple[StreamColumns, str] | None:
         """Columns for the records of a resource and the name of the instance; None when all of them were rejected."""

@@ -22,7 +22,7 @@ from collector.otlp.exponential import Buckets, explicit
 from collector.otlp.limits import OtlpLimits
 from collector.otlp.metrics import Metric
 from collector.otlp.records import BadRecord, Reason, attributes_of
-from driftlock.engine.canonical import Cuts, cut_utf8, scalar_text, series_name
+from driftlock.engine.canonical import Cuts, cut_utf8, scalar_text, series_identity, series_name
 from driftlock.engine.event import PointKind
 
 _NO_RECORDED_VALUE = 1  # DataPointFlags, bit 0
@@ -43,10 +43,14 @@ NO_SHAPE = Shape()
 
 
 class Point(NamedTuple):
-    """A metric data point: its series, its text, and the numbers of a `RecordBatch` (NaN = not given, 0 = no time)."""
+    """A metric data point: its series, its text, and the numbers of a `RecordBatch` (NaN = not given, 0 = no time).
+
+    `series` is the name that is shown; `identity` follows it to tell the series from others of that name.
+    """
 
     series: str
     text: str
+    identity: str
     time_ns: int
     kind: PointKind
     start_ns: int = 0
@@ -56,9 +60,22 @@ class Point(NamedTuple):
     shape: Shape = NO_SHAPE
 
 
-def data_point(point: Message, metric: Metric, limits: OtlpLimits, cuts: Cuts) -> Point:
+class _Of(NamedTuple):
+    """What a point is of, and how it is read."""
+
+    series: str
+    identity: str
+    kind: PointKind
+    limits: OtlpLimits
+    cuts: Cuts
+
+
+def data_point(point: Any, metric: Metric, limits: OtlpLimits, cuts: Cuts) -> Point:
     """A data point of `metric`; raises `BadRecord` for impossible buckets."""
-    return _POINTS[type(point)](point, metric, limits, cuts)
+    attributes = attributes_of(point, limits, cuts)
+    series = series_name(metric.name, attributes, limits=limits.text, cuts=cuts)
+    of = _Of(series, series_identity(metric.identity, attributes), metric.kind, limits, cuts)
+    return _POINTS[type(point)](point, of)
 
 
 def is_stale(value: float) -> bool:
@@ -69,29 +86,30 @@ def is_stale(value: float) -> bool:
     return bool(bits & ~_QUIET_BIT == _STALE_BITS)
 
 
-def _number(point: NumberDataPoint, metric: Metric, limits: OtlpLimits, cuts: Cuts) -> Point:
-    series = series_name(metric.name, attributes_of(point, limits, cuts), limits=limits.text, cuts=cuts)
+def _number(point: NumberDataPoint, of: _Of) -> Point:
+    series = of.series
     which = point.WhichOneof("value")
     value = _NAN if which is None else float(point.as_double if which == "as_double" else point.as_int)
     if point.flags & _NO_RECORDED_VALUE or is_stale(value):
-        return Point(series, series, point.time_unix_nano, PointKind.STALE)
-    return Point(series, series, point.time_unix_nano, metric.kind, point.start_time_unix_nano, value)
+        return Point(series, series, of.identity, point.time_unix_nano, PointKind.STALE)
+    return Point(series, series, of.identity, point.time_unix_nano, of.kind, point.start_time_unix_nano, value)
 
 
-def _shaped(point: Any, metric: Metric, what: str, parts: Iterable[str], shape: Shape, limits: OtlpLimits, cuts: Cuts) -> Point:
+def _shaped(point: Any, of: _Of, what: str, parts: Iterable[str], shape: Shape) -> Point:
     """A point that is more than a number: the series, the kind of point, and its parts as text."""
-    series = series_name(metric.name, attributes_of(point, limits, cuts), limits=limits.text, cuts=cuts)
+    series = of.series
     unrecorded = point.flags & _NO_RECORDED_VALUE
     body = "no_recorded_value" if unrecorded else " ".join(parts)
-    text = cut_utf8(f"{series} {what} {body}", limits.text.body_bytes_max, cuts)
-    total = point.sum if metric.kind is PointKind.SUMMARY or point.HasField("sum") else _NAN
+    text = cut_utf8(f"{series} {what} {body}", of.limits.text.body_bytes_max, of.cuts)
+    total = point.sum if of.kind is PointKind.SUMMARY or point.HasField("sum") else _NAN
     if unrecorded or is_stale(total):
-        return Point(series, text, point.time_unix_nano, PointKind.STALE)
+        return Point(series, text, of.identity, point.time_unix_nano, PointKind.STALE)
     return Point(
         series,
         text,
+        of.identity,
         point.time_unix_nano,
-        metric.kind,
+        of.kind,
         point.start_time_unix_nano,
         observations=float(point.count),
         total=total,
@@ -99,16 +117,16 @@ def _shaped(point: Any, metric: Metric, what: str, parts: Iterable[str], shape: 
     )
 
 
-def _histogram(point: HistogramDataPoint, metric: Metric, limits: OtlpLimits, cuts: Cuts) -> Point:
+def _histogram(point: HistogramDataPoint, of: _Of) -> Point:
     bounds, counts = point.explicit_bounds, point.bucket_counts
-    _check_buckets(max(len(counts), len(bounds)), limits)
+    _check_buckets(max(len(counts), len(bounds)), of.limits)
     if len(counts) != len(bounds) + 1 and (counts or bounds):
         raise BadRecord(
             Reason.BAD_BUCKETS, f"a histogram with {len(bounds)} bounds has {len(bounds) + 1} buckets, not {len(counts)}"
         )
     parts = [f"count={point.count}", *_present(point, "sum", "min", "max")]
     parts += [f"bounds={_numbers(bounds)}", f"buckets={_numbers(counts)}"]
-    return _shaped(point, metric, "histogram", parts, _explicit_shape(bounds, counts), limits, cuts)
+    return _shaped(point, of, "histogram", parts, _explicit_shape(bounds, counts))
 
 
 def _explicit_shape(bounds: Sequence[float], counts: Sequence[int]) -> Shape:
@@ -125,8 +143,8 @@ def _explicit_shape(bounds: Sequence[float], counts: Sequence[int]) -> Shape:
     return Shape(at, numbers)
 
 
-def _exponential(point: ExponentialHistogramDataPoint, metric: Metric, limits: OtlpLimits, cuts: Cuts) -> Point:
-    _check_buckets(max(len(point.positive.bucket_counts), len(point.negative.bucket_counts)), limits)
+def _exponential(point: ExponentialHistogramDataPoint, of: _Of) -> Point:
+    _check_buckets(max(len(point.positive.bucket_counts), len(point.negative.bucket_counts)), of.limits)
     if abs(point.scale) > _SCALE_MAX:
         raise BadRecord(Reason.BAD_BUCKETS, f"the scale of an exponential histogram is at most {_SCALE_MAX} either way")
     if not 0 <= point.zero_threshold < math.inf:
@@ -141,18 +159,18 @@ def _exponential(point: ExponentialHistogramDataPoint, metric: Metric, limits: O
         Buckets(point.scale, point.negative.offset, point.negative.bucket_counts),
         point.zero_count,
         point.zero_threshold,
-        limits.exponential_bounds_max,
+        of.limits.exponential_bounds_max,
     )
-    return _shaped(point, metric, "exponential_histogram", parts, Shape(at, counts), limits, cuts)
+    return _shaped(point, of, "exponential_histogram", parts, Shape(at, counts))
 
 
-def _summary(point: SummaryDataPoint, metric: Metric, limits: OtlpLimits, cuts: Cuts) -> Point:
-    _check_buckets(len(point.quantile_values), limits)
+def _summary(point: SummaryDataPoint, of: _Of) -> Point:
+    _check_buckets(len(point.quantile_values), of.limits)
     entries = point.quantile_values
     quantiles = ",".join(f"{scalar_text(entry.quantile)}:{scalar_text(entry.value)}" for entry in entries)
     parts = [f"count={point.count}", f"sum={scalar_text(point.sum)}", f"quantiles=[{quantiles}]"]
     shape = Shape([entry.quantile for entry in entries], [entry.value for entry in entries])
-    return _shaped(point, metric, "summary", parts, shape, limits, cuts)
+    return _shaped(point, of, "summary", parts, shape)
 
 
 def _check_buckets(count: int, limits: OtlpLimits) -> None:
@@ -168,7 +186,7 @@ def _numbers(values: Iterable[int | float]) -> str:
     return f"[{','.join(map(scalar_text, values))}]"
 
 
-_POINTS: dict[type[Message], Callable[[Any, Metric, OtlpLimits, Cuts], Point]] = {
+_POINTS: dict[type[Message], Callable[[Any, _Of], Point]] = {
     NumberDataPoint: _number,
     HistogramDataPoint: _histogram,
     ExponentialHistogramDataPoint: _exponential,

@@ -29,7 +29,7 @@ class Malformed(InvalidArgument):
 
 @dataclass(frozen=True, slots=True)
 class ResourceSpan:
-    """One resource: its own bytes, and where its records (or metrics) lie, in order."""
+    """One resource: its own bytes, and where its records lie, in order."""
 
     resource: bytes
     records: list[Span]
@@ -157,7 +157,7 @@ def joined(data: bytes, fields: list[Field], number: int) -> bytes:
 
 
 def resources(data: bytes, limits: OtlpLimits, records: Tally) -> list[ResourceSpan]:
-    """The resources of a request with the places of their records (or metrics), of which `records` is the tally."""
+    """The resources of a request with the places of their records, of which `records` is the tally."""
     tops: list[Span] = []
     split(data, (0, len(data)), 1, tops, Tally("resources", limits.containers_max))
     scope_tally = Tally("scopes", limits.containers_max)

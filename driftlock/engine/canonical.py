@@ -2,7 +2,7 @@
 
     log     [SEVERITY ][event_name ]body[ key=value ...]
     span    kind name status[ key=value ...][ event: name[ key=value ...] ...]
-    series  metric{key=value,...}
+    series  metric, or metric{key=value,...} where it has attributes
 
 Attributes are sorted by key; nested maps are flattened with dotted keys; arrays are `[a,b]`, maps inside them `{k=v}`;
 bytes are lower-case hex; true, false, NaN, Infinity and -Infinity are spelled so; an empty value is the empty string.
@@ -17,7 +17,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from driftlock.errors import InvalidArgument
 
@@ -26,9 +26,18 @@ Pair: TypeAlias = tuple[str, str]
 
 TRUNCATED = "_truncated"
 LABEL_BYTES_MAX = 256
+IDENTITY_SEPARATOR = "\x1f"
+"""Before it stands the name of a series as it is shown, after it what tells it from others of that name."""
+IDENTITY_BYTES_MAX = 64
+"""What stands after the name of a series is hashed where it would be longer than this."""
 _LABEL_SCAN_CHARS_MAX = 1024  # composing marks makes normalisation superlinear: never normalise a megabyte
 _DEPTH_CEILING = 64  # rendering recurses once a level
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPES = str.maketrans({char: f"\\{char}" for char in ',={}"\\'} | {IDENTITY_SEPARATOR: r"\x1f"})
+_METRIC_ESCAPES = str.maketrans({char: f"\\{char}" for char in "{}\\"} | {IDENTITY_SEPARATOR: r"\x1f"})
+_ESCAPED = re.compile('[{}"\\\\\x1f]')
+_STRINGS = {str}
+_TYPES: Mapping[type, str] = {str: "s", bool: "b", int: "i", float: "d", bytes: "x", type(None): "n"}
 _NOTHING: Mapping[str, Value] = {}
 _SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 # Control, format (bidirectional overrides among them), surrogate, line and paragraph separator.
@@ -144,13 +153,63 @@ def span_text(
 
 
 def series_name(metric: str, attributes: Mapping[str, Value], *, limits: CanonicalLimits, cuts: Cuts) -> str:
-    """Canonical name of a metric series, equal for equal attribute sets; raises `TooDeep`.
+    r"""Canonical name of a metric series as it is shown, equal for equal attribute sets; raises `TooDeep`.
+
+    A backslash stands before `,`, `=`, `{`, `}`, `"` and backslash in keys and values, and before braces and backslash in the
+    metric's own name, so that different texts give different names. Values that differ in their type alone give one name:
+    `series_identity` tells them apart.
 
     >>> series_name("requests", {"route": "/a", "code": 200}, limits=CanonicalLimits(), cuts=Cuts())
     'requests{code=200,route=/a}'
+    >>> print(series_name("x", {"a": "1,b=2"}, limits=CanonicalLimits(), cuts=Cuts()))
+    x{a=1\,b\=2}
     """
-    pairs = ",".join(_attribute_texts(attributes, limits, cuts, cuts.truncated))
-    return f"{cut_utf8(metric, limits.value_bytes_max, cuts)}{{{pairs}}}"
+    before = cuts.truncated
+    name = cut_utf8(metric, limits.value_bytes_max, cuts)
+    if _ESCAPED.search(name):
+        name = name.translate(_METRIC_ESCAPES)
+    pairs = _attribute_pairs(attributes, limits, cuts, before)
+    return f"{name}{{{_series_attributes(pairs)}}}" if pairs else name
+
+
+def series_identity(of_metric: str, attributes: Mapping[str, Value]) -> str:
+    r"""What follows the shown name of a series to make its identity, from `IDENTITY_SEPARATOR` on.
+
+    `of_metric` is what tells its metric from others of that name (`bounded_identity`); of attributes that are not all
+    strings their types are added, in the order of their keys. Their number and depth were checked by `series_name`.
+
+    >>> series_identity("io.http", {"route": "/a"}), series_identity("io.http", {"route": "/a", "code": 200})
+    ('\x1fio.http', '\x1fio.http\x1fis')
+    """
+    if set(map(type, attributes.values())) <= _STRINGS:
+        return IDENTITY_SEPARATOR + of_metric
+    types = "".join([_TYPES.get(type(attributes[key])) or _type_name(attributes[key]) for key in sorted(attributes)])
+    return IDENTITY_SEPARATOR + bounded_identity(of_metric, types)
+
+
+def scope_identity(name: str) -> str:
+    """What tells an instrumentation scope from others, bounded. Its version does not: an upgrade keeps the series."""
+    return bounded_identity(name.translate(_METRIC_ESCAPES))
+
+
+def bounded_identity(*parts: str) -> str:
+    """The parts as one text of at most `IDENTITY_BYTES_MAX` bytes, different for different parts: a longer one is hashed."""
+    text = IDENTITY_SEPARATOR.join(parts)
+    if len(text) <= IDENTITY_BYTES_MAX and text.isascii():
+        return text
+    raw = text.encode("utf-8", "surrogatepass")
+    if len(raw) <= IDENTITY_BYTES_MAX:
+        return text
+    return f"~{blake2b(raw, digest_size=16).hexdigest()}"
+
+
+def shown_name(identity: str) -> str:
+    r"""The name of a series as it is shown, from its identity; one without more is its own.
+
+    >>> shown_name("cpu\x1fio.host"), shown_name("cpu")
+    ('cpu', 'cpu')
+    """
+    return identity.partition(IDENTITY_SEPARATOR)[0]
 
 
 def utf8(text: str, cuts: Cuts) -> bytes:
@@ -225,7 +284,14 @@ def _float_text(value: float) -> str:
 def _attribute_texts(
     attributes: Mapping[str, Value], limits: CanonicalLimits, cuts: Cuts, truncated_before: int | None = None
 ) -> list[str]:
-    """Sorted `key=value` texts; with `truncated_before`, `_truncated=true` is added if anything was cut since."""
+    """Sorted `key=value` texts; see `_attribute_pairs`."""
+    return [f"{key}={text}" for key, text in _attribute_pairs(attributes, limits, cuts, truncated_before)]
+
+
+def _attribute_pairs(
+    attributes: Mapping[str, Value], limits: CanonicalLimits, cuts: Cuts, truncated_before: int | None
+) -> list[Pair]:
+    """Sorted keys and values; with `truncated_before`, `_truncated=true` is added if anything was cut since."""
     pairs: list[Pair] = []
     # Lengths in characters that can not be over a limit in bytes: nearly all attributes pass without a call.
     key_chars, value_chars = limits.key_bytes_max // 4, limits.value_bytes_max // 4
@@ -243,7 +309,28 @@ def _attribute_texts(
     if truncated_before is not None and cuts.truncated > truncated_before:
         pairs.append((TRUNCATED, "true"))
     pairs.sort()
-    return [f"{key}={text}" for key, text in pairs]
+    return pairs
+
+
+def _series_attributes(pairs: Sequence[Pair]) -> str:
+    """`key=value,...`, escaped. Nearly none has anything to escape, so that is found out at once for all of them."""
+    text = ",".join([f"{key}={value}" for key, value in pairs])
+    if text.count("=") == len(pairs) and text.count(",") == len(pairs) - 1 and not _ESCAPED.search(text):
+        return text
+    return ",".join(f"{key.translate(_ESCAPES)}={value.translate(_ESCAPES)}" for key, value in pairs)
+
+
+def _type_name(value: Value) -> str:
+    """The type of an attribute's value: a letter, or of what holds others how it is made up, for its text does not say."""
+    if scalar := _TYPES.get(type(value)):
+        return scalar
+    if isinstance(value, Mapping):
+        return "{" + "".join(f"{len(key)}:{_inner_type(value[key])}" for key in sorted(value)) + "}"
+    return "[" + "".join(map(_inner_type, cast("Sequence[Value]", value))) + "]"
+
+
+def _inner_type(value: Value) -> str:
+    return f"s{len(value)}" if isinstance(value, str) else _type_name(value)
 
 
 def _body_text(body: Value, limits: CanonicalLimits, cuts: Cuts) -> str:

@@ -58,6 +58,7 @@ class RecordBatch:
 
     `text` holds the canonical UTF-8 of all records one after another, `lengths[i]` its bytes of record i,
     `times_ns[i]` its event time (0 = none). The optional columns are empty or have one entry a record:
+    `series` are identities (shown name, then after 0x1f what tells it apart; see `canonical`);
     `instance_index` and `series_index` are 1-based into `instances` and `series` (0 = none), `trace_ids` holds 16 and
     `span_ids` 8 bytes a record, `values` the number of a metric point (NaN where the point is not one number).
     Of metric points `point_kinds` holds a `PointKind` byte a record (b"" = all are gauges), `starts_ns` the start of the

@@ -60,7 +60,7 @@ def check(parts: Bench) -> None:
     assert lines[Signal.LOGS] == [f"INFO order {number} placed n={number}" for number in range(3)]
     assert lines[Signal.TRACES] == ["INTERNAL checkout k=v event: paid amount=3"]
     assert lines[Signal.METRICS][0] == "orders{region=eu}"
-    assert lines[Signal.METRICS][1].startswith("latency{} histogram count=1 sum=0.25 min=0.25 max=0.25 bounds=[")
+    assert lines[Signal.METRICS][1].startswith("latency histogram count=1 sum=0.25 min=0.25 max=0.25 bounds=[")
     for submission in parts.intake.submissions:
         (part,) = submission.batches
         assert part.key == StreamKey(submission.signal, "cart", "shop")

@@ -91,7 +91,7 @@ def test_a_jump_is_told_with_its_range_and_a_restarted_counter_is_not(make_serve
     anomalies = told(server)
     jump = max(anomalies, key=lambda each: each["surprise"])
     [series] = jump["series"]
-    assert (series["name"], series["instance"]) == ("memory{}", "pod-7")
+    assert (series["name"], series["instance"]) == ("memory", "pod-7")
     assert series["low"] < 512 < series["high"] < series["value"]
     assert "memory" in jump["explanation"]
     assert "pod-7" in jump["explanation"]

@@ -9,16 +9,21 @@ from hypothesis import strategies as st
 
 from driftlock.engine import canonical
 from driftlock.engine.canonical import (
+    IDENTITY_BYTES_MAX,
     CanonicalLimits,
     Cuts,
     TooDeep,
     Value,
+    bounded_identity,
     cut_utf8,
     label,
     log_text,
     scalar_text,
+    scope_identity,
+    series_identity,
     series_name,
     severity_name,
+    shown_name,
     span_text,
     utf8,
 )
@@ -176,7 +181,73 @@ def test_span_events_stop_at_the_limit_of_a_record() -> None:
 
 def test_series_names_are_equal_for_equal_sets() -> None:
     assert series_name("m", {"b": 1, "a": "x"}, limits=LIMITS, cuts=Cuts()) == "m{a=x,b=1}"
-    assert series_name("m", {}, limits=LIMITS, cuts=Cuts()) == "m{}"
+    assert series_name("m", {}, limits=LIMITS, cuts=Cuts()) == "m"
+
+
+@pytest.mark.parametrize(
+    ("metric", "attributes", "name"),
+    [
+        ("m", {"a": "1,b=2"}, r"m{a=1\,b\=2}"),
+        ("m", {"a": "1", "b": "2"}, "m{a=1,b=2}"),
+        ("m", {'"q"': "\\"}, r"m{\"q\"=\\}"),
+        ("m", {"a": [1, "x"]}, r"m{a=[1\,x]}"),
+        ("m{a=1}", {}, r"m\{a=1\}"),
+        ("java.lang:type=Memory,x", {}, "java.lang:type=Memory,x"),
+        ("m\x1f", {"k\x1f": "\x1f"}, r"m\x1f{k\x1f=\x1f}"),
+        ("m", {"a": r"\x1f"}, r"m{a=\\x1f}"),
+    ],
+)
+def test_series_names_escape_what_would_be_read_otherwise(metric: str, attributes: dict[str, Value], name: str) -> None:
+    assert series_name(metric, attributes, limits=LIMITS, cuts=Cuts()) == name
+
+
+def identity(attributes: dict[str, Value], metric: str = "m", scope: str = "") -> str:
+    return series_name(metric, attributes, limits=LIMITS, cuts=Cuts()) + series_identity(scope, attributes)
+
+
+def typed(value: Value) -> object:
+    """What an attribute says, with its types; Python holds that 1 == 1.0 == True."""
+    if isinstance(value, dict):
+        return sorted((key, repr(typed(inner))) for key, inner in value.items())
+    if isinstance(value, list):
+        return "list", [typed(inner) for inner in value]
+    return type(value).__name__, repr(value)
+
+
+# A map {"a": {"b": 1}} beside a key "a.b" may be read in two ways: keys here have no dots.
+undotted = st.text(alphabet='ab1,={}"\\\x1f[]', max_size=3)
+scalars_alike = (
+    st.sampled_from([None, True, "true", 1, "1", 1.0, "1.0", b"\x01", "01", "", "1,1", "{}", "[]", "{a=1}"]) | undotted
+)
+alike = st.recursive(
+    scalars_alike, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(undotted, inner, max_size=3), max_leaves=6
+)
+
+
+@settings(max_examples=400)
+@given(st.dictionaries(undotted, alike, max_size=3), st.dictionaries(undotted, alike, max_size=3))
+def test_attributes_that_differ_are_different_series(first: dict[str, Value], second: dict[str, Value]) -> None:
+    assert (identity(first) == identity(second)) == (typed(first) == typed(second))
+    assert identity(dict(reversed(first.items()))) == identity(first)
+    assert shown_name(identity(first)) == series_name("m", first, limits=LIMITS, cuts=Cuts())
+
+
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_scopes_that_differ_are_different_and_bounded(name: str, other: str) -> None:
+    assert (scope_identity(name) == scope_identity(other)) == (name == other)
+    assert len(scope_identity(name).encode()) <= IDENTITY_BYTES_MAX
+    assert scope_identity("io.http") == "io.http"
+
+
+def test_the_identity_of_a_series_is_bounded() -> None:
+    deep: dict[str, Value] = {str(number): [number] * 20 for number in range(100)}
+    metric = bounded_identity("s" * 30, "v" * 30, "g")
+    assert metric == f"{'s' * 30}\x1f{'v' * 30}\x1fg"
+    assert len(series_identity(metric, deep)) <= IDENTITY_BYTES_MAX + 1
+    assert len(series_identity(metric, {"a": 1})) <= IDENTITY_BYTES_MAX + 1
+    assert series_identity(metric, {"a": 1}) != series_identity(metric, {"a": 1.0})
+    assert len(bounded_identity("é" * 33)) == 33  # 66 bytes: hashed
+    assert bounded_identity("é" * 32) == "é" * 32
 
 
 @given(st.text(max_size=600))
