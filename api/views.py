@@ -12,6 +12,7 @@ from api.rfc3339 import event_time, ns_of_datetime, rfc3339
 from driftlock.engine import masks
 from driftlock.engine.budget import DAY_NS
 from driftlock.engine.calibration import events_until_calibrated, events_until_first_alarm
+from driftlock.engine.event import Signal
 from driftlock.engine.limits import Limits
 from driftlock.engine.profile import Profile
 from driftlock.engine.verdict import Calibration, Finding, NovelLine, SeriesEvidence
@@ -23,6 +24,9 @@ _STATUS = {
     Calibration.DEGRADED: models.StreamStatus.DEGRADED,
     Calibration.UNKNOWN: models.StreamStatus.UNKNOWN,
 }
+
+POINTS_UNTIL_LEARNED = 300
+"""No series, so no stream of metrics, is learned with fewer points (`cbad_cy.series.LEARNING_POINTS`)."""
 
 
 def segments(
@@ -160,6 +164,8 @@ def stream_status(row: StreamRow) -> models.StreamStatus:
 def calibration_progress(row: StreamRow) -> models.CalibrationProgress:
     """How far a stream is; 100 % only when nothing is missing, and unknown before the first events are scored."""
     state, first_alarm = Calibration(row.calibration), events_until_first_alarm(row.profile, Limits())
+    if row.key.signal is Signal.METRICS:
+        return _numbers_progress(row, state)
     if row.events == 0:
         return models.CalibrationProgress(
             state=state, reason=row.calibration_reason, events_until_first_alarm=first_alarm, events=0, needed=None, percent=0
@@ -173,6 +179,20 @@ def calibration_progress(row: StreamRow) -> models.CalibrationProgress:
         events=row.events,
         needed=row.events_until_ready,
         percent=100 * learned // whole,
+    )
+
+
+def _numbers_progress(row: StreamRow, state: Calibration) -> models.CalibrationProgress:
+    """How far a stream of metrics is: sizes of profiles mean lines, so all is said by the points that its series still need."""
+    known = row.events > 0
+    missing = row.events_until_ready if known else POINTS_UNTIL_LEARNED
+    return models.CalibrationProgress(
+        state=state,
+        reason=row.calibration_reason,
+        events_until_first_alarm=missing if state is Calibration.CALIBRATING else 0,
+        events=row.events,
+        needed=missing if known else None,
+        percent=100 * row.events // (row.events + missing) if known else 0,
     )
 
 

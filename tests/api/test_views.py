@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from api import evidence_models, models, views
 from api.ports import AnomalyRow
+from cbad_cy.series import LEARNING_POINTS
 from driftlock.engine.calibration import events_until_first_alarm
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.limits import Limits
@@ -96,6 +97,35 @@ def test_calibration_is_whole_only_when_nothing_is_missing(events: int, missing:
         needed=missing,
         percent=percent,
     )
+
+
+@pytest.mark.parametrize(
+    ("state", "events", "missing", "needed", "percent", "first_alarm"),
+    [
+        (Calibration.CALIBRATING, 0, 0, None, 0, views.POINTS_UNTIL_LEARNED),
+        (Calibration.CALIBRATING, 100, 200, 200, 33, 200),
+        (Calibration.PROVISIONAL, 29_999, 1, 1, 99, 0),
+        (Calibration.OK, 30_000, 0, 0, 100, 0),
+        (Calibration.DEGRADED, 700, 0, 0, 100, 0),
+    ],
+)
+def test_numbers_are_not_calibrated_by_the_sizes_of_a_profile(
+    state: Calibration, events: int, missing: int, needed: int | None, percent: int, first_alarm: int
+) -> None:
+    stream = make_stream(STREAM, "checkout", StreamKey(Signal.METRICS, "checkout"))
+    stream = replace(stream, events=events, events_until_ready=missing, calibration=state, calibration_reason="why")
+    assert views.calibration_progress(stream) == models.CalibrationProgress(
+        state=state,
+        reason="why",
+        events_until_first_alarm=first_alarm,
+        events=events,
+        needed=needed,
+        percent=percent,
+    )
+
+
+def test_points_until_a_series_is_learned_are_those_of_the_kernel() -> None:
+    assert views.POINTS_UNTIL_LEARNED == LEARNING_POINTS
 
 
 def test_every_calibration_has_a_status() -> None:
