@@ -74,9 +74,11 @@ class Correlator:
     ) -> list[IncidentRow]:
         """Take what a stream's fold emitted for one journal row."""
         self._progress[stream_id] = progress
-        self._watches.pop(stream_id, None)
-        if progress.due_ns:
-            self._watches[stream_id] = Watch(progress.due_ns)
+        watch = self._watches.get(stream_id)
+        if watch is None or watch.due_ns != progress.due_ns:  # a row without records changes nothing
+            self._watches.pop(stream_id, None)
+            if progress.due_ns:
+                self._watches[stream_id] = Watch(progress.due_ns)
         self._pending.extend(flags)
         self._pool.take(stream_id, summaries, progress)
         waits = bool(self._pending) or bool(self._pool.waiting)
@@ -106,6 +108,11 @@ class Correlator:
     def due(self, now_ns: int) -> list[UUID]:
         """Streams whose silence may be worth telling at `now_ns`, and was not told since their last records; by id."""
         return sorted(stream_id for stream_id, watch in self._watches.items() if not watch.told and watch.due_ns <= now_ns)
+
+    def give_up(self, now_ns: int) -> None:
+        """Wait no more for streams that are due at `now_ns` and did not answer: until they have records, they never will."""
+        for stream_id in self.due(now_ns):
+            del self._watches[stream_id]
 
     def silent(self, flag: Flag) -> list[IncidentRow] | None:
         """Take the flag that a stream is silent; None when that is known, or when it is not to be told of this stream.

@@ -185,8 +185,9 @@ class Dispatcher:
     async def _fold(self, rows: Sequence[JournalRow]) -> tuple[dict[tuple[int, UUID], Emitted], Correlated]:
         """Bring every fold past consecutive rows. A row at or before a fold's checkpoint is skipped by that fold."""
         await self._tenants.load({row.tenant_id for row in rows if row.tenant_id is not None})
-        emitted = await self._residents.fold(rows, self._tenants.due(rows), self._now_ns())
-        correlated = self._tenants.correlate(rows, emitted)
+        clocks = self._tenants.clocks(rows)
+        emitted = await self._residents.fold(rows, clocks, self._tenants.due(clocks), self._now_ns())
+        correlated = self._tenants.correlate(rows, clocks, emitted)
         self._read_seq = rows[-1].seq
         return emitted, correlated
 

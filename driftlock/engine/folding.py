@@ -1,7 +1,8 @@
 """One worker's share of the applier: loads stream folds, feeds them journal rows, writes their checkpoints. Synchronous."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from cbad_cy.codec import Codec
@@ -15,7 +16,7 @@ from driftlock.engine.numbers.finding import series_finding_id
 from driftlock.engine.numbers.state import number_state, restore_numbers
 from driftlock.engine.ports import Checkpoint, FindingRow, JournalRow, RowKind, StreamEventRow, StreamStatus
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
-from driftlock.engine.records import Damaged, decode, decode_clock, decode_config
+from driftlock.engine.records import Damaged, decode, decode_config
 from driftlock.engine.state import restore_stream, stream_state
 from driftlock.engine.verdict import NUMERIC, Finding
 from driftlock.errors import Internal
@@ -28,7 +29,8 @@ WINDOWS_A_ROW_MAX = 1 << 17
 class Resident:
     """A stream fold in memory: `seq` is the last row it took, `dirty_bytes` the journal bytes since its checkpoint.
 
-    `numbers` is the same fold where it is one of numbers. `decoded` are rows that were read ahead of their fold, by position.
+    `numbers` is the same fold where it is one of numbers. `decoded` are rows that were read ahead of their fold, by
+    position. `answered`: it has told the clock that it is silent, and has had no row since.
     """
 
     tenant_id: UUID
@@ -39,6 +41,7 @@ class Resident:
     dirty_bytes: int = 0
     numbers: NumberFold | None = None
     decoded: dict[int, RecordBatch] = field(default_factory=dict)
+    answered: bool = False
 
     def status(self) -> StreamStatus:
         """What lists show of this stream."""
@@ -55,6 +58,21 @@ class Resident:
             calibration_reason=reason,
             events_until_ready=fold.events_until_ready,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """The clock records of consecutive rows: their positions, ascending, and what each said in ns (0 = it can not be read)."""
+
+    seqs: tuple[int, ...] = ()
+    times_ns: tuple[int, ...] = ()
+
+    def first(self, after_seq: int, before_seq: int, due_ns: int) -> tuple[int, int] | None:
+        """Position and time of the first one between two rows that says `due_ns` or later."""
+        for place in range(bisect_right(self.seqs, after_seq), bisect_left(self.seqs, before_seq)):
+            if self.times_ns[place] >= due_ns:
+                return self.seqs[place], self.times_ns[place]
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +97,11 @@ class Saved:
     checkpoint: Checkpoint
     series: Mapping[int, bytes]
     forgotten: tuple[int, ...]
+
+
+NO_CLOCKS = Clocks()
+END = 1 << 63
+"""Beyond every position of a journal."""
 
 
 class Folder:
@@ -152,19 +175,19 @@ class Folder:
                 wanted.update(resident.numbers.absent(batch))
         return sorted(wanted)
 
-    def fold(self, resident: Resident, rows: Sequence[JournalRow]) -> dict[int, Emitted]:
-        """Feed rows of one stream in order; what each emitted, by its position. Rows already taken emit nothing."""
-        emitted = {}
+    def fold(self, resident: Resident, rows: Sequence[JournalRow], clocks: Clocks = NO_CLOCKS) -> dict[int, Emitted]:
+        """Feed rows of one stream in order, with the clock records that lie among them; what each emitted, by its position.
+
+        Rows already taken emit nothing.
+        """
+        emitted: dict[int, Emitted] = {}
         for row in rows:
+            self._ask(resident, clocks, row.seq, emitted)
             if self._abandoned:
                 break
             if row.seq <= resident.seq:
                 continue
-            if row.kind is RowKind.CLOCK:
-                if (silent := self._silence(resident, row)) is not None:
-                    emitted[row.seq] = silent
-                continue
-            resident.seq = row.seq
+            resident.seq, resident.answered = row.seq, False
             resident.dirty_bytes += len(row.body)
             if row.kind is RowKind.CONFIG:
                 self._configure(resident.fold, row)
@@ -178,7 +201,22 @@ class Folder:
             except Abandoned:
                 break
             emitted[row.seq] = self._emitted(resident, row, findings, batch.historical)
+        self._ask(resident, clocks, END, emitted)
         return emitted
+
+    def _ask(self, resident: Resident, clocks: Clocks, before_seq: int, emitted: dict[int, Emitted]) -> None:
+        """Let the stream say to the clock records up to a row that it is silent, once until it has rows again."""
+        due_ns = resident.fold.due_ns
+        if resident.answered or not due_ns or self._abandoned:
+            return
+        found = clocks.first(resident.seq, before_seq, due_ns)
+        if found is None:
+            return
+        seq, now_ns = found
+        finding = resident.fold.silence(now_ns)
+        if finding is not None:
+            resident.answered = True
+            emitted[seq] = self._told(resident, seq, now_ns, [finding], historical=False)
 
     def _decode(self, resident: Resident, row: JournalRow) -> RecordBatch | None:
         try:
@@ -186,16 +224,6 @@ class Folder:
         except Damaged as error:
             self._on_fault(f"journal row {row.seq} of stream {resident.fold.key.text} is skipped: {error}")
             return None
-
-    def _silence(self, resident: Resident, row: JournalRow) -> Emitted | None:
-        """What the stream says to the clock; a damaged record says nothing, and the tenant's fold tells of it."""
-        if not resident.fold.due_ns:
-            return None
-        try:
-            finding = resident.fold.silence(decode_clock(row.body))
-        except Damaged:
-            return None
-        return None if finding is None else self._emitted(resident, row, [finding], historical=False)
 
     def _configure(self, fold: StreamFold, row: JournalRow) -> None:
         try:
@@ -206,13 +234,24 @@ class Folder:
                 fold.configure(row.configured)
 
     def _emitted(self, resident: Resident, row: JournalRow, findings: Sequence[Finding], historical: bool) -> Emitted:
+        told = self._told(resident, row.seq, row.received_ns, findings, historical=historical)
+        happened = resident.fold.take_events()
+        return replace(
+            told,
+            events=tuple(StreamEventRow(resident.tenant_id, resident.stream_id, event) for event in happened),
+            summaries=tuple(resident.fold.take_summaries()),
+        )
+
+    def _told(
+        self, resident: Resident, seq: int, received_ns: int, findings: Sequence[Finding], *, historical: bool
+    ) -> Emitted:
         fold, stream_id = resident.fold, resident.stream_id
         rows = tuple(FindingRow(resident.tenant_id, stream_id, identity(stream_id, it), it) for it in findings)
         flags = tuple(
             Flag(
                 stream_id=stream_id,
                 stream=fold.key.text,
-                seq=row.seq,
+                seq=seq,
                 window=kept.finding.window,
                 start_ns=kept.finding.start_ns,
                 end_ns=kept.finding.end_ns,
@@ -231,16 +270,13 @@ class Folder:
         progress = Progress(
             watermark_ns=fold.clock.watermark_ns,
             windows=fold.windows,
-            received_ns=row.received_ns,
+            received_ns=received_ns,
             historical=historical,
             due_ns=fold.due_ns,
             stream=fold.key.text,
             alerts_per_day_max=fold.profile.alerts_per_day_max,
         )
-        if row.kind is RowKind.CLOCK:
-            return Emitted(stream_id, progress, rows, flags)
-        happened = tuple(StreamEventRow(resident.tenant_id, stream_id, event) for event in fold.take_events())
-        return Emitted(stream_id, progress, rows, flags, happened, tuple(fold.take_summaries()))
+        return Emitted(stream_id, progress, rows, flags)
 
     def save(self, resident: Resident, now_ns: int) -> Saved:
         """Its checkpoint; the resident counts as clean from here on, and lets go of series beyond what it may hold."""

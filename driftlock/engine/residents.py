@@ -9,7 +9,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from driftlock.engine.event import Signal
-from driftlock.engine.folding import Emitted, Folder, Resident, Saved
+from driftlock.engine.folding import Clocks, Emitted, Folder, Resident, Saved
 from driftlock.engine.limits import DispatchLimits, Limits
 from driftlock.engine.ports import Checkpoint, JournalRow, RowKind, StateStore, StreamStatus
 
@@ -67,26 +67,35 @@ class Residents:
         """What lists show of streams in memory."""
         return tuple(self._held[stream_id].status() for stream_id in sorted(stream_ids))
 
-    async def fold(self, rows: Sequence[JournalRow], due: Mapping[UUID, UUID], now_ns: int) -> dict[tuple[int, UUID], Emitted]:
+    async def fold(
+        self, rows: Sequence[JournalRow], clocks: Clocks, due: Mapping[UUID, UUID], now_ns: int
+    ) -> dict[tuple[int, UUID], Emitted]:
         """Bring the streams of `rows` past them; what they emitted, by position and stream, in that order.
 
-        The clock records among `rows` are told to these streams, and to those in `due` (stream -> tenant), which may have
-        something to say to them. A row at or before the checkpoint of a fold is skipped by that fold.
+        The clock records among `rows`, which are `clocks`, are told to these streams, and to those in `due` (stream -> tenant),
+        which may have something to say to them. A row at or before the checkpoint of a fold is skipped by that fold.
         """
-        by_stream = await self._by_stream(rows, due)
-        missing = [stream_id for stream_id in by_stream if stream_id not in self._held]
+        heads = await self._heads(rows, due)
+        by_stream: dict[UUID, list[JournalRow]] = {stream_id: [] for stream_id in heads}
+        for row in rows:
+            if row.stream_id is not None:
+                by_stream[row.stream_id].append(row)
+        missing = [stream_id for stream_id in heads if stream_id not in self._held]
         checkpoints = await self._states.load_streams(missing) if missing else {}
-        if any(
-            row.stream_key is not None and row.stream_key.signal is Signal.METRICS for own in by_stream.values() for row in own
-        ):
-            await self._give_back(by_stream, checkpoints, now_ns)
+        numeric = [stream_id for stream_id, head in heads.items() if _is_numeric(head)]
+
+        def loaded(folder: Folder, stream_id: UUID) -> Resident:
+            return self._held.get(stream_id) or folder.load(heads[stream_id], checkpoints.get(stream_id), now_ns)
+
+        if numeric:
+            await self._give_back(numeric, by_stream, loaded)
 
         def work(folder: Folder, share: list[UUID]) -> tuple[list[Resident], dict[tuple[int, UUID], Emitted]]:
             residents, emitted = [], {}
             for stream_id in share:
-                own = by_stream[stream_id]
-                resident = self._held.get(stream_id) or folder.load(own[0], checkpoints.get(stream_id), now_ns)
-                emitted.update({(seq, stream_id): entry for seq, entry in folder.fold(resident, own).items()})
+                resident = loaded(folder, stream_id)
+                found = folder.fold(resident, by_stream[stream_id], clocks)
+                emitted.update({(seq, stream_id): entry for seq, entry in found.items()})
                 residents.append(resident)
             return residents, emitted
 
@@ -96,43 +105,33 @@ class Residents:
             self._hold(residents)
         return dict(sorted(emitted.items()))
 
-    async def _by_stream(self, rows: Sequence[JournalRow], due: Mapping[UUID, UUID]) -> dict[UUID, list[JournalRow]]:
-        """The rows of each stream in their order, clock records included, made out to it."""
-        owners: dict[UUID, JournalRow] = {}
+    async def _heads(self, rows: Sequence[JournalRow], due: Mapping[UUID, UUID]) -> dict[UUID, JournalRow]:
+        """A row for each stream that has to be folded, which says whose it is: its first, or a clock record made out to it."""
+        heads: dict[UUID, JournalRow] = {}
+        clock = None
         for row in rows:
             if row.stream_id is not None:
-                owners.setdefault(row.stream_id, row)
-        clocks = any(row.kind is RowKind.CLOCK for row in rows)
-        waiting = due.keys() - owners.keys() if clocks else set()
-        keys = await self._states.stream_keys(sorted(waiting)) if waiting else {}
-        by_stream: dict[UUID, list[JournalRow]] = {stream_id: [] for stream_id in (*owners, *sorted(keys))}
-        for row in rows:
-            if row.stream_id is not None:
-                by_stream[row.stream_id].append(row)
+                heads.setdefault(row.stream_id, row)
             elif row.kind is RowKind.CLOCK:
-                for stream_id, own in by_stream.items():
-                    owner = owners.get(stream_id)
-                    tenant_id, key = (owner.tenant_id, owner.stream_key) if owner else (due[stream_id], keys[stream_id])
-                    own.append(replace(row, tenant_id=tenant_id, stream_id=stream_id, stream_key=key))
-        return by_stream
+                clock = clock or row
+        waiting = sorted(due.keys() - heads.keys()) if clock is not None else []
+        keys = await self._states.stream_keys(waiting) if waiting else {}
+        for stream_id in waiting:
+            if clock is not None and stream_id in keys:
+                heads[stream_id] = replace(clock, tenant_id=due[stream_id], stream_id=stream_id, stream_key=keys[stream_id])
+        return heads
 
     async def _give_back(
-        self, by_stream: Mapping[UUID, list[JournalRow]], checkpoints: Mapping[UUID, Checkpoint], now_ns: int
+        self,
+        numeric: Sequence[UUID],
+        by_stream: Mapping[UUID, list[JournalRow]],
+        loaded: Callable[[Folder, UUID], Resident],
     ) -> None:
         """Read the series that the rows of metrics streams speak of and that are not in memory."""
-        numeric = {
-            stream_id: own
-            for stream_id, own in by_stream.items()
-            if own[0].stream_key and own[0].stream_key.signal is Signal.METRICS
-        }
 
         def work(folder: Folder, share: list[UUID]) -> list[tuple[Resident, list[int]]]:
-            found = []
-            for stream_id in share:
-                own = numeric[stream_id]
-                resident = self._held.get(stream_id) or folder.load(own[0], checkpoints.get(stream_id), now_ns)
-                found.append((resident, folder.absent(resident, own)))
-            return found
+            residents = [loaded(folder, stream_id) for stream_id in share]
+            return [(resident, folder.absent(resident, by_stream[resident.stream_id])) for resident in residents]
 
         for part in await self._on_threads(work, numeric):
             for resident, absent in part:
@@ -140,9 +139,9 @@ class Residents:
                 if absent and resident.numbers is not None:
                     resident.numbers.admit(await self._states.load_series(resident.stream_id, resident.seq, absent))
 
-    async def _on_threads(self, work: Callable[[Folder, list[UUID]], T], by_stream: Mapping[UUID, object]) -> list[T]:
+    async def _on_threads(self, work: Callable[[Folder, list[UUID]], T], stream_ids: Iterable[UUID]) -> list[T]:
         shares: list[list[UUID]] = [[] for _ in self._folders]
-        for stream_id in by_stream:
+        for stream_id in stream_ids:
             shares[stream_id.int % len(shares)].append(stream_id)
         loop = asyncio.get_running_loop()
         pairs = zip(self._folders, shares, strict=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from driftlock.engine.correlate import Correlator, latest
-from driftlock.engine.folding import Emitted
+from driftlock.engine.folding import Clocks, Emitted
 from driftlock.engine.limits import Limits
 from driftlock.engine.ports import Checkpoint, FindingRow, IncidentRow, JournalRow, RowKind, StateStore
 from driftlock.engine.records import Damaged, decode_budget, decode_clock
@@ -70,27 +70,34 @@ class Tenants:
         dues = (tenant.fold.first_due_ns() for tenant in self._tenants.values())
         return min([now_ns, *(due_ns - 1 for due_ns in dues if due_ns is not None)])
 
-    def due(self, rows: Sequence[JournalRow]) -> dict[UUID, UUID]:
-        """Streams that may be silent by the newest clock record among `rows`, with their tenants."""
-        clocks = [self._clock_of(row) for row in rows if row.kind is RowKind.CLOCK]
-        if not clocks:
+    def clocks(self, rows: Sequence[JournalRow]) -> Clocks:
+        """What the clock records among `rows` say."""
+        found = [row for row in rows if row.kind is RowKind.CLOCK]
+        return Clocks(tuple(row.seq for row in found), tuple(map(self._clock_of, found)))
+
+    def due(self, clocks: Clocks) -> dict[UUID, UUID]:
+        """Streams that may be silent by the newest of these clock records, with their tenants."""
+        if not clocks.times_ns:
             return {}
         return {
-            stream_id: tenant_id for tenant_id, tenant in self._tenants.items() for stream_id in tenant.fold.due(max(clocks))
+            stream_id: tenant_id
+            for tenant_id, tenant in self._tenants.items()
+            for stream_id in tenant.fold.due(max(clocks.times_ns))
         }
 
-    def correlate(self, rows: Sequence[JournalRow], emitted: Mapping[tuple[int, UUID], Emitted]) -> Correlated:
-        """Feed the folds in journal order; `emitted` is ordered by position and stream."""
+    def correlate(self, rows: Sequence[JournalRow], clocks: Clocks, emitted: Mapping[tuple[int, UUID], Emitted]) -> Correlated:
+        """Feed the folds in journal order; `emitted` is ordered by position and stream, `clocks` are those of `rows`."""
         by_row: dict[int, list[Emitted]] = {}
         for (seq, _), entry in emitted.items():
             by_row.setdefault(seq, []).append(entry)
+        times_ns = dict(zip(clocks.seqs, clocks.times_ns, strict=True))
         changed: list[IncidentRow] = []
         findings: list[FindingRow] = []
         for row in rows:
             entries = by_row.get(row.seq, [])
             if row.kind is RowKind.CLOCK:
                 self._silences(row, entries, changed, findings)
-                self._clock(row, changed, findings)
+                self._clock(row, times_ns[row.seq], changed, findings)
             elif row.tenant_id is not None:
                 findings.extend(finding for entry in entries for finding in entry.findings)
                 self._row(self._tenants[row.tenant_id], row, entries, changed, findings)
@@ -110,10 +117,11 @@ class Tenants:
                 findings.append(finding)
                 tenant.changed = True
 
-    def _clock(self, row: JournalRow, changed: list[IncidentRow], findings: list[FindingRow]) -> None:
-        now_ns = self._clock_of(row, tell=True)
+    def _clock(self, row: JournalRow, now_ns: int, changed: list[IncidentRow], findings: list[FindingRow]) -> None:
         for tenant in self._tenants.values():
             if row.seq > tenant.seq and tenant.fold.waiting_at(now_ns):
+                # Who was due has been asked by now; a stream that is gone, or that lost its state, will never answer.
+                tenant.fold.give_up(now_ns)
                 changed.extend(tenant.fold.clock(now_ns))
                 findings.extend(tenant.fold.take_findings())
                 tenant.changed = True
@@ -147,12 +155,11 @@ class Tenants:
                 tenant.fold.set_budget(row.budget)
         tenant.changed = True
 
-    def _clock_of(self, row: JournalRow, *, tell: bool = False) -> int:
+    def _clock_of(self, row: JournalRow) -> int:
         try:
             return decode_clock(row.body)
         except Damaged as error:
-            if tell:
-                self._on_fault(f"clock row {row.seq} is skipped: {error}")
+            self._on_fault(f"clock row {row.seq} is skipped: {error}")
             return 0
 
     def save(self, owners: Iterable[UUID], seq: int) -> dict[UUID, Checkpoint]:

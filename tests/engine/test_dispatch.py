@@ -203,7 +203,8 @@ async def test_a_damaged_row_costs_that_row_only() -> None:
         await running.scored(4)
     [status] = journal.statuses.values()
     assert status.events == 200
-    assert [line.split(" is skipped")[0] for line in faults] == ["journal row 2 of stream logs:checkout", "clock row 4"]
+    assert {line.split(" is skipped")[0] for line in faults} == {"journal row 2 of stream logs:checkout", "clock row 4"}
+    assert len(faults) == 2
 
 
 async def test_after_a_lost_state_no_window_number_is_used_again() -> None:

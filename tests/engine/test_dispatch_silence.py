@@ -2,7 +2,7 @@
 
 import asyncio
 from array import array
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from uuid import UUID
@@ -12,7 +12,7 @@ import pytest
 from driftlock.engine.dispatch import Dispatcher
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
 from driftlock.engine.limits import MINUTE_NS, SECOND_NS, DispatchLimits, Limits
-from driftlock.engine.ports import RowKind, StreamBatch, Submission
+from driftlock.engine.ports import Checkpoint, RowKind, StreamBatch, Submission
 from driftlock.engine.testing import MemoryJournal
 from driftlock.engine.verdict import IncidentState, Question
 
@@ -25,7 +25,11 @@ LIMITS = DispatchLimits(threads=2)
 
 @asynccontextmanager
 async def dispatcher(
-    journal: MemoryJournal, residents: int, now_ns: int = BASE_NS, limits: DispatchLimits = LIMITS
+    journal: MemoryJournal,
+    residents: int,
+    now_ns: int = BASE_NS,
+    limits: DispatchLimits = LIMITS,
+    on_fault: Callable[[str], None] = pytest.fail,
 ) -> AsyncIterator[Dispatcher]:
     running = Dispatcher(
         reader=journal,
@@ -40,7 +44,7 @@ async def dispatcher(
         limits=Limits(),
         dispatch_limits=replace(limits, resident_streams_max=residents, checkpoint_bytes=1),
         on_step=lambda _: None,
-        on_fault=pytest.fail,
+        on_fault=on_fault,
     )
     async with running:
         await running.scored(len(journal.rows))
@@ -131,3 +135,39 @@ async def test_after_a_start_senders_may_find_their_way_back_first(settle_ns: in
         await asyncio.sleep(0.2)
         journal.on_commit = lambda: None
     assert {row.finding.stream for row in journal.findings.values() if row.finding.question is Question.SILENCE} == told
+
+
+async def test_nobody_waits_for_a_stream_that_lost_its_state() -> None:
+    journal, faults = await spoken(), list[str]()
+    rows, journal.rows = journal.rows, []
+    journal.rows.extend(rows[: 2 * ROWS])
+    async with dispatcher(journal, 10):
+        pass
+    journal.stream_checkpoints = {known: Checkpoint(saved.seq, b"") for known, saved in journal.stream_checkpoints.items()}
+    await journal.append_clock(BASE_NS + 100 * 60 * MINUTE_NS)
+    async with dispatcher(journal, 10, on_fault=faults.append) as running:
+        assert not running._tenants.waiting_at(BASE_NS + 200 * 60 * MINUTE_NS)
+    assert silences(journal) == []
+
+
+async def test_a_row_without_records_is_no_return() -> None:
+    journal = await spoken()
+    async with dispatcher(journal, 10):
+        pass
+    told = len(silences(journal))
+    await journal.submit(Submission(TENANT, Signal.METRICS, BASE_NS, (StreamBatch(SLEEPER, RecordBatch()),)))
+    await journal.append_clock(BASE_NS + 2 * ROWS * 10 * SECOND_NS + 10 * SECOND_NS)
+    async with dispatcher(journal, 10):
+        pass
+    assert len(silences(journal)) == told
+    assert {row.incident.findings for row in journal.incidents.values()} == {1}
+
+
+async def test_a_long_list_of_clocks_is_read_once() -> None:
+    """What a stream says to many clock records is asked for once, not once a record."""
+    journal = await spoken()
+    for number in range(5000):
+        await journal.append_clock(BASE_NS + 2 * ROWS * 10 * SECOND_NS + number * SECOND_NS)
+    async with dispatcher(journal, 10):
+        pass
+    assert len(silences(journal)) == 2  # by now the talker has stopped as well
