@@ -40,6 +40,7 @@ class Judgement(NamedTuple):
     cause: str
     expert: int
     alarms: bool
+    score: float
 
 
 class Series:
@@ -209,16 +210,16 @@ class Series:
             self.side = n
         self.many += max(0.05, 1 / (n + 1)) * (max(-6.0, min(6.0, deviation)) - self.many)
         spike, shift = self.spike.rareness(size), self.shift.rareness(log2(1 + 4 * abs(self.many)))
-        fresh = size > 1.3 * self.widest and n >= 50
+        fresh = size > 1.3 * self.widest and n >= 100
         if n >= 20:
             self.widest = max(0.9995 * self.widest, size)
         rate = log10(300 / self.step_s) if self.step_s else 0.0
-        level = (0.5 * tail + 0.35 * evidence) * (n + 1) / (n + 101) - 0.5 * rate if n >= 200 else 0.0
+        level = (0.5 * tail + 0.35 * evidence) * (n + 1) / (n + 101) - 0.5 * rate if n >= 300 else 0.0
         cause = "range" if record > max(point, pattern) else "pattern" if pattern > point else "value"
         raised = [(level, cause, tail, evidence)]
         if fresh:
             raised.append((2.85 + spike - 4 - 0.75 * rate, "value", spike, max(evidence, spike)))
-        if n >= 50 and self.alarmed < self.side:
+        if n >= 100 and self.alarmed < self.side:
             raised.append((2.85 + shift - 2.75 - 0.75 * rate, "shift", shift, max(evidence, shift)))
         raised.append((flat, "flatline", flat, max(evidence, flat)))
         level, cause, *told = max(raised, key=lambda term: term[0])
@@ -236,16 +237,22 @@ class Series:
         if alarms and by_past:
             (mean, reach), floor = self.past.told, 0.0 if self.shapes.low >= 0 else -inf
             band = max(mean, floor), max(mean - reach, floor), max(mean + reach, floor)
-        return Judgement(bits, rank, tail, evidence, (told[0], told[1]), max(level, 0.0), *band, cause, expert, alarms)
+        shown = (max(level, 0.0), *band, cause, expert, alarms, self.score(rank, alarms))
+        return Judgement(bits, rank, tail, evidence, (told[0], told[1]), *shown)
+
+    def score(self, rank: float, alarms: bool) -> float:
+        """By rank, in the half of the decision."""
+        over = rank - (5.4 + self.alarm_level - 2.85)
+        return 0.25 * (1 + over / (abs(over) + 3)) + 0.5 * alarms
 
     def single(self, n: int, rank: float) -> bool:
-        """Whether the rank of a point alarms: once in ten days, three times at once, not beside the level's own alarms."""
-        if n < 200 or rank < 5.4 + self.alarm_level - 2.85:
+        """Whether the rank of a point alarms: once in 20 days, three times at once, not beside the level's own alarms."""
+        if n < 300 or rank < 5.4 + self.alarm_level - 2.85:
             return False
         over, self.over, minute = self.over, n, self.times_ns[-1] // (60 * 10**9)
-        if n - over <= 10 or self.earned - minute > 2 * 14400:
+        if n - over <= 10 or self.earned - minute > 2 * 28800:
             return False
-        self.earned = max(self.earned, minute) + 14400
+        self.earned = max(self.earned, minute) + 28800
         return n - self.alarmed > 10
 
 

@@ -100,8 +100,9 @@ CAUSES: Final[tuple[str, ...]] = ("value", "pattern", "range", "flatline", "shif
 class Alarm(NamedTuple):
     """A point that alarms; `index` is its place in the arrays that were fed.
 
-    `bits`: what its value cost under the mixture of experts, given the points before it. `p_value` (0, 1]: share of the
-    series' own past in which what raised the alarm was as strong. `score` [0, 1), 0.5 = just an alarm, higher = stranger.
+    `bits`: what its value cost under the mixture of experts, given the points before it. `p_value` (0, 1]: how rare what
+    raised the alarm is in the series' own past; where the past has nothing as strong it is what the tail of a distribution
+    fitted to it says. `score` [0.5, 1): by rank, see `Feed`.
     `surprise`: bits of all evidence together, without a bound: for ranking and for sums over series. `expected`, `low`,
     `high`: what was predicted before the point came, and the range in which about 99 % of points fall.
     `cause`: "value" (unlike what was predicted), "pattern" (the newest points together are unlike any stretch before),
@@ -111,7 +112,7 @@ class Alarm(NamedTuple):
     rank alone is high: the first such point for a while, which the level did not tell, within RANK_ALARMS_DAY and RANK_BURST)
     has that expectation too; its p-value is that of its deviation or of its bits, whichever is rarer.
     `expert`: index into EXPERTS of the heaviest prediction before the point. `since_ns`: time of the first point of the run of
-    surprising ones (or of equal ones: "flatline") that this point belongs to; its own time when it is the first.
+    surprising ones (or of equal ones: "flatline") that this point belongs to; its own time when it is the first. `points`: of the series, with this one.
     """
 
     index: int
@@ -128,17 +129,20 @@ class Alarm(NamedTuple):
     cause: str
     expert: int
     since_ns: int
+    points: int
 
 
 class Feed(NamedTuple):
     """What came of a batch. `status`: a byte for each point: 0 taken, 1 duplicate, 2 late, 3 not finite.
 
     The arrays have an entry for each point with `watch=True` (NaN where the point was not taken) and are empty without.
-    `bits`, `expected`, `low`, `high` as in `Alarm`; `p_value` (0, 1]: share of the series' own past with as much evidence;
-    `level` is the alarm level that the point reached (0 or more; it alarms at `SeriesTable.alarm_level` unless the series
-    alarmed shortly before), `score` the same from 0 to 1. `rank` orders single points, also of different series: how far the
-    point is from what the long past expects and how costly it was, in doublings, less the pace of the series; unbounded, may
-    be below 0.
+    `bits`, `expected`, `low`, `high` as in `Alarm`; `p_value` (0, 1]: how rare as much evidence is in the series' own past (a
+    share of it, beyond its tail an extrapolation); `level` is the alarm level that the point reached (0 or more; it alarms at
+    `SeriesTable.alarm_level` unless the series alarmed shortly before). `rank` orders single points, also of different
+    series: how far the point is from what the long past expects and how costly it was, in doublings, less the pace of the
+    series; unbounded, may be below 0. `score` [0, 1) is that order with the decision in it: with d = rank - bar, where the bar
+    is as much above RANK_LEVEL as the alarm level is above ALARM_LEVEL, and x = d / (|d| + 3), it is (1 + x) / 4, and 0.5 more
+    where the point alarms. So it is at least 0.5 exactly where there is an alarm, for whatever cause.
     """
 
     alarms: list[Alarm]
@@ -179,12 +183,9 @@ cdef int check_batch(array.array series, array.array times_ns, array.array value
 
 cdef object alarm_of(const Found* found, const Batch* b, double alarm_level):
     cdef const Judged* j = &found.judged
-    cdef double score = score_of(j.level, alarm_level)
-    if j.cause == BY_POINT:
-        score = score_of(j.rank, bar_of(alarm_level))
     return Alarm(
         found.index, b.ids[found.index], b.times_ns[found.index], b.values[found.index], j.bits, p_of(j.tail_told),
-        score, LOG2_10 * j.evidence_told, j.expected, j.low, j.high, CAUSES[j.cause], j.expert, j.since_ns)
+        score_of(j, alarm_level), LOG2_10 * j.evidence_told, j.expected, j.low, j.high, CAUSES[j.cause], j.expert, j.since_ns, j.points)
 
 
 @cython.final
@@ -329,16 +330,14 @@ cdef class SeriesTable:
         """How many points were learned; below LEARNING_POINTS it is still learning. KeyError: unknown."""
         return self.known(series).points
 
-    def chart(self, uint64_t series) -> Chart:
-        """Its newest points beside what was predicted. KeyError: unknown."""
-        cdef Series* s = self.known(series)
-        cdef int fill = <int>(s.points if s.points < WINDOW else WINDOW), k, place
+    cdef object charted(self, const Series* s, int later, time_ns):
+        """All points in memory but the newest `later`; the last one shown is at `time_ns`."""
+        cdef int fill = fill_of(s) - later, k, place
         cdef double expected, reach
         columns = [array.clone(TIMES, fill, zero=False), *[array.clone(DOUBLES, fill, zero=False) for k in range(4)]]
         times_ns, values, means, lows, highs = columns
-        time_ns = s.last_ns
         for k in range(fill - 1, -1, -1):
-            place = <int>((s.points - fill + k) % WINDOW)
+            place = <int>((s.points - later - fill + k) % WINDOW)
             expected = s.values[place] + signed_long_of(s.ahead[place])
             reach = long_of(s.reach[place])
             times_ns[k] = time_ns
@@ -348,6 +347,23 @@ cdef class SeriesTable:
             lows[k] = smallest(largest(expected - reach, 0.0), expected) if s.low >= 0.0 else expected - reach
             highs[k] = expected + reach
         return Chart(*columns)
+
+    def chart(self, uint64_t series) -> Chart:
+        """Its newest points beside what was predicted. KeyError: unknown."""
+        cdef Series* s = self.known(series)
+        return self.charted(s, 0, s.last_ns)
+
+    def chart_of(self, alarm: Alarm) -> Chart:
+        """The same up to the point that alarmed: of the newest CHART_POINTS those that are not later.
+
+        Times are counted back from that of the alarm, so nothing that was learned since moves them. KeyError: unknown.
+        ValueError: CHART_POINTS or more were learned since.
+        """
+        cdef Series* s = self.known(alarm.series)
+        later = s.points - alarm.points
+        if not 0 <= later < fill_of(s):
+            raise ValueError(f"{later} points were learned after this alarm; ask for its chart before {CHART_POINTS} are")
+        return self.charted(s, later, alarm.time_ns)
 
     def parts(self, uint64_t series) -> bytes:
         """All that is known of it: equal pasts give equal bytes, the first is SERIES_VERSION. KeyError: unknown."""

@@ -69,19 +69,21 @@ cdef inline double p_of(double tail) noexcept nogil:
     return smallest(power_of_two(-tail * LOG2_10), 1.0)
 
 
-cdef inline double score_of(double level, double alarm_level) noexcept nogil:
-    return level / (level + alarm_level)
-
-
 cdef inline double bar_of(double alarm_level) noexcept nogil:
     """Rank from which a single point alarms: as much above the usual one as the alarm level is."""
     return POINT_BAR + (alarm_level - LEVEL_UNIT)
 
 
+cdef inline double score_of(const Judged* j, double alarm_level) noexcept nogil:
+    """[0, 1): by rank, in the upper half if it alarms and in the lower half if not."""
+    cdef double over = j.rank - bar_of(alarm_level)
+    return (0.75 if j.alarms else 0.25) + 0.25 * over / ((over if over >= 0.0 else -over) + SCORE_HALF)
+
+
 cdef void watch_point(Batch* b, Py_ssize_t i, const Judged* j, double alarm_level) noexcept nogil:
     b.watched[0][i] = j.bits
     b.watched[1][i] = p_of(j.tail)
-    b.watched[2][i] = score_of(j.level, alarm_level)
+    b.watched[2][i] = score_of(j, alarm_level)
     b.watched[3][i] = j.expected
     b.watched[4][i] = j.low
     b.watched[5][i] = j.high

@@ -1,7 +1,7 @@
 """Of the kernel in series.pyx: one series as bytes, and back. Little-endian on every machine; what is empty is left out."""
 
 cdef enum:
-    PARTS_VERSION = 2
+    PARTS_VERSION = 3
 
 # version, CRC-32 of everything after it
 cdef object PARTS_HEAD = struct.Struct("<BI")

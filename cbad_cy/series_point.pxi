@@ -234,3 +234,4 @@ cdef void take(Series* s, double given, uint64_t time_ns, double alarm_level, Ju
     s.prev = v
     s.last_ns = time_ns
     s.points += 1
+    out.points = s.points

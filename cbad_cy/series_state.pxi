@@ -67,6 +67,7 @@ cdef extern from *:
     static const double FLAT_PRICE = 4.0;        /* powers of ten: there are many runs [N] */
     static const double FLAT_MOST = 12.0;        /* level of a flatline, at most: above all alarm levels */
     static const double POINT_BAR = 5.4;         /* rank from which a single point alarms, at the usual alarm level */
+    static const double SCORE_HALF = 3.0;        /* doublings of rank beyond the bar that are half of the way to the end of a score */
     static const double RUN_SHARE = 0.5;         /* a run of surprising points: above this share of the alarm level */
     /* the expected range */
     static const double BAND_MISS = 0.01;        /* share of points that fall outside */
@@ -90,6 +91,7 @@ cdef extern from *:
     const double SEASON_FORGETS, SEASON_PRIOR, SEASON_TRACE, PAST_GAIN, PAST_WEEK_GAIN, PAST_CLIP, PAST_ROUGH, DEVIATION_MOST
     const double PAST_MOST, PAST_BAND, FEW_GAIN, MANY_GAIN, MANY_CLIP, MANY_STRETCH, FRESH, FRESH_FORGETS, RANK_POINT, SHIFT_PRICE
     const double SPIKE_PRICE, SUDDEN_RATE_SHARE, LEVEL_UNIT, LESSER, RECORD_HAIR, RECORD_FORESEEN, POINT_BAR
+    const double SCORE_HALF
     void fetch_ahead(const void* p) noexcept nogil
 
 cdef enum:
@@ -229,3 +231,4 @@ cdef struct Judged:
     int cause, expert
     bint alarms
     uint64_t since_ns
+    uint64_t points                  # of the series, with this one

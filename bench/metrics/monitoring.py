@@ -17,7 +17,7 @@ from bench.metrics.corpora import Labelled
 from bench.metrics.detectors import Detector
 from bench.metrics.measures import Recall, average_precision, mean_interval, recall_at, threshold_for
 from bench.metrics.nab_figures import references
-from bench.metrics.ours import Driftlock, DriftlockPoint, DriftlockRank, by_channel
+from bench.metrics.ours import Driftlock, DriftlockPoint, DriftlockRank, DriftlockScore, by_channel
 from bench.quality.figures import Figure
 
 Floats = NDArray[np.float64]
@@ -31,7 +31,7 @@ def figures(data: ModuleType, *, quick: bool) -> Iterator[Figure]:
     """All detectors."""
     series = [corpora.ascending(one) for one in corpora.microsoft(data)]
     days = sum(one.days for one in series)
-    ours: list[Detector] = [DriftlockRank(), Driftlock(), DriftlockPoint()]
+    ours: list[Detector] = [DriftlockRank(), DriftlockScore(), Driftlock(), DriftlockPoint()]
     labels = [one.labels for one in series]
     for name, shipped in by_channel(series).items():
         yield from _shown(name, "", recall_at(shipped, labels, days, draws=DRAWS, seed=SEED, threshold=0.5))

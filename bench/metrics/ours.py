@@ -17,15 +17,16 @@ SERIES = 1
 
 
 class Watched(NamedTuple):
-    """What is said of each point: alarm level reached, rank among single points, published p-value, and whether it alarmed.
+    """What is said of each point: alarm level, rank among single points, published p-value and score, and whether it alarmed.
 
     `alarmed` by the level, `pointed` by the point channel, which tells what the level does not. Points that were not taken (a
-    repeated or earlier time) have level 0, p 1 and the lowest rank.
+    repeated or earlier time) have level and score 0, p 1 and the lowest rank.
     """
 
     level: Floats
     rank: Floats
     p_value: Floats
+    score: Floats
     alarmed: Booleans
     pointed: Booleans
 
@@ -49,9 +50,11 @@ def watch(times_ns: Integers, values: Floats, alarm_level: float = ALARM_LEVEL) 
     alarmed, pointed = np.zeros(len(values), dtype=bool), np.zeros(len(values), dtype=bool)
     for alarm in feed.alarms:
         (pointed if alarm.cause == "point" else alarmed)[alarm.index] = True
-    level, rank, p_value = (np.array(part, dtype=np.float64) for part in (feed.level, feed.rank, feed.p_value))
-    lowest = float(rank[taken].min())
-    return Watched(np.where(taken, level, 0.0), np.where(taken, rank, lowest), np.where(taken, p_value, 1.0), alarmed, pointed)
+    columns = (feed.level, feed.rank, feed.p_value, feed.score)
+    level, rank, p_value, score = (np.array(part, dtype=np.float64) for part in columns)
+    none = (0.0, float(rank[taken].min()), 1.0, 0.0)
+    shown = (np.where(taken, part, other) for part, other in zip((level, rank, p_value, score), none, strict=True))
+    return Watched(*shown, alarmed, pointed)
 
 
 def by_channel(series: Sequence[Labelled], alarm_level: float = ALARM_LEVEL) -> dict[str, list[Booleans]]:
@@ -78,6 +81,16 @@ class DriftlockRank:
     def scores(self, times_ns: Integers, values: Floats) -> Floats:
         """See `bench.metrics.detectors.Detector`."""
         return watch(times_ns, values).rank
+
+
+class DriftlockScore:
+    """The published score: the rank, points that alarm before those that do not."""
+
+    name = "driftlock score"
+
+    def scores(self, times_ns: Integers, values: Floats) -> Floats:
+        """See `bench.metrics.detectors.Detector`."""
+        return watch(times_ns, values).score
 
 
 class DriftlockPoint:

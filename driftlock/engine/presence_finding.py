@@ -63,8 +63,7 @@ def lines_finding(silences: Sequence[Silence], context: NumberContext) -> Findin
 
 def rate_finding(alarm: Alarm, service: str, table: SeriesTable, context: NumberContext) -> Finding:
     """The finding that a minute had an odd number of events, or the newest minutes together."""
-    chart, later = chart_until(table, alarm.series, alarm.time_ns)
-    minutes = table.points(alarm.series) - later
+    minutes = alarm.points
     evidence = SeriesEvidence(
         series=RATE_SERIES,
         value=alarm.value,
@@ -75,7 +74,7 @@ def rate_finding(alarm: Alarm, service: str, table: SeriesTable, context: Number
         score=alarm.score,
         expert=EXPERTS[alarm.expert],
         since_ns=min(alarm.since_ns, alarm.time_ns),
-        chart=chart,
+        chart=chart_until(table, alarm),
     )
     said = Said(
         question=Question.RATE,

@@ -135,7 +135,7 @@ class NumberScorer:
             event=self._place + alarm.index,
             receive_timed=False,
         )
-        finding = alarm_finding(alarm, "", name, self._table, context)
+        finding = alarm_finding(alarm, "", name, self._table, context, derived=False)
         other = self._joining.end() if self._joining.is_of_another_time(finding) else None
         before = "" if other is None else self._incident(other, IncidentState.CLOSED)
         number = series_finding_id(self._stream_id, finding)

@@ -7,6 +7,8 @@
 
 import json
 import math
+import sys
+import unicodedata
 from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -68,8 +70,11 @@ class PointReader:
             raise BadLine(f"is not UTF-8 (byte {error.start})") from None
         except RecursionError:
             raise BadLine("is nested too deeply") from None
-        except ValueError as error:
+        except json.JSONDecodeError as error:
             raise BadLine(f"is not JSON: {error}") from None
+        except ValueError:  # nothing else keeps a decoder from a number
+            most = f"{sys.get_int_max_str_digits():,}"
+            raise BadLine(f"has a number of more than {most} digits; write it with an exponent, as in 1e300") from None
         if not isinstance(found, dict):
             raise BadLine("is not a JSON object")
         for name in ("time", "value"):
@@ -115,12 +120,7 @@ class PointReader:
         """The number of a name that is spelled as none before."""
         if name is not None and not isinstance(name, str):
             raise BadLine('has a "series" that is not a string')
-        if name is None:
-            normal = DEFAULT_SERIES
-        else:
-            normal = label(name, self._name_bytes_max)
-            if not normal or len(name.encode("utf-8", "surrogatepass")) > self._name_bytes_max:
-                raise BadLine(f'has a "series" without a printable character, or of more than {self._name_bytes_max} bytes')
+        normal = DEFAULT_SERIES if name is None else self._normal(name)
         number = self._numbers.get(normal)
         if number is None:
             if len(self.names) == self._series_max:
@@ -130,6 +130,15 @@ class PointReader:
         if len(self._numbers) < SPELLINGS_A_SERIES_MAX * self._series_max:
             self._numbers[name] = number
         return number
+
+    def _normal(self, name: str) -> str:
+        """Its normal form. A name from which that would take what does not show is refused: two series would become one."""
+        normal, composed = label(name, self._name_bytes_max), unicodedata.normalize("NFC", name).strip()
+        if not normal or max(len(text.encode("utf-8", "surrogatepass")) for text in (name, composed)) > self._name_bytes_max:
+            raise BadLine(f'has a "series" without a printable character, or of more than {self._name_bytes_max} bytes')
+        if normal != composed:
+            raise BadLine('has a "series" with a control, format or other character that does not show; name it without')
+        return normal
 
 
 def _is_point(members: object) -> bool:

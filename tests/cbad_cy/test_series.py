@@ -17,7 +17,6 @@ from cbad_cy.series import (
     EXPERTS,
     MISSING_P_DAY,
     MISSING_POINTS_MIN,
-    RANK_LEVEL,
     SERIES_BYTES,
     SERIES_MAX_MOST,
     SeriesTable,
@@ -48,7 +47,8 @@ def test_it_says_what_the_formulas_say(name: str, step_s: int) -> None:
         assert -math.log10(fed.p_value[i]) == close(said.tail), i
         assert fed.level[i] == close(said.level), i
         assert fed.rank[i] == close(said.rank), i
-        assert fed.score[i] == close(said.level / (said.level + ALARM_LEVEL)), i
+        assert fed.score[i] == close(said.score), i
+        assert (fed.score[i] >= 0.5) == said.alarms, i
         assert [fed.expected[i], fed.low[i], fed.high[i]] == pytest.approx([said.expected, said.low, said.high], rel=1e-6), i
         if said.alarms:
             alarm = alarms[i]
@@ -56,9 +56,20 @@ def test_it_says_what_the_formulas_say(name: str, step_s: int) -> None:
             assert (alarm.cause, alarm.expert) == (said.cause, said.expert)
             assert alarm.surprise == close(said.told[1] * math.log2(10))
             assert -math.log10(alarm.p_value) == close(said.told[0])
-            score = fed.rank[i] / (fed.rank[i] + RANK_LEVEL) if said.cause == "point" else fed.score[i]
-            assert (alarm.bits, alarm.score) == (fed.bits[i], score)
+            assert (alarm.bits, alarm.score, alarm.points) == (fed.bits[i], fed.score[i], i + 1)
             assert (alarm.expected, alarm.low, alarm.high) == (fed.expected[i], fed.low[i], fed.high[i])
+
+
+@pytest.mark.parametrize("level", [1e-3, 1.0, ALARM_LEVEL, 1e300])
+@pytest.mark.parametrize("name", ["heavy", "spikes", "constant", "growing"])
+def test_a_score_says_whether_it_alarms_and_otherwise_orders_as_the_rank_does(name: str, level: float) -> None:
+    fed = feed(SeriesTable(series_max=1, alarm_level=level), EXAMPLES[name](random.Random(1), 900))
+    alarms = {alarm.index: alarm.score for alarm in fed.alarms}
+    assert {i: score for i, score in enumerate(fed.score) if score >= 0.5} == alarms
+    assert all(0 <= score < 1 for score in fed.score)
+    for told in (True, False):
+        scores = [score for i, score in sorted(enumerate(fed.score), key=lambda it: fed.rank[it[0]]) if (i in alarms) == told]
+        assert scores == sorted(scores)
 
 
 def test_irregular_times_are_like_the_formulas() -> None:
@@ -265,6 +276,36 @@ def test_the_chart_shows_the_newest_points() -> None:
         for mine, theirs, share in ((chart.expected, fed.expected, 0), (chart.low, fed.low, 1), (chart.high, fed.high, 1)):
             for k in range(-shown, 0):
                 assert abs(mine[k] - theirs[k]) <= near[k] + share * (fed.high[k] - fed.low[k]) / 500 + 1e-9
+
+
+@pytest.mark.parametrize("later", [0, 1, 20, CHART_POINTS - 1])
+def test_the_chart_of_an_alarm_ends_with_it_and_its_times_are_counted_back_from_it(later: int) -> None:
+    rng, at = random.Random(4), [START_NS]
+    while len(at) < 800:
+        at.append(at[-1] + rng.randrange(1, 10**12))
+    values = noise(rng, 700) + [200.0] * 100
+    table = SeriesTable(series_max=1)
+    alarm = next(it for it in feed(table, values[:701], at=at[:701]).alarms if it.index == 700)
+    assert alarm.points == table.points(1) == 701
+    then = table.chart_of(alarm)
+    assert (then.times_ns[-1], then.values[-1], len(then.values)) == (at[700], 200.0, CHART_POINTS)
+    assert list(then.times_ns) == pytest.approx(at[701 - CHART_POINTS : 701], abs=CHART_POINTS * 2**15)
+    feed(table, values[701 : 701 + later], at=at[701 : 701 + later])
+    assert [list(column) for column in table.chart_of(alarm)] == [list(column)[later:] for column in then]
+
+
+def test_a_chart_is_not_asked_for_too_late() -> None:
+    table, values = SeriesTable(series_max=1), [*noise(random.Random(4), 400), 200.0]
+    alarm = feed(table, values).alarms[-1]
+    feed(table, [50.0] * CHART_POINTS)
+    with pytest.raises(ValueError, match="52 points were learned after"):
+        table.chart_of(alarm)
+    table.drop(1)
+    with pytest.raises(KeyError):
+        table.chart_of(alarm)
+    feed(table, [1.0])
+    with pytest.raises(ValueError, match="learned after"):
+        table.chart_of(alarm)
 
 
 def gaps(rng: random.Random, kind: str, count: int) -> list[int]:

@@ -86,6 +86,17 @@ def test_any_numbers_in_an_old_series(example: int, numbers: list[float], seed: 
         assert all(math.isfinite(number) for number, status in zip(column, fed.status, strict=True) if not status)
 
 
+def test_numbers_beyond_the_largest_are_judged_as_it() -> None:
+    told = []
+    for most in (1e300, 1.7e308):
+        table = SeriesTable(series_max=1)
+        fed = feed(table, [*noise(random.Random(1), 350), most, -most, 7.0])
+        assert [alarm.value for alarm in fed.alarms if abs(alarm.value) > 1e299][:1] == [most]
+        assert all(math.isfinite(number) for column in fed[2:] for number in column)
+        told.append((table.parts(1), fed.score, fed.bits))
+    assert told[0] == told[1]
+
+
 def test_series_know_nothing_of_each_other() -> None:
     examples = {k + 1: make(random.Random(k), 500) for k, make in enumerate(EXAMPLES.values())}
     table, alone = SeriesTable(series_max=20), SeriesTable(series_max=20)

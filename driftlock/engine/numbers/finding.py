@@ -1,17 +1,19 @@
 """From a number that alarms, or a series that does not come, to a finding."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from cbad_cy.series import CHART_POINTS, EXPERTS, LEARNING_POINTS, SERIES_VERSION, Alarm, SeriesTable
 from driftlock.engine.numbers.absence import Absence
 from driftlock.engine.numbers.sentence import (
+    SHAPE,
     flatline_sentence,
     missing_sentence,
     pattern_sentence,
     point_sentence,
     resource_missing_sentence,
+    shape_sentence,
     shift_sentence,
     value_sentence,
 )
@@ -30,6 +32,13 @@ LATER_MAX = 20
 
 CHART_SHOWN = CHART_POINTS - LATER_MAX
 """Points of the chart of a finding, the last one being that which it is about."""
+
+SHAPE_SURPRISE = 0.99
+"""Share of the surprise of a change of shape that is told: where another series of a histogram is as strange (surprise has a
+largest value), that one leads, for a rate or a quantile says more to a person than bits do."""
+
+DIGITS = 9
+"""Significant digits of the numbers of findings: more would be the noise of sums."""
 
 QUESTIONS = {
     "value": Question.VALUE,
@@ -98,7 +107,8 @@ def number_finding(
     subject: str = "",
     missing: tuple[MissingLine, ...] = (),
 ) -> Finding:
-    """The finding; what findings say of a window of lines is neutral in it."""
+    """The finding, its numbers rounded to `DIGITS`; what findings say of a window of lines is neutral in it."""
+    score, p_value, surprise = rounded(said.score), rounded(said.p_value), rounded(said.surprise)
     return Finding(
         stream=context.stream,
         window=context.window,
@@ -106,12 +116,12 @@ def number_finding(
         last_event=context.event,
         start_ns=said.start_ns,
         end_ns=said.end_ns,
-        ncd=said.score,
+        ncd=score,
         ncd_threshold=SCORE_THRESHOLD,
-        ncd_classical=said.score,
-        p_value=said.p_value,
+        ncd_classical=score,
+        p_value=p_value,
         p_value_threshold=context.p_value_threshold,
-        confidence=1.0 - said.p_value,
+        confidence=rounded(1.0 - p_value),
         p_permutation=1.0,
         permutations=0,
         ratio=1.0,
@@ -135,30 +145,53 @@ def number_finding(
         window_lines=(),
         baseline_lines=(),
         question=said.question,
-        surprise=said.surprise,
-        evidence=(Evidence(said.question, said.p_value, said.score, said.surprise),),
+        surprise=surprise,
+        evidence=(Evidence(said.question, p_value, score, surprise),),
         subject=subject,
         missing=missing,
-        p_without=said.p_value,
-        p_without_others=said.p_value,
+        p_without=p_value,
+        p_without_others=p_value,
         calibration_reason=said.calibration_reason,
-        series=series,
+        series=tuple(map(_rounded_series, series)),
     )
 
 
-def chart_until(table: SeriesTable, series: int, time_ns: int, shown: int = CHART_SHOWN) -> tuple[Chart, int]:
-    """The chart of a series up to the point at `time_ns`, and how many points were learned after it.
+def rounded(value: float) -> float:
+    """To `DIGITS` significant digits.
 
-    Few enough of them (`LATER_MAX`), so that it is the same whatever came after.
+    >>> rounded(0.1 + 0.2), rounded(1e300 / 3)
+    (0.3, 3.33333333e+299)
     """
-    chart = table.chart(series)
-    later = sum(other > time_ns for other in chart.times_ns)
-    part = slice(max(0, len(chart.times_ns) - later - shown), len(chart.times_ns) - later)
+    return float(f"{value:.{DIGITS - 1}e}")
+
+
+def _rounded_series(it: SeriesEvidence) -> SeriesEvidence:
+    """Its value and the chart's values are as they came."""
+    chart = it.chart
+    return replace(
+        it,
+        expected=rounded(it.expected),
+        low=rounded(it.low),
+        high=rounded(it.high),
+        bits=rounded(it.bits),
+        score=rounded(it.score),
+        chart=replace(
+            chart,
+            expected=tuple(map(rounded, chart.expected)),
+            low=tuple(map(rounded, chart.low)),
+            high=tuple(map(rounded, chart.high)),
+        ),
+    )
+
+
+def chart_until(table: SeriesTable, alarm: Alarm, shown: int = CHART_SHOWN) -> Chart:
+    """The chart of a series up to its point that alarmed: the same however few (`LATER_MAX`) points were learned after it."""
+    chart = table.chart_of(alarm)
     columns = (chart.values, chart.expected, chart.low, chart.high)
-    values, expected, low, high = (tuple(map(_finite, column[part])) for column in columns)
-    if min(values, default=-1.0) >= 0:  # whatever a later point was
+    values, expected, low, high = (tuple(map(_finite, column[-shown:])) for column in columns)
+    if min(values) >= 0:  # whatever a later point was
         low = tuple(min(max(0.0, bound), middle) for bound, middle in zip(low, expected, strict=True))
-    return Chart(tuple(chart.times_ns[part]), values, expected, low, high), later
+    return Chart(tuple(chart.times_ns[-shown:]), values, expected, low, high)
 
 
 def _finite(value: float) -> float:
@@ -166,10 +199,15 @@ def _finite(value: float) -> float:
     return min(max(value, -sys.float_info.max), sys.float_info.max)
 
 
-def alarm_finding(alarm: Alarm, instance: str, name: str, table: SeriesTable, context: NumberContext) -> Finding:
-    """The finding of a point that alarms; `table` has learned at most `LATER_MAX` points of its series after it."""
-    chart, later = chart_until(table, alarm.series, alarm.time_ns)
-    points = table.points(alarm.series) - later
+def alarm_finding(
+    alarm: Alarm, instance: str, name: str, table: SeriesTable, context: NumberContext, *, derived: bool = True
+) -> Finding:
+    """The finding of a point that alarms; `table` has learned at most `LATER_MAX` points of its series after it.
+
+    `derived`: a name that ends in `SHAPE` is that of a change of shape, see `cbad_cy.points`; its surprise is `SHAPE_SURPRISE`
+    of what it is.
+    """
+    is_shape = derived and name.endswith(SHAPE)
     question = QUESTIONS[alarm.cause]
     since_ns = min(alarm.since_ns, alarm.time_ns)
     evidence = SeriesEvidence(
@@ -183,17 +221,17 @@ def alarm_finding(alarm: Alarm, instance: str, name: str, table: SeriesTable, co
         expert=EXPERTS[alarm.expert],
         since_ns=since_ns,
         instance=instance,
-        chart=chart,
+        chart=chart_until(table, alarm),
     )
-    sentence = _sentence(alarm.cause, evidence, points, alarm.time_ns)
-    calibration, reason = comparable(points)
+    sentence = _sentence(alarm, evidence, is_shape=is_shape)
+    calibration, reason = comparable(alarm.points)
     said = Said(
         question=question,
         start_ns=since_ns,
         end_ns=alarm.time_ns,
         p_value=alarm.p_value,
         score=alarm.score,
-        surprise=alarm.surprise,
+        surprise=alarm.surprise * SHAPE_SURPRISE if is_shape else alarm.surprise,
         sentence=sentence,
         calibration=calibration,
         calibration_reason=reason,
@@ -201,18 +239,21 @@ def alarm_finding(alarm: Alarm, instance: str, name: str, table: SeriesTable, co
     return number_finding(said, context, series=(evidence,), subject=instance)
 
 
-def _sentence(cause: str, evidence: SeriesEvidence, points: int, end_ns: int) -> str:
-    match cause:
+def _sentence(alarm: Alarm, evidence: SeriesEvidence, *, is_shape: bool) -> str:
+    end_ns, record = alarm.time_ns, alarm.cause == "range"
+    match alarm.cause:
         case "pattern":
-            return pattern_sentence(evidence, points=points, end_ns=end_ns)
+            return pattern_sentence(evidence, points=alarm.points, end_ns=end_ns)
         case "flatline":
-            return flatline_sentence(evidence, points=points, end_ns=end_ns)
+            return flatline_sentence(evidence, points=alarm.points, end_ns=end_ns)
+        case _ if is_shape:
+            return shape_sentence(evidence, end_ns=end_ns, record=record)
         case "shift":
             return shift_sentence(evidence, end_ns=end_ns)
         case "point":
             return point_sentence(evidence, end_ns=end_ns)
         case _:
-            return value_sentence(evidence, points=points, end_ns=end_ns, record=cause == "range")
+            return value_sentence(evidence, points=alarm.points, end_ns=end_ns, record=record)
 
 
 def comparable(points: int) -> tuple[Calibration, str]:

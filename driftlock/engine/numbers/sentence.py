@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from driftlock.engine.explanation.sentence import quoted
-from driftlock.engine.numbers.wording import moment, number, numbers, span
+from driftlock.engine.numbers.wording import Shown, beside, moment, number, span
 from driftlock.engine.verdict import SeriesEvidence
 
 EXPERT_WORDS = MappingProxyType(
@@ -25,19 +25,39 @@ EXPERT_WORDS = MappingProxyType(
 
 TOGETHER_NAMED_MAX = 3
 
+SHAPE = " shape"
+"""How the name of a series ends that says by how much the distribution of another one has changed."""
+
 
 def value_sentence(it: SeriesEvidence, *, points: int, end_ns: int, record: bool = False) -> str:
     """A number that was not expected. `points` of the series were seen by then, `end_ns` is the time of this one.
 
     `record`: it lies beyond all of them.
     """
-    value, low, high, expected = numbers(it.value, it.low, it.high, it.expected)
+    shown, since = _beside(it), _since(it, end_ns, "at")
     words = "" if it.expert == "range" else _expert(it)
     if it.low <= it.value <= it.high:
-        since = _since(it, end_ns, "at")
-        return f"{_named(it)} is {value}, expected was {expected}{words} ({since})."
+        if shown.value == shown.expected:
+            return f"{_named(it)} is {shown.value}, very near to what was expected{words} ({since})."
+        return f"{_named(it)} is {shown.value}, expected was {shown.expected}{words} ({since})."
     extreme = f": the {'highest' if it.value > it.high else 'lowest'} of {points:,} points" if record else ""
-    return f"{_named(it)} is {value}, {_usually(low, high)}{_expert(it)} ({_since(it, end_ns, 'at')}){extreme}."
+    usual = _hair(it, shown, "what is usual") or _usually(shown)
+    return f"{_named(it)} is {shown.value}, {usual}{_expert(it)} ({since}){extreme}."
+
+
+def shape_sentence(it: SeriesEvidence, *, end_ns: int, record: bool = False) -> str:
+    """How histograms of a series, whose name is that of `it` without `SHAPE`, are distributed; its numbers are bits of change.
+
+    `record`: no change was as large.
+    """
+    shown, since = _beside(it), _since(it, end_ns, "at")
+    named, bits = _whose(quoted(it.series.removesuffix(SHAPE)), it.instance), f"{shown.value} bits of change"
+    if it.low <= it.value <= it.high:
+        return f"{named} is distributed otherwise than expected: {bits}, expected was {shown.expected} ({since})."
+    if it.value < it.low:
+        return f"{named} changes its distribution less than usual: {bits}, {_usually(shown)} ({since})."
+    how = "as never before" if record else "otherwise than usual"
+    return f"{named} is distributed {how}: {bits}, {_usually(shown)} ({since})."
 
 
 def shift_sentence(it: SeriesEvidence, *, end_ns: int) -> str:
@@ -48,20 +68,20 @@ def shift_sentence(it: SeriesEvidence, *, end_ns: int) -> str:
 
 def point_sentence(it: SeriesEvidence, *, end_ns: int) -> str:
     """A single number that is far from what the long past expects, beside the points next to it or not."""
-    value, low, high, expected = numbers(it.value, it.low, it.high, it.expected)
-    if it.low <= it.value <= it.high:
-        return f"{_named(it)} is {value}, where its long past expects {expected} ({_since(it, end_ns, 'at')})."
-    usual = low if low == high else f"{low} to {high}"
-    return f"{_named(it)} is {value}, where its long past expects {usual} ({_since(it, end_ns, 'at')})."
+    shown, since = _beside(it), _since(it, end_ns, "at")
+    if hair := _hair(it, shown, "what its long past expects"):
+        return f"{_named(it)} is {shown.value}, {hair} ({since})."
+    usual = shown.expected if it.low <= it.value <= it.high else _range(shown)
+    return f"{_named(it)} is {shown.value}, where its long past expects {usual} ({since})."
 
 
 def pattern_sentence(it: SeriesEvidence, *, points: int, end_ns: int) -> str:
     """The newest numbers together are unlike any stretch of the `points` before."""
-    value, low, high = numbers(it.value, it.low, it.high)
+    shown = _beside(it)
     since = f" (since {moment(it.since_ns, end_ns)})" if it.since_ns < end_ns else ""
     return (
         f"{_named(it)} moves as in no stretch of the {points:,} points before{since}: "
-        f"it is {value} at {moment(end_ns, end_ns)}, {_usually(low, high)}{_expert(it)}."
+        f"it is {shown.value} at {moment(end_ns, end_ns)}, {_usually(shown)}{_expert(it)}."
     )
 
 
@@ -96,15 +116,15 @@ def rate_sentence(service: str, it: SeriesEvidence, *, minutes: int, end_ns: int
 
     `it.value` counts the events of a minute, `record` says that no minute had more (or fewer).
     """
-    value, low, high = numbers(it.value, it.low, it.high)
+    shown = _beside(it)
     if it.low <= it.value <= it.high:
         return (
             f"{service} had an unusual number of events a minute ({_since(it, end_ns, 'in the minute from')}): "
-            f"{value}, {_usually(low, high)}{_expert(it)}."
+            f"{shown.value}, {_usually(shown)}{_expert(it)}."
         )
     extreme = f": the {'most' if it.value > it.high else 'fewest'} of {minutes:,} minutes" if record else ""
     since = _since(it, end_ns, "in the minute from")
-    return f"{service} had {value} events a minute, {_usually(low, high)}{_expert(it)} ({since}){extreme}."
+    return f"{service} had {shown.value} events a minute, {_usually(shown)}{_expert(it)} ({since}){extreme}."
 
 
 def line_silence_sentence(line: str, *, last_ns: int, now_ns: int, step_ns: int, longest_ns: int, gaps: int) -> str:
@@ -137,9 +157,9 @@ def together_sentence(resource: str, strongest: Sequence[SeriesEvidence], *, odd
 
 
 def _brief(it: SeriesEvidence, resource: str) -> str:
-    value, low, high = numbers(it.value, it.low, it.high)
+    shown = _beside(it)
     name = quoted(it.series) if it.instance == resource else _named(it)
-    return f"{name} {value} ({_usually(low, high)})"
+    return f"{name} {shown.value} ({_usually(shown)})"
 
 
 def _named(it: SeriesEvidence) -> str:
@@ -150,8 +170,30 @@ def _whose(name: str, instance: str) -> str:
     return f"{name} of {instance}" if instance else name
 
 
-def _usually(low: str, high: str) -> str:
-    return f"usually {low}" if low == high else f"usually {low} to {high}"
+def _beside(it: SeriesEvidence) -> Shown:
+    return beside(it.value, it.low, it.high, it.expected)
+
+
+def _range(shown: Shown) -> str:
+    return shown.low if shown.low == shown.high else f"{shown.low} to {shown.high}"
+
+
+def _usually(shown: Shown) -> str:
+    return f"usually {_range(shown)}"
+
+
+def _hair(it: SeriesEvidence, shown: Shown, what: str) -> str:
+    """By how little a number is outside of `what`, where it looks like the end of the range that it is beyond; else "".
+
+    >>> it = SeriesEvidence("x", 5.0000002, 5.0, 5.0, 5.0, 30.0, 0.6, "slow", 0)
+    >>> _hair(it, beside(it.value, it.low, it.high, it.expected), "what is usual")
+    '2e-07 above what is usual'
+    """
+    if it.value > it.high and shown.value == shown.high:
+        return f"{number(it.value - it.high, 2)} above {what}"
+    if it.value < it.low and shown.value == shown.low:
+        return f"{number(it.low - it.value, 2)} below {what}"
+    return ""
 
 
 def _expert(it: SeriesEvidence) -> str:

@@ -1,9 +1,16 @@
 """Numbers, times and spans of time as people say them."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
-DIGITS = (4, 6, 9, 12, 17)
+DIGITS = (4, 5, 6)
 """Significant digits: the first is what is shown, the others where two numbers that differ would look equal."""
+NOISE_SHARE = 1e-9
+"""What is so small beside the other numbers of a sentence is the noise of floating point: it is shown as 0. A range is measured
+by itself, and beside 1 at most: what is usual may be so much smaller than a number that is not."""
+ALIKE_SHARE = 1e-4
+"""The ends of a range that are so near to each other, beside the number that is looked at, are one number."""
 _PLAIN_MIN, _PLAIN_MAX = 1e-4, 1e15
 _SPANS_NS = ((2 * 86_400 * 10**9, 86_400 * 10**9, "days"), (2 * 3600 * 10**9, 3600 * 10**9, "hours"))
 _MINUTES_NS = 60 * 10**9
@@ -26,17 +33,41 @@ def number(value: float, digits: int = DIGITS[0]) -> str:
     return f"{whole}.{fraction.rstrip('0')}"
 
 
-def numbers(*values: float) -> tuple[str, ...]:
-    """The values with as many digits as it takes that different ones look different.
+def _without_noise(value: float, *usual: float) -> list[float]:
+    most = max(map(abs, usual))
+    least, noise = NOISE_SHARE * max(most, abs(value)), NOISE_SHARE * max(most, min(abs(value), 1.0))
+    return [value if abs(value) > least else 0.0, *(each if abs(each) > noise else 0.0 for each in usual)]
 
-    >>> numbers(0.42, 0.420001), numbers(1.0, 1.0, 2.0)
-    (('0.42', '0.420001'), ('1', '1', '2'))
+
+def _digits(values: Sequence[float]) -> int:
+    """With which most of them look different; the fewest of those."""
+    return max(DIGITS, key=lambda digits: (len({number(value, digits) for value in values}), -digits))
+
+
+class Shown(NamedTuple):
+    """A number, the range in which it usually is (`low` = `high`: one number) and what was expected, as they are shown."""
+
+    value: str
+    low: str
+    high: str
+    expected: str
+
+
+def beside(value: float, low: float, high: float, expected: float) -> Shown:
+    """A number beside its range, all with as many digits, four to six, as it takes that they look different if that can be.
+
+    A range that is hardly one, measured by the numbers, becomes what was expected.
+
+    >>> beside(0.420001, 0.18, 0.42, 0.31), beside(7.0, -1e-12, 6.0, 3.0).low
+    (Shown(value='0.420001', low='0.18', high='0.42', expected='0.31'), '0')
+    >>> beside(9.0, 4.9999999981999999, 5.0000000018000001, 5.0), beside(2.31, 0.18, 0.42, 0.31)[:3]
+    (Shown(value='9', low='5', high='5', expected='5'), ('2.31', '0.18', '0.42'))
     """
-    for digits in DIGITS:
-        texts = tuple(number(value, digits) for value in values)
-        if len(set(texts)) >= len({value + 0.0 for value in values}):
-            break
-    return texts
+    if high / 2 - low / 2 <= ALIKE_SHARE / 2 * max(abs(value), abs(expected)):
+        low = high = expected
+    clear = _without_noise(value, low, high, expected)
+    digits = _digits([clear[0], clear[3]] if low <= value <= high else clear[:3])
+    return Shown(*(number(each, digits) for each in clear))
 
 
 def span(span_ns: int) -> str:
