@@ -1,7 +1,7 @@
 """Series that fall silent while their stream goes on, by event time: one by one, or most of a resource at once."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cbad_cy.points import Points
 from cbad_cy.series import SeriesTable
@@ -9,7 +9,7 @@ from driftlock.engine.limits import MINUTE_NS, SECOND_NS
 from driftlock.engine.numbers.directory import NOTHING_SEEN, Directory, Entry, Seen
 
 IDLE_NS = 10 * MINUTE_NS
-"""A series of which nothing can be said yet is looked at this often."""
+"""A series that has points is looked at this often; one that has none only when it may be missing."""
 
 HOLD_NS = 30 * SECOND_NS
 """A series is called missing when it still is so long after it was first found missing, by the receive times of a live stream:
@@ -20,6 +20,9 @@ TURNS = 2
 
 SINGLE_MAX = 10
 """More missing series of one resource in a minute are told as one finding."""
+
+ABSENCES_MAX = 20
+"""So many findings of a minute tell who is missing, the least probable first; one more counts the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +86,19 @@ class Absences:
         for number in self._directory.due(closed_ns):
             entry = self._directory.entries[number]
             seen = self.seen(number)
-            self._learn(entry, seen, closed_ns)
-            look_ns = closed_ns + IDLE_NS
+            self._learn(entry, seen)
+            look_ns = 0
             if seen.due_ns and seen.last_ns != entry.settled_ns:
                 due_ns = self._due(entry, seen)
                 if closed_ns < due_ns:
-                    look_ns = min(-(-due_ns // MINUTE_NS) * MINUTE_NS, look_ns)
+                    look_ns = -(-due_ns // MINUTE_NS) * MINUTE_NS
                 elif self._held(entry, received_ns, historical):
                     look_ns = closed_ns + MINUTE_NS
                 else:
                     entry.settled_ns = seen.last_ns
                     missing.setdefault(entry.instance, []).append(_Missing(number, entry, seen))
             self._directory.look_again(number, look_ns)
-        return [told for instance in sorted(missing) for told in self._told(instance, missing[instance], closed_ns)]
+        return _shortened([it for instance in sorted(missing) for it in self._told(instance, missing[instance], closed_ns)])
 
     def leave(self, number: int) -> None:
         """Note in the directory what is to be known of a series that is not in memory."""
@@ -115,13 +118,10 @@ class Absences:
         p_value = table.gap_p_value(own, due_ns - last_ns) if due_ns else 1.0
         return Seen(last_ns, due_ns, table.step_ns(own), p_value, table.points(own))
 
-    def _learn(self, entry: Entry, seen: Seen, closed_ns: int) -> None:
+    def _learn(self, entry: Entry, seen: Seen) -> None:
         self._directory.saw(entry, seen.points)
-        if seen.last_ns == entry.looked_ns:
-            return
-        if self._resumed(seen.step_ns) <= seen.last_ns:
-            entry.lag_ns = max(0, closed_ns - seen.last_ns - seen.step_ns, entry.lag_ns // 2)
-        entry.looked_ns, entry.suspect_ns = seen.last_ns, 0
+        if seen.last_ns != entry.looked_ns:
+            entry.looked_ns, entry.suspect_ns = seen.last_ns, 0
 
     def _due(self, entry: Entry, seen: Seen) -> int:
         """From when on it is missing, by the event time of the stream."""
@@ -144,7 +144,7 @@ class Absences:
     def _told(self, instance: str, missing: Sequence[_Missing], closed_ns: int) -> Iterator[Absence]:
         """One absence each, or one for all where most of the instance's series are quiet."""
         known = {it.number for it in missing}
-        quiet, spoke = self._others(instance, missing, known, closed_ns)
+        quiet, spoke, undue = self._others(instance, missing, known, closed_ns)
         most = len(missing) + len(quiet) > spoke and len(missing) + len(quiet) > 1
         if not most and len(missing) <= SINGLE_MAX:
             for it in sorted(missing, key=lambda it: (it.entry.name, it.number)):
@@ -152,6 +152,8 @@ class Absences:
             return
         first = min(missing, key=lambda it: it.rank)
         for other in quiet if most else ():
+            other.entry.settled_ns = other.seen.last_ns
+        for other in undue if most and not spoke else ():  # that they stay away too will be no news
             other.entry.settled_ns = other.seen.last_ns
         every = [*missing, *quiet]
         yield _absence(
@@ -165,21 +167,44 @@ class Absences:
 
     def _others(
         self, instance: str, missing: Sequence[_Missing], known: set[int], closed_ns: int
-    ) -> tuple[list[_Missing], int]:
-        """Series of the instance that are quiet too, and how many have spoken since; others do not have to have come."""
+    ) -> tuple[list[_Missing], int, list[_Missing]]:
+        """Series of the instance that are quiet too, how many have spoken since, and those that did not have to have come."""
         since_ns = max(it.seen.last_ns + TURNS * it.seen.step_ns for it in missing)
-        quiet, spoke = [], 0
-        for number, entry in self._directory.entries.items():
-            if entry.instance != instance or number in known:
+        spoke = 0
+        quiet: list[_Missing] = []
+        undue: list[_Missing] = []
+        for number in self._directory.of_instance(instance):
+            if number in known:
                 continue
+            entry = self._directory.entries[number]
             seen = self.seen(number)
             if not seen.step_ns or seen.last_ns == entry.settled_ns:
                 continue
             if seen.last_ns >= since_ns:
                 spoke += 1
-            elif closed_ns - seen.last_ns - entry.lag_ns > TURNS * seen.step_ns:
-                quiet.append(_Missing(number, entry, seen))
-        return quiet, spoke
+            else:
+                late = closed_ns - seen.last_ns - entry.lag_ns >= TURNS * seen.step_ns
+                (quiet if late else undue).append(_Missing(number, entry, seen))
+        return quiet, spoke, undue
+
+
+def _shortened(absences: list[Absence]) -> list[Absence]:
+    """The least probable ones, and one that counts the series of the rest, of whatever instances they are."""
+    if len(absences) <= ABSENCES_MAX:
+        return absences
+    ranked = sorted(absences, key=lambda it: (it.p_value, it.instance, it.name, it.example))
+    rest = ranked[ABSENCES_MAX:]
+    return [
+        *sorted(ranked[:ABSENCES_MAX], key=lambda it: (it.instance, it.name)),
+        replace(
+            rest[0],
+            instance="",
+            name="",
+            last_ns=max(it.last_ns for it in rest),
+            missing=sum(it.missing for it in rest),
+            series=sum(it.series for it in rest),
+        ),
+    ]
 
 
 def _absence(it: _Missing, name: str, now_ns: int, *, last_ns: int | None = None, missing: int = 1, series: int = 1) -> Absence:

@@ -68,7 +68,10 @@ def own_times(batch: RecordBatch, placed: Placed, last_ns: int) -> "array[int]":
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """The record at `index` is the first after the minute that ended at `closed_ns`; it moved the watermark from .. to."""
+    """With the record at `index` the minute that ended at `closed_ns` was over; it moved the watermark from .. to.
+
+    `closed_ns` is 0 where the watermark entered another minute, but none was over.
+    """
 
     index: int
     closed_ns: int
@@ -84,17 +87,23 @@ def watermarks(times_ns: "array[int]", before_ns: int) -> Sequence[int]:
     return list(accumulate(times_ns, max, initial=before_ns))[1:]
 
 
-def crossings(marks: Sequence[int], before_ns: int) -> list[Crossing]:
-    """Where minutes of the stream's event time end, of `watermarks`. `before_ns` is 0 for the first records ever."""
-    if len(marks) == 1 and marks[0] // MINUTE_NS == before_ns // MINUTE_NS:
-        return []
+def crossings(marks: Sequence[int], opened: Sequence[int], before_ns: int, open_before: int) -> list[Crossing]:
+    """Where the watermark or the open minute moves to another minute.
+
+    `marks` are `watermarks`, `opened` the open minute after each of them (see `Disorder`); `before_ns`, which is 0 for the
+    first records ever, and `open_before` are those before the records.
+    """
     minutes = [mark // MINUTE_NS for mark in marks]
-    steps = enumerate(zip((before_ns // MINUTE_NS, *minutes), minutes, strict=False))
+    before = before_ns // MINUTE_NS
+    if len(marks) == 1 and (minutes[0], opened[0]) == (before, open_before):
+        return []
+    steps = zip((before, *minutes), minutes, (open_before, *opened), opened, strict=False)
     found = []
-    for index in [index for index, (old, new) in steps if old != new]:
-        mark = marks[index - 1] if index else before_ns
-        if mark:
-            found.append(Crossing(index, (mark // MINUTE_NS + 1) * MINUTE_NS, mark, marks[index]))
+    for index in [index for index, (old, new, was, now) in enumerate(steps) if old != new or was != now]:
+        from_ns = marks[index - 1] if index else before_ns
+        if from_ns:
+            was = opened[index - 1] if index else open_before
+            found.append(Crossing(index, (was + 1) * MINUTE_NS if opened[index] != was else 0, from_ns, marks[index]))
     return found
 
 
@@ -128,11 +137,11 @@ class PointColumns(NamedTuple):
             shape=batch.shape,
         )
 
-    def between(self, first: int, last: int) -> "PointColumns":
-        """Those of records first..last-1."""
+    def between(self, first: int, last: int, start: int) -> "PointColumns":
+        """Those of records first..last-1; the records before them have `start` entries of `shape`."""
         if (first, last) == (0, len(self.series)):
             return self
-        start, stop = sum(self.shape_sizes[:first]), sum(self.shape_sizes[:last])
+        stop = start + sum(self.shape_sizes[first:last])
         return PointColumns(
             self.series[first:last],
             self.times_ns[first:last],

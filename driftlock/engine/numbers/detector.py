@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from cbad_cy.codec import Codec
-from cbad_cy.points import STALE, Taken
+from cbad_cy.points import DUPLICATE, FIRST, LATE, NOT_A_NUMBER, STALE, Taken
 from cbad_cy.series import LEARNING_POINTS
 from driftlock.engine.detector import stream_seed
 from driftlock.engine.event import RecordBatch, StreamKey
@@ -18,10 +18,12 @@ from driftlock.engine.fold import Abandoned, Summary
 from driftlock.engine.limits import MINUTE_NS, Limits
 from driftlock.engine.numbers.absence import Absence
 from driftlock.engine.numbers.columns import Crossing, derived_name, series_numbers
+from driftlock.engine.numbers.disorder import Disorder
 from driftlock.engine.numbers.finding import NumberContext, absence_finding, alarm_finding
 from driftlock.engine.numbers.level import alarm_level, series_term
 from driftlock.engine.numbers.memory import Numbers, SeriesMemory
 from driftlock.engine.numbers.row import Row
+from driftlock.engine.numbers.trouble import Trouble
 from driftlock.engine.presence import Presence
 from driftlock.engine.profile import Profile
 from driftlock.engine.verdict import Calibration, Finding, Observer, StreamEvent, StreamEventKind
@@ -45,6 +47,8 @@ class NumberDetector:
         self.seed = stream_seed(seed, key)
         self.limits = limits
         self.clock = EventClock(limits)
+        self.disorder = Disorder()
+        self.trouble = Trouble()
         self.events = 0
         self.first_minute = -1  # the minute of event time with which windows are numbered from `offset` on; -1 = none yet
         self.offset = 0
@@ -68,17 +72,22 @@ class NumberDetector:
         directory = self.memory.directory
         known, learned = directory.looked_at, directory.learned
         said = f"{learned:,} of {known:,} series have the {LEARNING_POINTS} points that make the next ones comparable"
+        if trouble := self.trouble.reason:
+            return Calibration.DEGRADED, trouble
         if not learned:
             return Calibration.CALIBRATING, said if known else "no series has been seen for long enough"
         return Calibration.OK if self.told_calibrated else Calibration.PROVISIONAL, said
 
     @property
     def events_until_ready(self) -> int:
-        """At least so many points until half of the series are learned; 0 when that has been so."""
+        """About so many points of the stream until half of its series are learned; 0 when that has been so.
+
+        As many for each series as the median one lacks, by what was known when they were looked at.
+        """
         if self.told_calibrated:
             return 0
-        lacking = -(-max(1, self.memory.directory.looked_at) // 2) - self.memory.directory.learned
-        return max(1, lacking, LEARNING_POINTS - self.events)
+        directory = self.memory.directory
+        return max(1, directory.points_lacking) * max(1, directory.looked_at or len(directory))
 
     @property
     def due_ns(self) -> int:
@@ -99,8 +108,11 @@ class NumberDetector:
         return self.presence.silence(now_ns, context)
 
     def number_from(self, windows: int) -> None:
-        """Number windows from here on: an earlier state is lost."""
-        self.offset, self.first_minute = windows, -1
+        """Number windows from here on: an earlier state is lost, and with it the minute from which they were counted.
+
+        Minutes are counted since 1970 then, which are more than there can have been.
+        """
+        self.offset, self.first_minute = windows, 0
 
     def configure(self, profile: Profile) -> None:
         """Judge by `profile` from the next record on; no number has to be learned anew."""
@@ -135,8 +147,10 @@ class NumberDetector:
         row = self._row(batch, received_ns)
         bits = array("d", bytes(8 * len(batch))) if observer is not None else None
         findings: list[Finding] = []
+        buckets = 0
         for first, last in self._parts(row):
-            columns = row.columns.between(first, last)
+            columns = row.columns.between(first, last, buckets)
+            buckets += len(columns.shape_at)
             taken = self.memory.points.take(*columns)
             self.memory.summaries.take(columns.series, taken)
             findings += self._judge(row, taken, first, last, bits, abandoned)
@@ -149,7 +163,7 @@ class NumberDetector:
         self.events += len(batch)
         if observer is not None and bits is not None:
             observer.events(row.first_event, row.columns.times_ns, bits)
-        findings.sort(key=lambda finding: finding.last_event)
+        findings.sort(key=_order)
         return findings
 
     def _row(self, batch: RecordBatch, received_ns: int) -> Row:
@@ -159,6 +173,7 @@ class NumberDetector:
             batch,
             received_ns,
             self.clock,
+            self.disorder,
             known=self._known,
             first_event=self.events,
             p_value_threshold=self.profile.p_value_threshold,
@@ -174,20 +189,28 @@ class NumberDetector:
 
     def _parts(self, row: Row) -> Iterator[tuple[int, int]]:
         """Records to be taken at once: before a new series for which there is no room, others are forgotten."""
-        first, series, directory = 0, row.columns.series, self.memory.directory
-        while first < len(series):
-            rest = series[first:] if first else series
-            fresh = directory.unknown(rest)
-            room = directory.room
-            if fresh and not room:
-                self.memory.forget()
+        series, directory = row.columns.series, self.memory.directory
+        fresh = directory.unknown(series)
+        if len(fresh) <= directory.room:
+            places = dict(zip(reversed(series), range(len(series) - 1, -1, -1), strict=True)) if fresh else {}
+            for number in fresh:
+                directory.add(number, row.entry(places[number], self.limits))
+            self.memory.register(series)
+            yield 0, len(series)
+            return
+        first = 0
+        for place, number in enumerate(series):
+            if number in directory.entries:
                 continue
-            part = rest[: rest.index(fresh[room])] if len(fresh) > room else rest
-            for number in fresh[:room]:
-                directory.add(number, row.entry(first + rest.index(number), self.limits))
-            self.memory.register(part)
-            yield first, first + len(part)
-            first += len(part)
+            if not directory.room:
+                if first < place:
+                    self.memory.register(series[first:place])
+                    yield first, place
+                self.memory.forget(max(0, self.first_minute), self.offset)
+                first = place
+            directory.add(number, row.entry(place, self.limits))
+        self.memory.register(series[first:])
+        yield first, len(series)
 
     def _judge(
         self,
@@ -200,8 +223,10 @@ class NumberDetector:
     ) -> list[Finding]:
         """Learn what records first..last-1 said, and look at who is missing wherever a minute ends among them."""
         findings: list[Finding] = []
-        done, absences = first, self.memory.absences
+        done, awake, absences = first, first, self.memory.absences
         for crossing in row.closing(first, last):
+            self._wake(row, awake, crossing.index)
+            awake = crossing.index
             if 0 < absences.first_look() <= crossing.closed_ns:
                 findings += self._feed(row, taken, first, done, crossing.index, bits)
                 done = crossing.index
@@ -211,6 +236,7 @@ class NumberDetector:
                 raise Abandoned
         if abandoned():
             raise Abandoned
+        self._wake(row, awake, last)
         return findings + self._feed(row, taken, first, done, last, bits)
 
     def _feed(self, row: Row, taken: Taken, base: int, first: int, last: int, bits: "array[float] | None") -> list[Finding]:
@@ -239,7 +265,38 @@ class NumberDetector:
             for record, cost in zip(records, costs, strict=True):
                 bits[record] += cost
         self._ended(row, taken.status, base, first, last)
+        self._count(row, taken.status, base, first, last)
         return findings
+
+    def _wake(self, row: Row, first: int, last: int) -> None:
+        """Series that have points among records first..last-1 are looked at again."""
+        directory = self.memory.directory
+        series = row.columns.series if (first, last) == (0, len(row.columns.series)) else row.columns.series[first:last]
+        idle = directory.idle(series)
+        if not idle:
+            return
+        places = dict(zip(reversed(series), range(last - 1, first - 1, -1), strict=True))
+        for number in sorted(idle):
+            place = places[number]
+            directory.wake(number, row.look_ns(place), row.lag_ns(place))
+
+    def _count(self, row: Row, status: bytes, base: int, first: int, last: int) -> None:
+        """Count the points that say nothing; the first one of a counter can not say more."""
+        restarts = []
+        at = status.find(FIRST, first - base, last - base)
+        while at >= 0:
+            entry = self.memory.directory.entries[row.columns.series[base + at]]
+            if entry.based:
+                restarts.append(base + at)
+            entry.based = True
+            at = status.find(FIRST, at + 1, last - base)
+        while first < last:
+            stop = min(last, first + self.trouble.room(row.first_event + first))
+            shared = bisect_left(restarts, stop) - bisect_left(restarts, first)
+            shared += sum(status.count(bytes((mute,)), first - base, stop - base) for mute in (DUPLICATE, LATE))
+            not_finite = status.count(bytes((NOT_A_NUMBER,)), first - base, stop - base)
+            self.trouble.count(row.first_event + first, stop - first, shared, not_finite)
+            first = stop
 
     def _ended(self, row: Row, status: bytes, base: int, first: int, last: int) -> None:
         """Series that said themselves that they end are not missing."""
@@ -301,3 +358,10 @@ class NumberDetector:
     def evict(self, series_max: int) -> None:
         """Let series leave memory, the longest unseen first, until at most `series_max` are held; unsaved ones stay."""
         self.memory.evict(series_max)
+
+
+def _order(finding: Finding) -> tuple[int, str, str, str, int]:
+    """By record, and those of one record in an order that neither cuts nor kernels change."""
+    of = finding.series[0] if finding.series else None
+    named = ("", "") if of is None else (of.instance, of.series)
+    return finding.last_event, finding.question.value, *named, finding.end_ns

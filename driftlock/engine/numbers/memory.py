@@ -111,8 +111,9 @@ class SeriesMemory:
             self.absences.leave(number)
             self._release(number)
 
-    def forget(self) -> None:
-        """Forget the longest unseen series for good, to make room for new ones."""
+    def forget(self, first_minute: int, first_window: int) -> None:
+        """Forget the longest unseen series for good, to make room for new ones; see `Summaries.closed`."""
+        self.summaries.name(first_minute, first_window)
         for number in self.directory.forget():
             self._release(number)
             self.summaries.forget(number)

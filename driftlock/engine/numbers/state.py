@@ -7,7 +7,7 @@ fold that continues from both gives the same findings as one that was never inte
 import zstandard
 
 from driftlock.engine.event import StreamKey
-from driftlock.engine.limits import Limits
+from driftlock.engine.limits import MINUTE_NS, Limits
 from driftlock.engine.numbers.detector import NumberDetector
 from driftlock.engine.numbers.directory import Entry, Seen
 from driftlock.engine.numbers.finding import CODEC_VERSION
@@ -18,10 +18,15 @@ from driftlock.v1 import numbers_pb2, state_pb2
 
 
 def number_state(detector: NumberDetector) -> bytes:
-    """The bytes from which `restore_numbers` continues, together with the states of the series."""
+    """The bytes from which `restore_numbers` continues, together with the states of the series.
+
+    Take summaries first: names of those that were told before series were forgotten are not in it.
+    """
     clock, memory = detector.clock, detector.memory
     directory, absences = memory.directory, memory.absences
+    disorder, trouble = detector.disorder, detector.trouble
     instances = {name: place for place, name in enumerate(dict.fromkeys(it.instance for it in directory.entries.values()))}
+    idle = directory.idle(directory.entries)
     pauses = sorted(absences.pauses.items())
     message = numbers_pb2.NumberState(
         schema=SCHEMA,
@@ -46,18 +51,26 @@ def number_state(detector: NumberDetector) -> bytes:
         dropped=sorted(memory.dropped),
         instance=list(instances),
         series=[
-            _entry_message(number, entry, absences.seen(number), instances[entry.instance])
+            _entry_message(number, entry, absences.seen(number), instances[entry.instance], idle=number in idle)
             for number, entry in directory.entries.items()
         ],
         presence=detector.presence.parts(),
         pooled=memory.gatherer.open_parts(),
+        departed=[
+            numbers_pb2.DepartedSeries(number=number, instance=instance, name=name)
+            for number, (instance, name) in directory.departed.items()
+        ],
+        open_minute=disorder.open_minute,
+        span=disorder.span,
+        behind_minutes=[disorder.behind, disorder.behind_before],
+        mute=[trouble.points, trouble.shared, trouble.not_finite],
     )
     return zstandard.ZstdCompressor(level=STATE_LEVEL, write_checksum=True).compress(
         message.SerializeToString(deterministic=True)
     )
 
 
-def _entry_message(number: int, entry: Entry, seen: Seen, instance: int) -> numbers_pb2.SeriesEntry:
+def _entry_message(number: int, entry: Entry, seen: Seen, instance: int, *, idle: bool) -> numbers_pb2.SeriesEntry:
     return numbers_pb2.SeriesEntry(
         number=number,
         instance=instance,
@@ -73,6 +86,8 @@ def _entry_message(number: int, entry: Entry, seen: Seen, instance: int) -> numb
         step_ns=seen.step_ns,
         p_value=seen.p_value,
         learned=seen.points,
+        based=entry.based,
+        idle=idle,
     )
 
 
@@ -92,6 +107,7 @@ def restore_numbers(body: bytes, key: StreamKey, seed: int, limits: Limits) -> N
     clock = detector.clock
     clock.late_events, clock.receive_timed = state.late_events, state.receive_timed
     clock.first_event_ns, clock.watermark_ns = state.first_event_ns, state.watermark_ns
+    _restore_disorder(detector, state)
     detector.happened = [
         StreamEvent(StreamEventKind(it.kind), it.event, it.window, it.time_ns, it.reason) for it in state.happened
     ]
@@ -106,10 +122,24 @@ def restore_numbers(body: bytes, key: StreamKey, seed: int, limits: Limits) -> N
         detector.presence.restore(state.presence)
         memory.gatherer.open_restore(state.pooled)
         memory.absences.pauses = dict(zip(state.pause_bits, state.pause_end_ns, strict=True))
-        memory.directory.restore((it.number, _entry_from(it, state.instance[it.instance])) for it in state.series)
+        memory.directory.restore(
+            ((it.number, _entry_from(it, state.instance[it.instance])) for it in state.series),
+            {it.number: (it.instance, it.name) for it in state.departed},
+            (it.number for it in state.series if it.idle),
+        )
+        if state.mute:
+            detector.trouble.points, detector.trouble.shared, detector.trouble.not_finite = state.mute
     except (ValueError, IndexError) as error:
         raise Damaged(f"checkpoint of {key.text!r} does not fit together: {error}") from error
     return detector
+
+
+def _restore_disorder(detector: NumberDetector, state: numbers_pb2.NumberState) -> None:
+    disorder = detector.disorder
+    disorder.open_minute = state.open_minute or detector.clock.watermark_ns // MINUTE_NS
+    disorder.span = state.span
+    if len(state.behind_minutes) == 2:
+        disorder.behind, disorder.behind_before = state.behind_minutes
 
 
 def _entry_from(it: numbers_pb2.SeriesEntry, instance: str) -> Entry:
@@ -123,4 +153,5 @@ def _entry_from(it: numbers_pb2.SeriesEntry, instance: str) -> Entry:
         settled_ns=it.settled_ns,
         suspect_ns=it.suspect_ns,
         lag_ns=it.lag_ns,
+        based=it.based,
     )

@@ -6,7 +6,7 @@ import pytest
 
 from driftlock.engine.event import PointKind
 from driftlock.engine.limits import MINUTE_NS, SECOND_NS
-from driftlock.engine.numbers.absence import HOLD_NS, SINGLE_MAX
+from driftlock.engine.numbers.absence import ABSENCES_MAX, HOLD_NS, SINGLE_MAX
 from driftlock.engine.verdict import Finding, Question
 from tests.engine.numbers.rows import CODEC, NAN, Point, batch_of, by_minute, in_time, live, minute, new_detector, steady
 
@@ -135,3 +135,29 @@ def test_an_irregular_series_is_given_its_time() -> None:
 
 def test_too_young_a_series_is_not_missing() -> None:
     assert not missing(live(new_detector(), in_time(steady("goes on", range(300)), steady("young", range(100, 120)))))
+
+
+def test_a_minute_tells_of_a_few_and_counts_the_rest() -> None:
+    pods = ABSENCES_MAX + 30
+    points = [steady(name, range(60), instance=f"pod-{k:02}") for k in range(pods) for name in "ab"]
+    found = missing(live(new_detector(), in_time(steady("goes on", range(90)), *points)))
+    assert len(found) == ABSENCES_MAX + 1
+    assert len({it.end_ns for it in found}) == 1
+    assert [it.explanation.startswith("2 of 2 series of pod-") for it in found].count(True) == ABSENCES_MAX
+    [rest] = [it for it in found if it.subject == ""]
+    assert rest.explanation.startswith("60 of 60 series have not come for ")
+
+
+def test_series_that_ended_or_are_too_young_are_not_looked_at_again() -> None:
+    detector = new_detector()
+    young = [steady(f"young{k}", range(k, k + 5)) for k in range(50)]
+    live(detector, in_time(steady("goes on", range(200)), steady("stops", range(100)), *young))
+    entries = detector.memory.directory.entries.values()
+    assert {entry.name for entry in entries if entry.look_ns} == {"goes on"}
+
+
+def test_an_instance_that_was_told_is_not_told_again_series_by_series() -> None:
+    slow = [Point(minute(k), "slow", float(k % 7), "pod-2") for k in range(0, 1000, 9)]
+    quick = [steady(f"m{k}", range(1000), instance="pod-2") for k in range(3)]
+    [finding] = missing(live(new_detector(), in_time(steady("m", range(1300), instance="pod-1"), slow, *quick)))
+    assert finding.subject == "pod-2"

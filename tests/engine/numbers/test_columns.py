@@ -66,7 +66,8 @@ def test_watermarks_and_minutes_that_end(times: list[int], before_ns: int) -> No
         for index, (old, new) in enumerate(pairwise(every))
         if old and new // MINUTE_NS > old // MINUTE_NS
     ]
-    assert [(it.index, it.closed_ns, it.from_ns, it.to_ns) for it in crossings(marks, before_ns)] == expected
+    found = crossings(marks, [mark // MINUTE_NS for mark in marks], before_ns, before_ns // MINUTE_NS)
+    assert [(it.index, it.closed_ns, it.from_ns, it.to_ns) for it in found] == expected
 
 
 @given(st.lists(st.integers(1, 4), max_size=80), st.integers(1, 5))
@@ -93,4 +94,4 @@ def test_parts_of_columns_are_the_columns_of_parts(data: st.DataObject) -> None:
     whole = PointColumns.of(batch, series_numbers(batch, {}), batch.times_ns)
     part = batch_of(points[first:last])
     expected = PointColumns.of(part, series_numbers(part, {}), part.times_ns)
-    assert whole.between(first, last) == expected
+    assert whole.between(first, last, sum(len(it.buckets) for it in points[:first])) == expected

@@ -2,6 +2,7 @@
 
 import random
 from functools import cache
+from itertools import pairwise
 
 import pytest
 from hypothesis import Phase, given, settings
@@ -171,3 +172,33 @@ def test_the_order_of_series_within_a_minute_does_not_matter(order: random.Rando
     ]
     assert facts[0] == facts[1]
     assert facts[0]
+
+
+def jittered(seed: int) -> list[Point]:
+    """Points at any nanosecond, with spikes, a jump and a stretch that stands still."""
+    rng, found = random.Random(seed), []
+    for number in range(420):
+        for name in ("load", "queue"):
+            value = rng.gauss(10, 1) + 60 * (number in (330, 380)) + 15 * (number > 400)
+            found.append(Point(minute(number) + rng.randrange(60 * SECOND_NS), name, value, "pod"))
+    return sorted(found, key=lambda point: point.time_ns)
+
+
+@given(st.integers(0, 10**6), st.sets(st.integers(1, 839), max_size=60))
+@settings(max_examples=8, deadline=None, phases=GENERATE)
+def test_charts_at_any_nanosecond_are_the_same_however_rows_are_cut(seed: int, cuts: set[int]) -> None:
+    points = jittered(seed)
+    told = []
+    for edges in ([0, len(points)], [0, *sorted(cuts), len(points)]):
+        fold, found = Interrupted(new_detector()), []
+        for first, last in pairwise(edges):
+            found += fold.fold(batch_of(points[first:last], historical=True), FAR_NS)
+            if last % 3 == 0:
+                fold.restart()
+        told.append(found)
+    assert [it.canonical() for it in told[0]] == [it.canonical() for it in told[1]]
+    numeric = [it for it in told[0] if it.question is not Question.MISSING]
+    assert numeric
+    for finding in numeric:
+        [evidence] = finding.series
+        assert (evidence.chart.times_ns[-1], evidence.chart.values[-1]) == (finding.end_ns, evidence.value)

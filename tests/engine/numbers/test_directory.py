@@ -3,7 +3,8 @@
 from array import array
 
 from cbad_cy.series import LEARNING_POINTS
-from driftlock.engine.numbers.directory import FORGOTTEN_SHARE, Directory, Entry, Seen
+from driftlock.engine.findings import instance_number
+from driftlock.engine.numbers.directory import DEPARTED_MAX, FORGOTTEN_SHARE, Directory, Entry, Seen
 
 
 def filled(count: int, series_max: int) -> Directory:
@@ -56,7 +57,7 @@ def test_counts_of_series_follow_what_is_known_of_them() -> None:
     directory.saw(entries[2], 5)
     assert (directory.looked_at, directory.learned) == (2, 1)
     again = Directory(3)
-    again.restore(entries.items())
+    again.restore(entries.items(), {}, ())
     assert (again.looked_at, again.learned) == (2, 1)
     entries[1].left = Seen(5, 6, 7, 0.5, LEARNING_POINTS)
     entries[1].lag_ns = 4
@@ -66,3 +67,55 @@ def test_counts_of_series_follow_what_is_known_of_them() -> None:
     assert directory.forget() == [1]
     assert directory.forget() == [2]
     assert (directory.looked_at, directory.learned, len(directory)) == (0, 0, 1)
+
+
+def test_series_without_points_are_not_looked_at_for_ever() -> None:
+    directory = filled(2, 9)
+    assert directory.due(2) == [1, 2]
+    for number in (1, 2):
+        directory.look_again(number, 0)
+    assert directory.first_look() == 0
+    assert directory.idle([1, 3]) == {1}
+    directory.wake(1, 7, 5)
+    assert (directory.first_look(), directory.idle([1, 2])) == (7, {2})
+    assert directory.entries[1].lag_ns == 5
+    directory.look_again(1, 90)
+    directory.wake(1, 20, 0)  # it has a point, so it is looked at sooner
+    assert (directory.due(19), directory.due(20), directory.entries[1].lag_ns) == ([], [1], 2)
+
+
+def test_forgotten_series_leave_no_look_behind() -> None:
+    directory = Directory(16)
+    for number in range(1, 1000):
+        if not directory.room:
+            directory.forget()
+        directory.add(number, Entry("", f"m{number}", look_ns=number))
+    assert len(directory._looks) <= 2 * 16 + 1
+    assert directory.first_look() == 984
+
+
+def test_instances_are_known_while_one_of_their_series_is() -> None:
+    directory = Directory(2)
+    directory.add(1, Entry("pod-1", "a", look_ns=1))
+    directory.add(2, Entry("pod-2", "b", look_ns=1))
+    resource = instance_number("pod-1")
+    assert (directory.instance_named(resource), set(directory.of_instance("pod-1"))) == ("pod-1", {1})
+    directory.forget()
+    assert (directory.instance_named(resource), set(directory.of_instance("pod-1"))) == ("pod-1", set())
+    assert directory.named(1) == ("pod-1", "a")  # what it said in the open minute is still to be told
+    for number in range(3, DEPARTED_MAX + 5):
+        directory.add(number, Entry("pod-3", "c", look_ns=1))
+        directory.forget()
+    assert (directory.instance_named(resource), directory.named(1)) == (None, None)
+    assert len(directory.departed) == DEPARTED_MAX
+    assert directory.instance_named(0) is None
+
+
+def test_what_the_median_series_lacks() -> None:
+    directory = filled(5, 9)
+    assert directory.points_lacking == LEARNING_POINTS
+    for number, points in ((1, 10), (2, 100), (3, 250), (4, 900)):
+        directory.saw(directory.entries[number], points)
+    assert directory.points_lacking == LEARNING_POINTS - 250
+    directory.saw(directory.entries[2], 1000)
+    assert directory.points_lacking == 0

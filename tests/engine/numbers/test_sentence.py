@@ -1,10 +1,12 @@
 """One plain sentence about numbers; what it says of the past is true, or it is not said."""
 
+import doctest
 from dataclasses import replace
 
 import pytest
 
 from cbad_cy.series import EXPERTS
+from driftlock.engine.numbers import sentence
 from driftlock.engine.numbers.sentence import (
     EXPERT_WORDS,
     flatline_sentence,
@@ -14,6 +16,7 @@ from driftlock.engine.numbers.sentence import (
     point_sentence,
     rate_sentence,
     resource_missing_sentence,
+    shape_sentence,
     shift_sentence,
     silence_sentence,
     together_sentence,
@@ -38,6 +41,10 @@ P99 = SeriesEvidence(
 )
 
 
+def test_the_examples_are_true() -> None:
+    assert doctest.testmod(sentence).failed == 0
+
+
 def test_every_expert_has_words() -> None:
     assert set(EXPERT_WORDS) == set(EXPERTS)
 
@@ -56,7 +63,22 @@ def test_a_value() -> None:
         ({"value": 0.1}, False, "`x` is 0.1, usually 0.18 to 0.42 by its trend (at 12:00 UTC)."),
         ({"value": 0.4}, False, "`x` is 0.4, expected was 0.31 by its trend (at 12:00 UTC)."),
         ({"value": 0.420001, "expert": "?"}, False, "`x` is 0.420001, usually 0.18 to 0.42 (at 12:00 UTC)."),
-        ({"value": 5.0, "low": 3.0, "high": 3.0}, False, "`x` is 5, usually 3 by its trend (at 12:00 UTC)."),
+        ({"value": 5.0, "low": 3.0, "high": 3.0, "expected": 3.0}, False, "`x` is 5, usually 3 by its trend (at 12:00 UTC)."),
+        (
+            {"value": 9.0, "low": 4.9999999981999999, "high": 5.0000000018000001, "expected": 5.0},
+            False,
+            "`x` is 9, usually 5 by its trend (at 12:00 UTC).",
+        ),
+        (
+            {"value": 5.00000001, "low": 4.9999999981999999, "high": 5.0000000018000001, "expected": 5.0},
+            False,
+            "`x` is 5, 8.2e-09 above what is usual by its trend (at 12:00 UTC).",
+        ),
+        (
+            {"value": 5.000000001, "low": 4.9999999981999999, "high": 5.0000000018000001, "expected": 5.0},
+            False,
+            "`x` is 5, very near to what was expected by its trend (at 12:00 UTC).",
+        ),
     ],
 )
 def test_values_of_other_kinds(changes: dict[str, object], record: bool, sentence: str) -> None:
@@ -76,12 +98,36 @@ def test_a_shift() -> None:
         ({}, "0.18 to 0.42 (since 11:56 UTC)"),
         ({"since_ns": NOON_NS}, "0.18 to 0.42 (at 12:00 UTC)"),
         ({"low": 0.31, "high": 0.31}, "0.31 (since 11:56 UTC)"),
+        ({"low": 0.30999999999, "high": 0.31000000001}, "0.31 (since 11:56 UTC)"),
         ({"high": 9.0}, "0.31 (since 11:56 UTC)"),
     ],
 )
 def test_a_single_point(changes: dict[str, object], words: str) -> None:
     it = replace(P99, series="x", **changes)
     assert point_sentence(it, end_ns=NOON_NS) == f"`x` of pod-3 is 2.31, where its long past expects {words}."
+
+
+def test_a_single_point_by_a_hair() -> None:
+    it = replace(P99, series="x", value=0.42 + 3e-9)
+    assert point_sentence(it, end_ns=NOON_NS) == (
+        "`x` of pod-3 is 0.42, 3e-09 above what its long past expects (since 11:56 UTC)."
+    )
+    it = replace(it, value=0.18 - 3e-9)
+    assert "is 0.18, 3e-09 below what" in point_sentence(it, end_ns=NOON_NS)
+
+
+@pytest.mark.parametrize(
+    ("value", "record", "words"),
+    [
+        (779.0, True, "is distributed as never before: 779 bits of change, usually 0 to 5.6"),
+        (779.0, False, "is distributed otherwise than usual: 779 bits of change, usually 0 to 5.6"),
+        (2.0, True, "is distributed otherwise than expected: 2 bits of change, expected was 1.2"),
+        (-1.0, True, "changes its distribution less than usual: -1 bits of change, usually 0 to 5.6"),
+    ],
+)
+def test_a_shape(value: float, record: bool, words: str) -> None:
+    it = replace(P99, series="latency shape", value=value, low=0.0, high=5.6, expected=1.2)
+    assert shape_sentence(it, end_ns=NOON_NS, record=record) == f"`latency` of pod-3 {words} (since 11:56 UTC)."
 
 
 def test_a_pattern() -> None:
