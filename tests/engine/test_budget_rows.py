@@ -6,7 +6,6 @@ from uuid import UUID
 
 import pytest
 
-from driftlock.engine.dispatch import Dispatcher
 from driftlock.engine.folding import Folder
 from driftlock.engine.limits import DispatchLimits, Limits
 from driftlock.engine.ports import Checkpoint, JournalRow, RowKind, Step, StreamEventRow
@@ -14,29 +13,14 @@ from driftlock.engine.profile import PROFILES, custom
 from driftlock.engine.records import encode, encode_config
 from driftlock.engine.testing import MemoryJournal
 from driftlock.engine.verdict import StreamEvent, StreamEventKind
+from tests.engine.dispatching import TENANT, applier
 from tests.engine.streams import BASE_NS, FAR_NS, KEY, batch
 from tests.engine.test_detector import with_burst
-
-TENANT = UUID(int=9)
 
 
 async def fold(journal: MemoryJournal, on_fault: Callable[[str], None] = pytest.fail) -> int:
     """Apply all rows; the alerts in 24 hours that the tenant's fold allows by then."""
-    running = Dispatcher(
-        reader=journal,
-        states=journal,
-        committer=journal,
-        clock_journal=journal,
-        recovery_seq=journal.recovery_seq(),
-        applied_seq=journal.applied_seq,
-        tenant_ids=[TENANT],
-        now_ns=lambda: BASE_NS,
-        seed=7,
-        limits=Limits(),
-        dispatch_limits=DispatchLimits(threads=1, retry_delay_s=0.001),
-        on_step=lambda _: None,
-        on_fault=on_fault,
-    )
+    running = applier(journal, DispatchLimits(threads=1, retry_delay_s=0.001), on_fault=on_fault)
     async with running:
         await running.scored(len(journal.rows))
         assert running.alert_budget_spent_share() == 0.0

@@ -5,22 +5,21 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from uuid import UUID
 
 import pytest
 import zstandard
 
 from driftlock.engine.dispatch import Dispatcher
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
-from driftlock.engine.limits import DispatchLimits, Limits
+from driftlock.engine.limits import DispatchLimits
 from driftlock.engine.ports import Checkpoint, StreamBatch, Submission
 from driftlock.engine.testing import MemoryJournal, memory_stream_id
 from driftlock.errors import Conflict, Internal, Unavailable
 from driftlock.v1 import state_pb2
+from tests.engine.dispatching import TENANT, applier
 from tests.engine.streams import BASE_NS, batches, iid, take
 from tests.engine.test_detector import with_burst
 
-TENANT = UUID(int=9)
 KEYS = [StreamKey(Signal.LOGS, name) for name in ("checkout", "cart", "stock")]
 FAST = DispatchLimits(threads=2, retry_delay_s=0.001, read_bytes_max=20_000)
 
@@ -36,21 +35,7 @@ async def dispatcher(
     now_ns: int = BASE_NS,
     on_fault: Callable[[str], None] = pytest.fail,
 ) -> AsyncIterator[Dispatcher]:
-    running = Dispatcher(
-        reader=journal,
-        states=journal,
-        committer=journal,
-        clock_journal=journal,
-        recovery_seq=journal.recovery_seq(),
-        applied_seq=journal.applied_seq,
-        tenant_ids=[TENANT],
-        now_ns=lambda: now_ns,
-        seed=7,
-        limits=Limits(),
-        dispatch_limits=limits,
-        on_step=lambda _: None,
-        on_fault=on_fault,
-    )
+    running = applier(journal, limits, now_ns=now_ns, on_fault=on_fault)
     journal.on_commit = running.wake
     async with running:
         yield running

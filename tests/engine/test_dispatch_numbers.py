@@ -14,8 +14,8 @@ from driftlock.engine.limits import MINUTE_NS, SECOND_NS, DispatchLimits, Limits
 from driftlock.engine.ports import StreamBatch, Submission
 from driftlock.engine.testing import MemoryJournal, memory_stream_id
 from driftlock.engine.verdict import Question
+from tests.engine.dispatching import TENANT, applier
 
-TENANT = UUID(int=7)
 BASE_NS = 1_700_000_000 * SECOND_NS
 KEY = StreamKey(Signal.METRICS, "shop")
 SERIES, MINUTES, JUMP = 6, 420, 400
@@ -24,21 +24,7 @@ NAMES = tuple(f"load{{core={number}}}" for number in range(SERIES))
 
 @asynccontextmanager
 async def dispatcher(journal: MemoryJournal, limits: Limits) -> AsyncIterator[Dispatcher]:
-    running = Dispatcher(
-        reader=journal,
-        states=journal,
-        committer=journal,
-        clock_journal=journal,
-        recovery_seq=journal.recovery_seq(),
-        applied_seq=journal.applied_seq,
-        tenant_ids=[TENANT],
-        now_ns=lambda: BASE_NS,
-        seed=7,
-        limits=limits,
-        dispatch_limits=DispatchLimits(threads=2, checkpoint_bytes=1, read_bytes_max=1),
-        on_step=lambda _: None,
-        on_fault=pytest.fail,
-    )
+    running = applier(journal, DispatchLimits(threads=2, checkpoint_bytes=1, read_bytes_max=1), limits=limits)
     async with running:
         await running.scored(len(journal.rows))
         yield running

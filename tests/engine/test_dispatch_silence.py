@@ -5,18 +5,17 @@ from array import array
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from uuid import UUID
 
 import pytest
 
 from driftlock.engine.dispatch import Dispatcher
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
-from driftlock.engine.limits import MINUTE_NS, SECOND_NS, DispatchLimits, Limits
+from driftlock.engine.limits import MINUTE_NS, SECOND_NS, DispatchLimits
 from driftlock.engine.ports import Checkpoint, RowKind, StreamBatch, Submission
 from driftlock.engine.testing import MemoryJournal
 from driftlock.engine.verdict import IncidentState, Question
+from tests.engine.dispatching import TENANT, applier
 
-TENANT = UUID(int=7)
 BASE_NS = 1_700_000_000 * SECOND_NS
 TALKER, SLEEPER = StreamKey(Signal.LOGS, "talker"), StreamKey(Signal.METRICS, "sleeper")
 ROWS = 200
@@ -31,20 +30,8 @@ async def dispatcher(
     limits: DispatchLimits = LIMITS,
     on_fault: Callable[[str], None] = pytest.fail,
 ) -> AsyncIterator[Dispatcher]:
-    running = Dispatcher(
-        reader=journal,
-        states=journal,
-        committer=journal,
-        clock_journal=journal,
-        recovery_seq=journal.recovery_seq(),
-        applied_seq=journal.applied_seq,
-        tenant_ids=[TENANT],
-        now_ns=lambda: now_ns,
-        seed=7,
-        limits=Limits(),
-        dispatch_limits=replace(limits, resident_streams_max=residents, checkpoint_bytes=1),
-        on_step=lambda _: None,
-        on_fault=on_fault,
+    running = applier(
+        journal, replace(limits, resident_streams_max=residents, checkpoint_bytes=1), now_ns=now_ns, on_fault=on_fault
     )
     async with running:
         await running.scored(len(journal.rows))
