@@ -44,11 +44,6 @@ class Correlator:
         self._stories = Stories(tenant_id, limits, Budget(limits))
         self._found: list[FindingRow] = []
 
-    @property
-    def waiting(self) -> bool:
-        """True while a clock record of some time can bring the fold further."""
-        return self._unfinished() or any(not watch.told for watch in self._watches.values())
-
     def waiting_at(self, now_ns: int) -> bool:
         """Whether a clock record of that time can bring the fold further."""
         return self._unfinished() or any(not watch.told and watch.due_ns <= now_ns for watch in self._watches.values())

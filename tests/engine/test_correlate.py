@@ -20,6 +20,7 @@ from tests.engine.streams import BASE_NS, SECOND_NS
 TENANT = UUID(int=1)
 ONE, OTHER = UUID(int=2), UUID(int=3)
 MINUTE = 60 * SECOND_NS
+SOME_DAY_NS = 2**63
 
 
 def flag(stream: UUID, window: int, ncd: float = 0.5) -> Flag:
@@ -84,10 +85,10 @@ def test_flags_wait_until_their_minute_is_over_for_every_moving_stream() -> None
     tenant.windows(OTHER, 1, [])
     tenant.windows(ONE, 50, [10])
     assert tenant.rows == {}
-    assert tenant.fold.waiting
+    assert tenant.fold.waiting_at(SOME_DAY_NS)
     tenant.windows(OTHER, 50, [])
     assert tenant.states() == [("closed", 1)]
-    assert not tenant.fold.waiting
+    assert not tenant.fold.waiting_at(SOME_DAY_NS)
 
 
 def test_a_clock_record_closes_buckets_and_quiet_incidents() -> None:
@@ -99,7 +100,7 @@ def test_a_clock_record_closes_buckets_and_quiet_incidents() -> None:
     assert tenant.states() == [("open", 1)]
     tenant.take(tenant.fold.clock(BASE_NS + limits.incident_idle_ns + 1))
     assert tenant.states() == [("closed", 1)]
-    assert not tenant.fold.waiting
+    assert not tenant.fold.waiting_at(SOME_DAY_NS)
 
 
 def test_the_title_is_of_the_strongest_finding() -> None:
@@ -142,7 +143,7 @@ def test_the_wall_clock_does_not_end_an_incident_of_the_past() -> None:
     tenant.windows(ONE, 11, [10], historical=True)
     tenant.take(tenant.fold.clock(BASE_NS + 2 * Limits().incident_idle_ns))
     assert tenant.states() == [("open", 1)]
-    assert not tenant.fold.waiting
+    assert not tenant.fold.waiting_at(SOME_DAY_NS)
     body = tenant.fold.to_bytes()
     tenant.fold = Correlator(TENANT, Limits())
     tenant.fold.restore(body)

@@ -25,6 +25,7 @@ TEXTS = {
 }
 WINDOW_NS = {LOGS: 10 * SECOND_NS, METRICS: 60 * SECOND_NS, TRACES: 7 * SECOND_NS, STRANGER: 10 * SECOND_NS}
 MINUTE_NS = 60 * SECOND_NS
+SOME_DAY_NS = 2**63
 START_NS = BASE_NS - BASE_NS % MINUTE_NS
 
 
@@ -134,10 +135,10 @@ def test_the_clock_ends_the_wait_for_a_stream_that_says_nothing() -> None:
     tenant.moves(METRICS, 500)
     tenant.moves(LOGS, 1500, flag(LOGS, 400))
     assert tenant.incidents == [((LOGS,), 1, OPEN)]
-    assert tenant.fold.waiting
+    assert tenant.fold.waiting_at(SOME_DAY_NS)
     tenant.clock(1500)
     assert tenant.incidents == [((LOGS,), 1, CLOSED)]
-    assert not tenant.fold.waiting
+    assert not tenant.fold.waiting_at(SOME_DAY_NS)
 
 
 def test_an_alert_is_asked_of_the_stream_whose_flag_it_is() -> None:
@@ -194,7 +195,7 @@ def test_silence_is_due_by_the_clock_and_told_once() -> None:
     tenant = Tenant()
     tenant.moves(LOGS, 100, due_s=400)
     tenant.moves(METRICS, 100)
-    assert tenant.fold.waiting
+    assert tenant.fold.waiting_at(SOME_DAY_NS)
     assert not tenant.fold.waiting_at(START_NS + 399 * SECOND_NS)
     assert tenant.fold.due(START_NS + 399 * SECOND_NS) == []
     assert tenant.fold.due(START_NS + 400 * SECOND_NS) == [LOGS]
@@ -204,7 +205,7 @@ def test_silence_is_due_by_the_clock_and_told_once() -> None:
     tenant.restart()
     assert tenant.fold.silent(silence(LOGS, 500)) is None
     assert tenant.fold.due(START_NS + 9000 * SECOND_NS) == []
-    assert not tenant.fold.waiting, "no clock ends it"
+    assert not tenant.fold.waiting_at(SOME_DAY_NS), "no clock ends it"
     assert tenant.incidents == [((LOGS,), 1, OPEN)]
 
 

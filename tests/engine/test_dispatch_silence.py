@@ -5,21 +5,26 @@ from array import array
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from driftlock.engine.detector import Detector
 from driftlock.engine.dispatch import Dispatcher
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
+from driftlock.engine.fold import StreamFold
 from driftlock.engine.limits import MINUTE_NS, SECOND_NS, DispatchLimits
+from driftlock.engine.numbers.detector import NumberDetector
 from driftlock.engine.ports import Checkpoint, RowKind, StreamBatch, Submission
 from driftlock.engine.testing import MemoryJournal
-from driftlock.engine.verdict import IncidentState, Question
+from driftlock.engine.verdict import Finding, IncidentState, Question
 from tests.engine.dispatching import TENANT, applier
 
 BASE_NS = 1_700_000_000 * SECOND_NS
 TALKER, SLEEPER = StreamKey(Signal.LOGS, "talker"), StreamKey(Signal.METRICS, "sleeper")
 ROWS = 200
 LIMITS = DispatchLimits(threads=2)
+Silence = Callable[[Any, int], Finding | None]
 
 
 @asynccontextmanager
@@ -150,11 +155,20 @@ async def test_a_row_without_records_is_no_return() -> None:
     assert {row.incident.findings for row in journal.incidents.values()} == {1}
 
 
-async def test_a_long_list_of_clocks_is_read_once() -> None:
-    """What a stream says to many clock records is asked for once, not once a record."""
+async def test_a_silent_stream_is_asked_once_however_many_clock_records_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    for kind in (Detector, NumberDetector):
+        silence = kind.silence
+
+        def counted(fold: StreamFold, now_ns: int, silence: Silence = silence) -> Finding | None:
+            asked.append(fold.key.text)
+            return silence(fold, now_ns)
+
+        monkeypatch.setattr(kind, "silence", counted)
     journal = await spoken()
     for number in range(5000):
         await journal.append_clock(BASE_NS + 2 * ROWS * 10 * SECOND_NS + number * SECOND_NS)
     async with dispatcher(journal, 10):
         pass
-    assert len(silences(journal)) == 2  # by now the talker has stopped as well
+    assert sorted(asked) == sorted([TALKER.text, SLEEPER.text])  # by now the talker has stopped as well
+    assert len(silences(journal)) == 2
