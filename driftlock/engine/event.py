@@ -3,7 +3,7 @@
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
+from enum import IntEnum, IntFlag, StrEnum
 
 
 class Signal(StrEnum):
@@ -39,6 +39,28 @@ class StreamKey:
         return f"{self.signal}:{namespace}{self.service}{environment}"
 
 
+TRACES_SERVICE = "_traces"
+"""The service of streams that hold the compact columns of all spans of an environment, whichever service sent them."""
+
+
+def trace_stream_key(environment: str) -> StreamKey:
+    """The stream in which the spans of one environment meet, to be put together to traces.
+
+    >>> trace_stream_key("prod").text
+    'traces:_traces@prod'
+    """
+    return StreamKey(Signal.TRACES, TRACES_SERVICE, "", environment)
+
+
+class SpanMark(IntFlag):
+    """What a byte of `RecordBatch.span_marks` says beside the span's kind, which is in its lowest three bits as in OTLP."""
+
+    KIND = 7  # 0 unspecified, 1 internal, 2 server, 3 client, 4 producer, 5 consumer
+    ERROR = 8  # its status is an error
+    BACKWARDS = 16  # it ended before it started; its duration counts as 0
+    SAMPLED = 32  # the sender says that only a share of all traces is sent
+
+
 class PointKind(IntEnum):
     """How the number of a metric point is to be read; a byte of `RecordBatch.point_kinds`."""
 
@@ -65,6 +87,9 @@ class RecordBatch:
     interval or of counting (0 = unknown), `counts` and `sums` the number of observations and their sum (NaN = not given), and
     `shape_sizes` so many entries of `shape_at` and `shape`: upper bounds of buckets, ascending (the last may be infinite), with
     the observations in each; of a summary its quantiles (0..1) with their values.
+    Of spans that are to be put together to traces `parent_ids` holds 8 bytes a record (zeros = a root), `durations_ns` the
+    time from start (which is in `times_ns`) to end, `span_marks` a `SpanMark` byte, and `series` their operations: service,
+    name and the digit of the kind, separated by 0x1f.
     `historical` marks a replay of the past, to which wall-clock records do not apply. Windows that end in these records
     are judged with `ncd_threshold` and `p_value_threshold`; 0.0 = with the stream's own.
     """
@@ -87,6 +112,9 @@ class RecordBatch:
     shape_sizes: "array[int]" = field(default_factory=lambda: array("I"))
     shape_at: "array[float]" = field(default_factory=lambda: array("d"))
     shape: "array[float]" = field(default_factory=lambda: array("d"))
+    parent_ids: bytes = b""
+    durations_ns: "array[int]" = field(default_factory=lambda: array("Q"))
+    span_marks: bytes = b""
     ncd_threshold: float = 0.0
     p_value_threshold: float = 0.0
 

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from driftlock.engine.budget import Strength
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES
+from driftlock.engine.verdict import Suspect
 
 ALERTS_PER_DAY_MAX = PROFILES[DEFAULT_PROFILE].alerts_per_day_max
 
@@ -15,7 +16,8 @@ class Flag:
 
     `seq` is the journal row that completed it, `surprise` its strength in bits beyond the floor of p, `alerts_per_day_max`
     the alert budget of its stream by then. `question` is what was found, `service` the text of the stream's key without its
-    signal ("" = it stands alone): streams of one service tell one story.
+    signal ("" = it stands alone): streams of one service tell one story. `suspects` are the services that may be the cause,
+    `trace_ids` (hexadecimal) traces in which it shows.
     """
 
     stream_id: UUID
@@ -33,6 +35,8 @@ class Flag:
     alerts_per_day_max: int = ALERTS_PER_DAY_MAX
     question: str = ""
     service: str = ""
+    suspects: tuple[Suspect, ...] = ()
+    trace_ids: tuple[str, ...] = ()
 
     @property
     def strength(self) -> Strength:
@@ -60,6 +64,10 @@ class Progress:
     def service(self) -> str:
         """The text of its key without the signal."""
         return self.stream.partition(":")[2]
+
+
+FLAG_TRACES_MAX = 8
+"""So many traces does a flag name."""
 
 
 @dataclass(slots=True)

@@ -130,3 +130,36 @@ class NumberFold(StreamFold, Protocol):
     def evict(self, series_max: int) -> None:
         """Let series leave memory, the longest unseen first, until at most `series_max` are held; unsaved ones stay."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class GraphEdge:
+    """Calls from one service to another, as spans told them: how many, how many failed, and how long they took.
+
+    `p50_s` and `p99_s` are quantiles of the duration as the caller saw it, in seconds, of the recent past; times are event
+    times of the first and the newest call, in ns. `caller` is "" where traces begin.
+    """
+
+    caller: str
+    callee: str
+    calls: int
+    errors: int
+    p50_s: float
+    p99_s: float
+    first_ns: int
+    last_ns: int
+
+
+class TraceFold(StreamFold, Protocol):
+    """The fold of a stream of spans that are put together to traces. Its `due_ns` is when the oldest open trace is over.
+
+    It is never silent; in place of that question a journaled clock record changes its state.
+    """
+
+    def pass_time(self, now_ns: int) -> list[Finding]:
+        """Take a journaled clock record: traces that are idle by then are closed and judged."""
+        ...
+
+    def graph(self) -> Sequence[GraphEdge]:
+        """The service graph as it is known, by caller and callee."""
+        ...

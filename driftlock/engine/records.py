@@ -61,6 +61,9 @@ def encode(batch: RecordBatch) -> bytes:
         shape_size=batch.shape_sizes,
         shape_at=batch.shape_at,
         shape=batch.shape,
+        parent_id=batch.parent_ids,
+        duration_nano=batch.durations_ns,
+        span_mark=batch.span_marks,
         ncd_threshold=batch.ncd_threshold,
         p_value_threshold=batch.p_value_threshold,
     )
@@ -76,6 +79,7 @@ def decode(body: bytes) -> RecordBatch:
     if not (0 <= message.ncd_threshold <= 1 and 0 <= message.p_value_threshold <= 1):
         raise Damaged("journal body is damaged: its thresholds are not from 0 to 1; restore the database from a backup")
     _check_points(message)
+    _check_spans(message)
     return RecordBatch(
         text=message.text,
         lengths=lengths,
@@ -95,6 +99,9 @@ def decode(body: bytes) -> RecordBatch:
         shape_sizes=array("I", message.shape_size),
         shape_at=array("d", message.shape_at),
         shape=array("d", message.shape),
+        parent_ids=message.parent_id,
+        durations_ns=array("Q", message.duration_nano),
+        span_marks=message.span_mark,
         ncd_threshold=message.ncd_threshold,
         p_value_threshold=message.p_value_threshold,
     )
@@ -117,6 +124,18 @@ def _check_points(message: records_pb2.RecordBatch) -> None:
     known = max(message.series_index, default=0) <= len(message.series)
     if not (whole and shaped and known and max(message.point_kind, default=0) <= max(PointKind)):
         raise Damaged("journal body is damaged: its metric points disagree; restore the database from a backup")
+
+
+def _check_spans(message: records_pb2.RecordBatch) -> None:
+    """So are columns of spans, and the ids that they are put together by."""
+    records = len(message.length)
+    whole = all(
+        len(column) in {0, size * records}
+        for column, size in ((message.parent_id, 8), (message.duration_nano, 1), (message.span_mark, 1))
+    )
+    named = not message.span_mark or (len(message.trace_id), len(message.span_id)) == (16 * records, 8 * records)
+    if not (whole and named):
+        raise Damaged("journal body is damaged: its spans disagree; restore the database from a backup")
 
 
 def encode_clock(now_ns: int) -> bytes:

@@ -45,6 +45,10 @@ class Question(StrEnum):
     RATE = "rate"  # so many events a minute as the stream's past does not explain
     SILENCE = "silence"  # a stream, or one of its usual lines, that should have come by now
     TOGETHER = "together"  # many related series that are a little unusual at the same time
+    LATENCY = "latency"  # calls that take longer than usual
+    ERRORS = "errors"  # calls that fail more often than usual
+    SHAPE = "shape"  # traces with a part that is new, missing, or repeated as never before
+    DEPENDENCY = "dependency"  # a service that calls another one for the first time, or no longer
 
 
 NUMERIC = frozenset(
@@ -59,6 +63,9 @@ NUMERIC = frozenset(
     }
 )
 """Questions about numbers and times, not about the lines of a window."""
+
+TRACED = frozenset({Question.LATENCY, Question.ERRORS, Question.SHAPE, Question.DEPENDENCY})
+"""Questions about traces and the calls in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,58 @@ class SeriesEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class CallEvidence:
+    """Calls of one operation, or from one service to another, and what was odd about them.
+
+    `operation` is one of `callee`; `caller` is the service that calls it ("" = the operation by itself). `measure` says what is
+    compared: "duration", "self_time" (without the calls that it makes), "gap" (the caller's span without the callee's: network
+    and queues), "errors", "calls" or "repeats"; `value` came where `usual` is usual, in `unit` ("s", "1" = a share, or
+    "calls"). Of `calls` calls `affected` are odd. `bits` grow with strangeness; `instance` sent most of the odd ones ("" = no
+    one).
+    """
+
+    caller: str
+    callee: str
+    operation: str
+    measure: str
+    calls: int
+    affected: int
+    value: float
+    usual: float
+    unit: str
+    bits: float
+    instance: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A service that may be the cause: its bits of evidence, and its share (0..1) of those of all suspects.
+
+    `service` is the text of its streams' keys without the signal.
+    """
+
+    service: str
+    bits: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class TraceExample:
+    """A trace that shows what was found: `path` leads from its root to the odd place, `error` says whether its root failed.
+
+    `trace_id` is in hexadecimal, times are event times in ns, `root` is the operation at its root.
+    """
+
+    trace_id: str
+    start_ns: int
+    duration_ns: int
+    spans: int
+    root: str
+    path: tuple[str, ...] = ()
+    error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceShare:
     """How much of what is named comes from one instance: its events in the window, and those among the named lines."""
 
@@ -183,7 +242,9 @@ class Finding:
     the question can not be asked again. `series` are the numbers concerned, where it is about numbers: then what is said of a
     window is neutral, `ncd` is the score of the first of them, and `window` counts minutes of event time. `interaction` numbers
     the stream's interactions that alarmed, -1 for a window: such a finding lasts from the interaction's first event to that at
-    which it was judged, and `window` is the stream's newest then.
+    which it was judged, and `window` is the stream's newest then. Of traces `calls` are the odd ones, the strongest first,
+    `suspects` the services that may be the cause, the most probable first, `examples` traces that show it, and `subtree` the
+    part of them that is new ("+ ...") or missing ("- ..."), a line a node, indented; what is said of a window is neutral there.
     """
 
     stream: str
@@ -232,6 +293,10 @@ class Finding:
     calibration_reason: str = ""
     interaction: int = -1
     series: tuple[SeriesEvidence, ...] = ()
+    calls: tuple[CallEvidence, ...] = ()
+    suspects: tuple[Suspect, ...] = ()
+    examples: tuple[TraceExample, ...] = ()
+    subtree: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         """The whole finding as sorted JSON; `from_json` reads it back."""
@@ -251,6 +316,10 @@ class Finding:
             "missing": tuple(MissingLine(**it) for it in fields.get("missing", ())),
             "instances": tuple(InstanceShare(**it) for it in fields.get("instances", ())),
             "series": tuple(map(_series_from, fields.get("series", ()))),
+            "calls": tuple(CallEvidence(**it) for it in fields.get("calls", ())),
+            "suspects": tuple(Suspect(**it) for it in fields.get("suspects", ())),
+            "examples": tuple(TraceExample(**it | {"path": tuple(it["path"])}) for it in fields.get("examples", ())),
+            "subtree": tuple(fields.get("subtree", ())),
         }
         return cls(**fields | parts)
 
@@ -346,6 +415,8 @@ class Incident:
     """Findings that belong together: consecutive flagged windows. Times are event times in ns.
 
     `alerted`: the false-alarm budget allowed to tell somebody; an incident over the budget is kept and shown all the same.
+    `suspects` are the services that may be the cause, the most probable first: the first one is the culprit as far as is known.
+    `trace_ids` (hexadecimal) are traces to look at.
     """
 
     incident_id: UUID
@@ -359,3 +430,5 @@ class Incident:
     title: str
     surprise_max: float = 0.0
     alerted: bool = True
+    suspects: tuple[Suspect, ...] = ()
+    trace_ids: tuple[str, ...] = ()
