@@ -18,11 +18,13 @@ FLAGS = ["-std=c11", "-ffp-contract=off", *(["-O1", "-g"] if DEBUG or SANITIZE e
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"] if SANITIZE else []
 
 
-def extension(name: str, libraries: tuple[str, ...] = (), archives: tuple[str, ...] = ()) -> Extension:
+def extension(
+    name: str, libraries: tuple[str, ...] = (), archives: tuple[str, ...] = (), package: str = "cbad_cy"
+) -> Extension:
     """One .pyx, one module. Archives are linked into it, their symbols hidden: no other copy in the process replaces them."""
     return Extension(
-        f"cbad_cy.{name}",
-        [f"cbad_cy/{name}.pyx"],
+        f"{package}.{name}",
+        [f"{package.replace('.', '/')}/{name}.pyx"],
         depends=sorted(str(path.relative_to(ROOT)) for path in (ROOT / "cbad_cy").glob("*.px[id]")),
         libraries=list(libraries),
         extra_compile_args=FLAGS + SANITIZERS,
@@ -81,6 +83,10 @@ if __name__ == "__main__" or "setuptools" in sys.modules:
                 extension("series"),
                 extension("pooled"),
                 extension("points"),
+                extension("traces"),
+                extension("calls"),
+                extension("shapes"),
+                extension("spanwire", package="collector.otlp"),
             ],
             build_dir=C_FOLDER,
             compiler_directives={
