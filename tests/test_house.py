@@ -27,6 +27,7 @@ MAY_IMPORT = {
 # The reference is the tests' oracle and the reason why it may not be imported by the product.
 NEVER_IMPORTED = {
     "cbad_cy.reference",
+    "cbad_cy.reference_calls",
     "cbad_cy.reference_codelength",
     "cbad_cy.reference_instances",
     "cbad_cy.reference_keyset",
@@ -35,15 +36,19 @@ NEVER_IMPORTED = {
     "cbad_cy.reference_presence",
     "cbad_cy.reference_series",
     "cbad_cy.reference_series_tables",
+    "cbad_cy.reference_shapes",
     "cbad_cy.reference_slide",
+    "cbad_cy.reference_traces",
     "driftlock.engine.testing",
 }
 ENTRY_POINTS = {"server.cli", "driftlock.storage.launch"}
 PROTOBUF_ALLOWED = {
     "driftlock.engine.records",
     "driftlock.engine.state",
-    "driftlock.engine.correlate_state",
-    "driftlock.engine.budget_state",
+    "driftlock.engine.traces.state",
+    "driftlock.engine.correlation.state",
+    "driftlock.engine.correlation.story_state",
+    "driftlock.engine.correlation.budget_state",
     "driftlock.engine.numbers.body",
     "driftlock.engine.numbers.state",
 }

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from bench.data import loaders
 from bench.quality.figures import Figure, show
 from cbad_cy.codec import Codec
-from driftlock.engine.correlate import Correlator, Flag, Progress
+from driftlock.engine.correlation.correlator import Correlator, Flag, Progress
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
 from driftlock.engine.fold import Summary
 from driftlock.engine.limits import MINUTE_NS, SECOND_NS, Limits

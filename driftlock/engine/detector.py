@@ -25,15 +25,7 @@ from driftlock.engine.numbers.finding import NumberContext
 from driftlock.engine.numbers.level import alarm_level
 from driftlock.engine.presence import LineColumns, LinePresence
 from driftlock.engine.profile import Profile, restarts_calibration
-from driftlock.engine.verdict import (
-    Calibration,
-    Finding,
-    Observer,
-    Question,
-    StreamEvent,
-    WindowScore,
-    content_id,
-)
+from driftlock.engine.verdict import Calibration, Finding, Observer, Question, StreamEvent, WindowScore, content_id
 from driftlock.engine.window import Event, EventClock, Incoming, cut_lines, cut_utf8, event_share
 
 ODD_INTERACTIONS_SHARE = 0.05

@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import Protocol
 from uuid import UUID
 
+from driftlock.engine.correlation.tenants import Correlated, Tenants
 from driftlock.engine.folding import Emitted
 from driftlock.engine.limits import SECOND_NS, DispatchLimits, Limits
 from driftlock.engine.ports import JournalReader, JournalRow, StateStore, Step, StepCommitter
 from driftlock.engine.residents import Residents
-from driftlock.engine.tenants import Correlated, Tenants
 from driftlock.errors import Internal, Unavailable
 
 STOPPED = "scoring has stopped; the records are journaled and will be scored after a restart"
@@ -29,6 +29,10 @@ class ClockJournal(Protocol):
 
     async def append_clock(self, now_ns: int) -> int:
         """Journal what the clock says; returns the row's position."""
+        ...
+
+    async def append_time(self, tenant_id: UUID, stream_id: UUID, now_ns: int) -> int | None:
+        """Tell a stream what the clock says, as one of its own rows; returns its position, None when the stream is gone."""
         ...
 
 
@@ -214,6 +218,7 @@ class Dispatcher:
             stream_checkpoints=saved.streams,
             series_checkpoints=saved.series,
             series_dropped=saved.dropped,
+            graphs=saved.graphs,
             tenant_checkpoints=self._tenants.save({tenant_id for tenant_id, _ in saved.streams}, self._read_seq),
         )
 
@@ -235,10 +240,14 @@ class Dispatcher:
         settled_ns = self._now_ns() + self._bounds.settle_ns
         while True:
             await asyncio.sleep(self._bounds.clock_period_ns / SECOND_NS)
-            now_ns = self._now_ns()
-            if now_ns < settled_ns:
-                now_ns = self._tenants.before_silence(now_ns)
-            if self._tenants.waiting_at(now_ns):
-                with contextlib.suppress(Unavailable):
-                    await self._clock_journal.append_clock(now_ns)
+            with contextlib.suppress(Unavailable):
+                await self._tell_time(self._now_ns(), settled_ns)
             self._wake.set()
+
+    async def _tell_time(self, now_ns: int, settled_ns: int) -> None:
+        for tenant_id, stream_id in self._tenants.closing(now_ns):
+            await self._clock_journal.append_time(tenant_id, stream_id, now_ns)
+        if now_ns < settled_ns:
+            now_ns = self._tenants.before_silence(now_ns)
+        if self._tenants.waiting_at(now_ns):
+            await self._clock_journal.append_clock(now_ns)

@@ -6,8 +6,9 @@ from typing import Protocol
 
 from cbad_cy.codec import Codec
 from driftlock.engine.event import RecordBatch, StreamKey
+from driftlock.engine.evidence import SeriesEvidence
 from driftlock.engine.profile import Profile
-from driftlock.engine.verdict import Calibration, Finding, Observer, SeriesEvidence, StreamEvent
+from driftlock.engine.verdict import Calibration, Finding, Observer, StreamEvent
 from driftlock.engine.window import EventClock
 
 
@@ -151,13 +152,18 @@ class GraphEdge:
 
 
 class TraceFold(StreamFold, Protocol):
-    """The fold of a stream of spans that are put together to traces. Its `due_ns` is when the oldest open trace is over.
+    """The fold of a stream of spans that are put together to traces. It is never called silent.
 
-    It is never silent; in place of that question a journaled clock record changes its state.
+    What it waits for, spans that are still to come, may never come: a row with the time, among the stream's own, ends that.
     """
 
+    @property
+    def closes_ns(self) -> int:
+        """The wall-clock time from which on a row with the time closes an open trace; 0 = none will."""
+        ...
+
     def pass_time(self, now_ns: int) -> list[Finding]:
-        """Take a journaled clock record: traces that are idle by then are closed and judged."""
+        """Take a row that says what time it is: traces that are idle by then are closed and judged."""
         ...
 
     def graph(self) -> Sequence[GraphEdge]:

@@ -1,24 +1,21 @@
 """One worker's share of the applier: loads stream folds, feeds them journal rows, writes their checkpoints. Synchronous."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from cbad_cy.codec import Codec
-from driftlock.engine.detector import Detector, finding_id
-from driftlock.engine.event import RecordBatch, Signal, StreamKey
-from driftlock.engine.flag import Flag, Progress
+from driftlock.engine.correlation.flag import FLAG_TRACES_MAX, Flag, Progress, traces_of
+from driftlock.engine.event import RecordBatch, StreamKey
 from driftlock.engine.fold import Abandoned, NumberFold, StreamFold, Summary
+from driftlock.engine.kinds import Kinds, Saved, identity
 from driftlock.engine.limits import Limits
 from driftlock.engine.numbers.detector import NumberDetector
-from driftlock.engine.numbers.finding import series_finding_id
-from driftlock.engine.numbers.state import number_state, restore_numbers
 from driftlock.engine.ports import Checkpoint, FindingRow, JournalRow, RowKind, StreamEventRow, StreamStatus
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
-from driftlock.engine.records import Damaged, decode, decode_config
-from driftlock.engine.state import restore_stream, stream_state
-from driftlock.engine.verdict import NUMERIC, Finding
+from driftlock.engine.records import Damaged, decode, decode_clock, decode_config
+from driftlock.engine.traces.detector import TraceDetector
+from driftlock.engine.verdict import Finding
 from driftlock.errors import Internal
 
 # A journal row can not complete more windows than this: 100,000 records at a hop of 1.
@@ -29,8 +26,8 @@ WINDOWS_A_ROW_MAX = 1 << 17
 class Resident:
     """A stream fold in memory: `seq` is the last row it took, `dirty_bytes` the journal bytes since its checkpoint.
 
-    `numbers` is the same fold where it is one of numbers. `decoded` are rows that were read ahead of their fold, by
-    position. `answered`: it has told the clock that it is silent, and has had no row since.
+    `state_bytes` are those of that checkpoint. `decoded` are rows that were read ahead of their fold, by position.
+    `answered`: it has told the clock that it is silent, and has had no row since.
     """
 
     tenant_id: UUID
@@ -39,9 +36,14 @@ class Resident:
     seq: int
     saved_ns: int
     dirty_bytes: int = 0
-    numbers: NumberFold | None = None
+    state_bytes: int = 0
     decoded: dict[int, RecordBatch] = field(default_factory=dict)
     answered: bool = False
+
+    @property
+    def numbers(self) -> NumberFold | None:
+        """Its fold where that is one of numbers."""
+        return self.fold if isinstance(self.fold, NumberDetector) else None
 
     def status(self) -> StreamStatus:
         """What lists show of this stream."""
@@ -90,15 +92,6 @@ class Emitted:
     summaries: tuple[Summary, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """The checkpoint of a stream fold with the states of its series that changed, and those that are forgotten."""
-
-    checkpoint: Checkpoint
-    series: Mapping[int, bytes]
-    forgotten: tuple[int, ...]
-
-
 NO_CLOCKS = Clocks()
 END = 1 << 63
 """Beyond every position of a journal."""
@@ -108,18 +101,9 @@ class Folder:
     """Folds rows with its own compression contexts, so one thread at a time may use it."""
 
     def __init__(self, seed: int, limits: Limits, on_fault: Callable[[str], None]) -> None:
-        self._seed = seed
-        self._limits = limits
+        self._kinds = Kinds(seed, limits)
         self._on_fault = on_fault
-        self._codecs: dict[tuple[str, int], Codec] = {}
         self._abandoned = False
-
-    def _codec(self, profile: Profile) -> Codec:
-        """Contexts of this folder alone for a profile's codec and level; there are as many as a codec has levels, at most."""
-        name = profile.codec, profile.level
-        if name not in self._codecs:
-            self._codecs[name] = Codec(*name)
-        return self._codecs[name]
 
     def load(self, row: JournalRow, checkpoint: Checkpoint | None, now_ns: int) -> Resident:
         """The fold of the row's stream as of its checkpoint. A checkpoint that can not be read starts a new era."""
@@ -127,38 +111,22 @@ class Folder:
             raise Internal(f"journal row {row.seq} holds records but names no stream")
         seq = 0 if checkpoint is None else checkpoint.seq
         lost = row.configured if checkpoint is not None else None
-        profile, key = lost or PROFILES[DEFAULT_PROFILE], row.stream_key
-        if key.signal is Signal.METRICS:
-            numbers = self._numbers(checkpoint, key, profile)
-            return Resident(row.tenant_id, row.stream_id, numbers, seq, saved_ns=now_ns, numbers=numbers)
-        return Resident(row.tenant_id, row.stream_id, self._lines(checkpoint, key, profile), seq, saved_ns=now_ns)
+        fold = self._fold_of(checkpoint, row.stream_key, lost or PROFILES[DEFAULT_PROFILE])
+        size = 0 if checkpoint is None else len(checkpoint.state)
+        return Resident(row.tenant_id, row.stream_id, fold, seq, saved_ns=now_ns, state_bytes=size)
 
-    def _lines(self, checkpoint: Checkpoint | None, key: StreamKey, profile: Profile) -> Detector:
-        if checkpoint is None:
-            return Detector(key, profile, self._seed, self._limits)
-        try:
-            return restore_stream(checkpoint.state, key, self._seed, self._limits, self._codec)
-        except Damaged as error:
-            self._lost(key, error)
-        # After a loss windows are numbered beyond all that were evaluated: a number stands for one verdict for ever.
-        # So are interactions: no row holds more of them than records.
-        detector = Detector(key, profile, self._seed, self._limits)
-        detector.number_from((checkpoint.seq + 1) * WINDOWS_A_ROW_MAX)
-        return detector
-
-    def _numbers(self, checkpoint: Checkpoint | None, key: StreamKey, profile: Profile) -> NumberDetector:
-        if checkpoint is None:
-            return NumberDetector(key, profile, self._seed, self._limits)
-        try:
-            return restore_numbers(checkpoint.state, key, self._seed, self._limits)
-        except Damaged as error:
-            self._lost(key, error)
-        detector = NumberDetector(key, profile, self._seed, self._limits)
-        detector.number_from((checkpoint.seq + 1) * WINDOWS_A_ROW_MAX)
-        return detector
-
-    def _lost(self, key: StreamKey, error: Damaged) -> None:
-        self._on_fault(f"state of stream {key.text} is lost, it calibrates anew: {error}")
+    def _fold_of(self, checkpoint: Checkpoint | None, key: StreamKey, profile: Profile) -> StreamFold:
+        if checkpoint is not None:
+            try:
+                return self._kinds.restored(checkpoint.state, key)
+            except Damaged as error:
+                self._on_fault(f"state of stream {key.text} is lost, it calibrates anew: {error}")
+        fold = self._kinds.fresh(key, profile)
+        if checkpoint is not None:
+            # After a loss windows are numbered beyond all that were evaluated: a number stands for one verdict for ever.
+            # So are interactions: no row holds more of them than records.
+            fold.number_from((checkpoint.seq + 1) * WINDOWS_A_ROW_MAX)
+        return fold
 
     def abandon(self) -> None:
         """Leave `fold` at the next row or finding, from any thread: its results are not wanted any more."""
@@ -192,17 +160,31 @@ class Folder:
             if row.kind is RowKind.CONFIG:
                 self._configure(resident.fold, row)
                 continue
+            if row.kind is RowKind.TIME:
+                self._pass_time(resident, row, emitted)
+                continue
             batch = resident.decoded.pop(row.seq, None) or self._decode(resident, row)
             if batch is None:
                 continue
             fold = resident.fold
             try:
-                findings = fold.fold(batch, row.received_ns, self._codec(fold.profile), abandoned=lambda: self._abandoned)
+                findings = fold.fold(batch, row.received_ns, self._kinds.codec(fold.profile), abandoned=lambda: self._abandoned)
             except Abandoned:
                 break
             emitted[row.seq] = self._emitted(resident, row, findings, batch.historical)
         self._ask(resident, clocks, END, emitted)
         return emitted
+
+    def _pass_time(self, resident: Resident, row: JournalRow, emitted: dict[int, Emitted]) -> None:
+        """Let a stream take in what time it is; those that do not wait for it have no such rows."""
+        if not isinstance(resident.fold, TraceDetector):
+            return
+        try:
+            now_ns = decode_clock(row.body)
+        except Damaged as error:
+            self._on_fault(f"row {row.seq} with the time of stream {resident.fold.key.text} is skipped: {error}")
+            return
+        emitted[row.seq] = self._emitted(resident, row, resident.fold.pass_time(now_ns), historical=False)
 
     def _ask(self, resident: Resident, clocks: Clocks, before_seq: int, emitted: dict[int, Emitted]) -> None:
         """Let the stream say to the clock records up to a row that it is silent, once until it has rows again."""
@@ -263,7 +245,9 @@ class Folder:
                 surprise=kept.finding.surprise,
                 alerts_per_day_max=fold.profile.alerts_per_day_max,
                 question=kept.finding.question.value,
-                service=fold.key.text.partition(":")[2],
+                service=_service_of(fold, kept.finding),
+                suspects=kept.finding.suspects,
+                trace_ids=traces_of(kept.finding)[:FLAG_TRACES_MAX],
             )
             for kept in rows
         )
@@ -275,6 +259,7 @@ class Folder:
             due_ns=fold.due_ns,
             stream=fold.key.text,
             alerts_per_day_max=fold.profile.alerts_per_day_max,
+            closes_ns=fold.closes_ns if isinstance(fold, TraceDetector) else 0,
         )
         return Emitted(stream_id, progress, rows, flags)
 
@@ -282,19 +267,13 @@ class Folder:
         """Its checkpoint; the resident counts as clean from here on, and lets go of series beyond what it may hold."""
         resident.dirty_bytes = 0
         resident.saved_ns = now_ns
-        fold = resident.fold
-        if isinstance(fold, NumberDetector):
-            series, forgotten = fold.unsaved(), fold.forgotten()
-            saved = Saved(Checkpoint(resident.seq, number_state(fold)), series, forgotten)
-            fold.evict(self._limits.series_resident_max)
-            return saved
-        if not isinstance(fold, Detector):
-            raise Internal(f"no way is known to store a {type(fold).__name__}")
-        return Saved(Checkpoint(resident.seq, stream_state(fold, self._codec(fold.profile))), {}, ())
+        saved = self._kinds.saved(resident.fold, resident.seq)
+        resident.state_bytes = len(saved.checkpoint.state)
+        return saved
 
 
-def identity(stream_id: UUID, finding: Finding) -> UUID:
-    """The id of any finding: the same on every replay, and as hard to guess as its stream's."""
-    if finding.question in NUMERIC:
-        return series_finding_id(stream_id, finding)
-    return finding_id(stream_id, finding.window, finding.interaction)
+def _service_of(fold: StreamFold, finding: Finding) -> str:
+    """Whose story a finding tells: of traces that of the most probable cause."""
+    if isinstance(fold, TraceDetector):
+        return finding.suspects[0].service if finding.suspects else ""
+    return fold.key.text.partition(":")[2]

@@ -25,6 +25,10 @@ class Limits:
     Numbers: a metrics stream knows `series_max` series and forgets the longest unseen ones beyond; it holds about
     `series_resident_max` of them in memory. Names are cut at `series_name_bytes_max`. A tenant pools `pool_resources_max`
     resources.
+    Traces: `traces_open_max` traces of at most `trace_spans_max` spans wait in `traces_bytes_max` for the rest of them; one is
+    over `trace_linger_ns` after its root was over and seen, at the latest when nothing of it came for `trace_idle_ns`, and by
+    the wall clock `trace_grace_ns` later where the stream has stopped. `operations_max` operations are told apart, and the
+    names of `trace_instances_max` instances are known.
     """
 
     event_bytes_max: int = 4096
@@ -54,6 +58,14 @@ class Limits:
     series_resident_max: int = 2_000
     series_name_bytes_max: int = 1024
     pool_resources_max: int = 1_000
+    traces_open_max: int = 100_000
+    traces_bytes_max: int = 512 * 1024 * 1024
+    trace_spans_max: int = 10_000
+    trace_linger_ns: int = 15 * SECOND_NS
+    trace_idle_ns: int = 2 * MINUTE_NS
+    trace_grace_ns: int = 15 * SECOND_NS
+    operations_max: int = 4096
+    trace_instances_max: int = 4096
 
 
 @dataclass(frozen=True, slots=True)

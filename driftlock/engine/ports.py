@@ -14,7 +14,8 @@ from enum import IntEnum
 from typing import Protocol
 from uuid import UUID
 
-from driftlock.engine.event import RecordBatch, Signal, StreamKey
+from driftlock.engine.event import RecordBatch, Signal, StreamKey, trace_stream_key
+from driftlock.engine.fold import GraphEdge
 from driftlock.engine.profile import Profile
 from driftlock.engine.verdict import Finding, Incident, StreamEvent, content_id
 
@@ -25,6 +26,11 @@ class StreamBatch:
 
     key: StreamKey
     batch: RecordBatch
+
+    @property
+    def records(self) -> int:
+        """Records that count as received; 0 where all of them came in another batch of the request too, in more words."""
+        return 0 if self.key == trace_stream_key(self.key.environment) else len(self.batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +49,8 @@ class Submission:
 
     @property
     def records(self) -> int:
-        """Records in all batches."""
-        return sum(len(part.batch) for part in self.batches)
+        """Records in all batches, a span once: this is what is metered."""
+        return sum(part.records for part in self.batches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +109,15 @@ class RowKind(IntEnum):
     CLOCK = 1
     CONFIG = 3
     BUDGET = 4
+    TIME = 5
 
 
 @dataclass(frozen=True, slots=True)
 class JournalRow:
-    """One committed row: records or the configuration of one stream, a tenant's alert budget, or a clock record.
+    """One committed row: records, the configuration or the time of one stream, a tenant's alert budget, or a clock record.
 
     `body` is encoded by `driftlock.engine.records`.
-    The ids and the key of the stream are set for the first two, the tenant's id for the first three. A configuration or a
+    The ids and the key of the stream are set for the first three, the tenant's id for the first four. A configuration or a
     budget holds for the rows after it. `configured` is what the stream's newest configuration says, `budget` what the
     tenant's newest budget says (None = there never was one), for a fold that begins anew because its state, or that row,
     can not be read. Nobody else may use them: they are not of the row's time.
@@ -223,6 +230,15 @@ class StreamEventRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceGraph:
+    """The service graph of a stream of traces after the row `seq`, when its newest span was of `as_of_ns`."""
+
+    seq: int
+    as_of_ns: int
+    edges: tuple[GraphEdge, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """Everything the applier did from `from_seq` (exclusive) to `to_seq` (inclusive); committed all or nothing."""
 
@@ -236,6 +252,7 @@ class Step:
     series_checkpoints: Mapping[tuple[UUID, UUID, int], Checkpoint] = field(default_factory=dict)  # (tenant, stream, series)
     series_dropped: Mapping[tuple[UUID, UUID], tuple[int, ...]] = field(default_factory=dict)  # forgotten for ever
     tenant_checkpoints: Mapping[UUID, Checkpoint] = field(default_factory=dict)
+    graphs: Mapping[tuple[UUID, UUID], ServiceGraph] = field(default_factory=dict)  # (tenant, stream); the newest one holds
 
 
 class StepCommitter(Protocol):

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 from cbad_cy.presence import Pause, Silence
 from cbad_cy.series import EXPERTS, Alarm, SeriesTable
+from driftlock.engine.evidence import SeriesEvidence
 from driftlock.engine.explanation.sentence import masked_headline
 from driftlock.engine.numbers.finding import NumberContext, Said, chart_until, number_finding
 from driftlock.engine.numbers.sentence import line_silence_sentence, rate_sentence, silence_sentence
-from driftlock.engine.verdict import Finding, MissingLine, Question, SeriesEvidence
+from driftlock.engine.verdict import Finding, MissingLine, Question
 
 RATE_SERIES = "events per minute"
 """The name of the series of a stream's rate."""

@@ -14,7 +14,7 @@ import zstandard
 from driftlock.engine.event import PointKind, RecordBatch
 from driftlock.engine.profile import CUSTOM, DEFAULT_PROFILE, PROFILES, BadOverride, Profile, custom
 from driftlock.errors import Internal
-from driftlock.v1 import numbers_pb2, records_pb2, state_pb2
+from driftlock.v1 import numbers_pb2, records_pb2, state_pb2, traces_pb2
 
 SCHEMA = 1
 BODY_LEVEL = 1
@@ -28,6 +28,7 @@ Message = TypeVar(
     state_pb2.TenantState,
     numbers_pb2.NumberState,
     numbers_pb2.SeriesState,
+    traces_pb2.TraceState,
 )
 
 

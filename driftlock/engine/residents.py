@@ -9,11 +9,14 @@ from typing import TypeVar
 from uuid import UUID
 
 from driftlock.engine.event import Signal
-from driftlock.engine.folding import Clocks, Emitted, Folder, Resident, Saved
+from driftlock.engine.folding import Clocks, Emitted, Folder, Resident
+from driftlock.engine.kinds import Saved
 from driftlock.engine.limits import DispatchLimits, Limits
-from driftlock.engine.ports import Checkpoint, JournalRow, RowKind, StateStore, StreamStatus
+from driftlock.engine.ports import Checkpoint, JournalRow, RowKind, ServiceGraph, StateStore, StreamStatus
 
 T = TypeVar("T")
+LARGE_STATE_PERIODS = 10
+"""So many checkpoint periods a state of more than `checkpoint_bytes` may wait for the next one."""
 
 
 @dataclass(slots=True)
@@ -23,6 +26,7 @@ class SavedStreams:
     streams: dict[tuple[UUID, UUID], Checkpoint] = field(default_factory=dict)
     series: dict[tuple[UUID, UUID, int], Checkpoint] = field(default_factory=dict)
     dropped: dict[tuple[UUID, UUID], tuple[int, ...]] = field(default_factory=dict)
+    graphs: dict[tuple[UUID, UUID], ServiceGraph] = field(default_factory=dict)
 
     def add(self, resident: Resident, saved: Saved) -> None:
         """Take what was saved of one stream."""
@@ -32,6 +36,8 @@ class SavedStreams:
             self.series[*ids, number] = Checkpoint(saved.checkpoint.seq, state)
         if saved.forgotten:
             self.dropped[ids] = saved.forgotten
+        if saved.graph is not None:
+            self.graphs[ids] = ServiceGraph(saved.checkpoint.seq, resident.fold.clock.watermark_ns, saved.graph)
 
 
 class Residents:
@@ -161,9 +167,7 @@ class Residents:
         surplus = len(self._held) - self._bounds.resident_streams_max
         due = []
         for number, resident in enumerate(self._held.values()):
-            old = now_ns - resident.saved_ns >= self._bounds.checkpoint_period_ns
-            large = resident.dirty_bytes >= self._bounds.checkpoint_bytes
-            if resident.dirty_bytes and (everything or old or large or number < surplus):
+            if resident.dirty_bytes and (everything or number < surplus or self._is_due(resident, now_ns)):
                 due.append(resident)
         del due[self._bounds.step_checkpoints_max :]
 
@@ -174,6 +178,13 @@ class Residents:
             return saved
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, save) if due else SavedStreams()
+
+    def _is_due(self, resident: Resident, now_ns: int) -> bool:
+        """Whether enough has happened. A large state, of many open traces, is not written again for a few records."""
+        bounds, periods = self._bounds, (now_ns - resident.saved_ns) // self._bounds.checkpoint_period_ns
+        if resident.dirty_bytes >= max(bounds.checkpoint_bytes, resident.state_bytes):
+            return True
+        return periods >= 1 and (resident.state_bytes <= bounds.checkpoint_bytes or periods >= LARGE_STATE_PERIODS)
 
     def trim(self) -> None:
         """Let streams leave memory that are too many: the longest unused first, as far as they are saved."""

@@ -12,6 +12,7 @@ from driftlock.engine.ports import (
     JournalRow,
     Receipt,
     RowKind,
+    ServiceGraph,
     Step,
     StreamEventRow,
     StreamStatus,
@@ -45,6 +46,7 @@ class MemoryJournal:
         self.budgets: dict[UUID, int] = {}
         self.stream_checkpoints: dict[UUID, Checkpoint] = {}
         self.tenant_checkpoints: dict[UUID, Checkpoint] = {}
+        self.graphs: dict[UUID, ServiceGraph] = {}
         self.series_checkpoints: dict[tuple[UUID, int], list[Checkpoint]] = {}
         self.applied_seq = 0
         self.on_commit: Callable[[], None] = lambda: None
@@ -94,6 +96,17 @@ class MemoryJournal:
         """Append a clock record."""
         self._maybe_fail()
         self.rows.append(JournalRow(len(self.rows) + 1, RowKind.CLOCK, now_ns, encode_clock(now_ns)))
+        self.on_commit()
+        return len(self.rows)
+
+    async def append_time(self, tenant_id: UUID, stream_id: UUID, now_ns: int) -> int | None:
+        """Append a row with the time of a stream that was written to."""
+        self._maybe_fail()
+        key = self._keys.get((tenant_id, stream_id))
+        if key is None:
+            return None
+        body = encode_clock(now_ns)
+        self.rows.append(JournalRow(len(self.rows) + 1, RowKind.TIME, now_ns, body, tenant_id, stream_id, key))
         self.on_commit()
         return len(self.rows)
 
@@ -195,6 +208,7 @@ class MemoryJournal:
                 self.series_checkpoints.pop((stream_id, series), None)
         self.stream_checkpoints.update((stream_id, saved) for (_, stream_id), saved in step.stream_checkpoints.items())
         self.tenant_checkpoints.update(step.tenant_checkpoints)
+        self.graphs.update((stream_id, graph) for (_, stream_id), graph in step.graphs.items())
         self.applied_seq = step.to_seq
 
     def recovery_seq(self) -> int:

@@ -135,9 +135,8 @@ class EventClock:
         times = batch.times_ns
         if not times:
             return Placed(times)
-        earliest = max(1, self.watermark_ns - self._lateness_ns)
-        if times[0] >= earliest and times[-1] <= received_ns + self._future_ns and ascending(times):
-            self.watermark_ns = max(self.watermark_ns, times[-1])
+        if self._believed(times, received_ns + self._future_ns):
+            self.watermark_ns = max(self.watermark_ns, max(times))
             self.first_event_ns = self.first_event_ns or times[0]
             return Placed(times)
         late, receive_timed = bytearray(len(times)), bytearray(len(times))
@@ -147,6 +146,14 @@ class EventClock:
         self.first_event_ns = self.first_event_ns or placed[0]
         self.receive_timed = self.receive_timed or any(receive_timed)
         return Placed(placed, bytes(late) if any(late) else b"", bytes(receive_timed) if any(receive_timed) else b"")
+
+    def _believed(self, times: "array[int]", latest_ns: int) -> bool:
+        """Whether it can be seen without looking at one after another that all these times count."""
+        earliest = max(1, self.watermark_ns - self._lateness_ns)
+        if times[0] >= earliest and times[-1] <= latest_ns and ascending(times):
+            return True
+        newest = max(times)  # in any order: none is far behind the newest of all
+        return min(times) >= max(1, max(self.watermark_ns, newest) - self._lateness_ns) and newest <= latest_ns
 
     def _place(self, time_ns: int, received_ns: int, historical: bool) -> tuple[int, bool, bool]:
         """Time in ns, whether it is late, and whether it is the receive time."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from driftlock.engine.budget import DAY_NS
+from driftlock.engine.correlation.budget import DAY_NS
 from driftlock.storage.pool import Database
 
 SELECT = """

@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from driftlock.engine.event import Signal, StreamKey
-from driftlock.engine.ports import Checkpoint, FindingRow, IncidentRow, Step, StreamEventRow, StreamStatus
+from driftlock.engine.ports import Checkpoint, FindingRow, Step, StreamEventRow, StreamStatus
 from driftlock.errors import Conflict
+from driftlock.storage.anomalies import save_traces
+from driftlock.storage.columns import columns, ns, text
+from driftlock.storage.incidents import save_incidents
 from driftlock.storage.pool import Connection, Database
 from driftlock.storage.series_states import load_series, save_series
+from driftlock.storage.service_graphs import save_graphs
 from driftlock.storage.shard import Shard
 
 log = logging.getLogger(__name__)
 
-NS_MAX = 2**63 - 1
 STREAM_EVENTS_MAX = 1000
 """Events kept of one stream; older ones go when a newer one is stored."""
 
@@ -22,22 +25,6 @@ ADVANCE = """
 update driftlock.journal_position set applied_seq = $4 where shard = $1 and epoch = $2 and applied_seq = $3 returning 1
 """
 # Rows of a tenant that was deleted while they were computed fall away in the join.
-INCIDENTS = """
-insert into driftlock.incidents as known
-  (id, tenant_id, state, start_ns, end_ns, findings, ncd_max, p_value_min, title, surprise_max, alerted, alerted_ns, stream_ids)
-select i.id, i.tenant_id, i.state, i.start_ns, i.end_ns, i.findings, i.ncd_max, i.p_value_min, i.title, i.surprise_max,
-       i.alerted, i.alerted_ns, i.streams::uuid[]
-  from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::bigint[], $6::integer[], $7::float8[], $8::float8[],
-              $9::text[], $10::float8[], $11::boolean[], $12::bigint[], $13::text[])
-    as i (id, tenant_id, state, start_ns, end_ns, findings, ncd_max, p_value_min, title, surprise_max, alerted, alerted_ns,
-          streams)
-  join driftlock.tenants t on t.id = i.tenant_id
-on conflict (id) do update set
-  state = excluded.state, start_ns = excluded.start_ns, end_ns = excluded.end_ns, findings = excluded.findings,
-  ncd_max = excluded.ncd_max, p_value_min = excluded.p_value_min, title = excluded.title, stream_ids = excluded.stream_ids,
-  surprise_max = excluded.surprise_max, alerted = excluded.alerted, alerted_ns = excluded.alerted_ns, updated_at = now()
-where known.tenant_id = excluded.tenant_id
-"""
 ANOMALIES = """
 insert into driftlock.anomalies
   (stream_id, window_no, id, tenant_id, start_ns, end_ns, first_event, last_event, ncd, p_value, confidence, explanation,
@@ -165,30 +152,29 @@ class Checkpoints:
         async with connection.transaction():
             if not await connection.fetchval(ADVANCE, self._shard.number, self._shard.epoch, step.from_seq, step.to_seq):
                 return False
-            if step.incidents:
-                # An upsert takes each row once: the last form of an incident is the one that counts.
-                last_forms = {row.incident.incident_id: row for row in step.incidents}
-                await connection.execute(INCIDENTS, *_incident_columns(list(last_forms.values())))
+            await save_incidents(connection, step.incidents)
             if step.findings:
                 await connection.execute(ANOMALIES, *_finding_columns(step.findings))
+                await save_traces(connection, step.findings)
             joined = [(row.tenant_id, row.incident.incident_id, finding) for row in step.incidents for finding in row.joined]
             if joined:
-                await connection.execute(JOINED, *_columns(joined))
+                await connection.execute(JOINED, *columns(joined))
             if step.streams:
                 last_statuses = {status.stream_id: status for status in step.streams}
-                await connection.execute(STATUS, *_columns([_status(status) for status in last_statuses.values()]))
+                await connection.execute(STATUS, *columns([_status(status) for status in last_statuses.values()]))
             if step.events:
-                await connection.execute(EVENTS, *_columns([_event(row) for row in step.events]))
+                await connection.execute(EVENTS, *columns([_event(row) for row in step.events]))
                 touched = list({row.stream_id for row in step.events})
                 await connection.execute(KEEP_EVENTS, touched, STREAM_EVENTS_MAX - 1)
             if step.stream_checkpoints:
                 streams = [(*ids, *_checked(checkpoint)) for ids, checkpoint in step.stream_checkpoints.items()]
-                await connection.execute(SAVE_STREAMS, *_columns(streams))
+                await connection.execute(SAVE_STREAMS, *columns(streams))
                 await connection.execute(KEEP_STREAMS, [stream_id for _, stream_id in step.stream_checkpoints])
             await save_series(connection, step.series_checkpoints, step.series_dropped)
+            await save_graphs(connection, step.graphs)
             if step.tenant_checkpoints:
                 tenants = [(tenant_id, *_checked(checkpoint)) for tenant_id, checkpoint in step.tenant_checkpoints.items()]
-                await connection.execute(SAVE_TENANTS, *_columns(tenants))
+                await connection.execute(SAVE_TENANTS, *columns(tenants))
                 await connection.execute(KEEP_TENANTS, list(step.tenant_checkpoints))
         return True
 
@@ -229,21 +215,17 @@ def _checked(checkpoint: Checkpoint) -> tuple[int, int, bytes]:
     return checkpoint.seq, zlib.crc32(checkpoint.state), checkpoint.state
 
 
-def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
 def _status(status: StreamStatus) -> tuple[object, ...]:
     return (
         status.tenant_id,
         status.stream_id,
         status.events,
         status.windows,
-        _ns(status.first_event_ns),
-        _ns(status.last_event_ns),
+        ns(status.first_event_ns),
+        ns(status.last_event_ns),
         status.calibration,
         status.events_until_ready,
-        _text(status.calibration_reason),
+        text(status.calibration_reason),
     )
 
 
@@ -256,63 +238,30 @@ def _event(row: StreamEventRow) -> tuple[object, ...]:
         event.kind.value,
         event.event,
         event.window,
-        _ns(event.time_ns),
-        _text(event.reason),
+        ns(event.time_ns),
+        text(event.reason),
     )
 
 
 def _finding_columns(rows: Sequence[FindingRow]) -> list[list[object]]:
-    return _columns(
+    return columns(
         [
             (
                 row.stream_id,
                 row.finding.window,
                 row.finding_id,
                 row.tenant_id,
-                _ns(row.finding.start_ns),
-                _ns(row.finding.end_ns),
+                ns(row.finding.start_ns),
+                ns(row.finding.end_ns),
                 row.finding.first_event,
                 row.finding.last_event,
                 row.finding.ncd,
                 row.finding.p_value,
                 row.finding.confidence,
-                _text(row.finding.explanation),
+                text(row.finding.explanation),
                 row.finding.question.value,
                 row.finding.to_json(),
             )
             for row in rows
         ]
     )
-
-
-def _incident_columns(rows: Sequence[IncidentRow]) -> list[list[object]]:
-    return _columns(
-        [
-            (
-                row.incident.incident_id,
-                row.tenant_id,
-                row.incident.state.value,
-                _ns(row.incident.start_ns),
-                _ns(row.incident.end_ns),
-                row.incident.findings,
-                row.incident.ncd_max,
-                row.incident.p_value_min,
-                _text(row.incident.title),
-                row.incident.surprise_max,
-                row.incident.alerted,
-                None if row.alerted_ns is None else _ns(row.alerted_ns),
-                # An array literal: unnest would flatten an array of arrays.
-                "{" + ",".join(map(str, row.incident.stream_ids)) + "}",
-            )
-            for row in rows
-        ]
-    )
-
-
-def _ns(time_ns: int) -> int:
-    return max(0, min(time_ns, NS_MAX))
-
-
-def _text(text: str) -> str:
-    """What a text column can hold: no NUL, no lone surrogate. The finding's own bytes keep both."""
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\u2400")

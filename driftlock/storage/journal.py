@@ -35,6 +35,7 @@ select duplicate, seq from driftlock.journal_append(
   $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) order by request
 """
 APPEND_CLOCK = "select driftlock.journal_append_control($1, $2, $3, $4, $5)"
+APPEND_TIME = "select driftlock.journal_append_time($1, $2, $3, $4, $5, $6, $7)"
 SET_BUDGET = "select driftlock.journal_set_budget($1, $2, $3, $4, $5, $6, $7)"
 CONFIGURE = "select driftlock.journal_configure($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 
@@ -147,7 +148,7 @@ class Journal:
         self._admit(0)
         streams = await self._stream_ids.resolve(submission.tenant_id, [part.key for part in parts])
         raw_bytes = [len(part.batch.text) for part in parts]
-        if sum(raw_bytes) > self._limits.encode_inline_bytes_max:
+        if sum(raw_bytes) + sum(len(part.batch.trace_ids) for part in parts) > self._limits.encode_inline_bytes_max:
             bodies = await asyncio.to_thread(_encode, parts)
         else:
             bodies = _encode(parts)
@@ -156,10 +157,10 @@ class Journal:
         pending = _Pending(
             submission,
             [stream.stream_id for stream in streams],
-            [len(part.batch) for part in parts],
+            [part.records for part in parts],
             raw_bytes,
             bodies,
-            sum(len(part.batch) for part, stream in zip(parts, streams, strict=True) if stream.overflow),
+            sum(part.records for part, stream in zip(parts, streams, strict=True) if stream.overflow),
             size,
         )
         self._queue.append(pending)
@@ -183,6 +184,20 @@ class Journal:
             raise self._shard.lost() from error
         self._on_commit(seq)
         return seq
+
+    async def append_time(self, tenant_id: UUID, stream_id: UUID, now_ns: int) -> int | None:
+        """Tell a stream what the wall clock says, as one of its own rows; returns the position, None when it is gone.
+
+        Raises `Unavailable`, after a take-over too.
+        """
+        body = records.encode_clock(now_ns)
+        owner, told = (self._shard.number, self._shard.epoch), (min(now_ns, NS_MAX), zlib.crc32(body), body)
+
+        async def work(connection: Connection) -> int | None:
+            position: int | None = await connection.fetchval(APPEND_TIME, *owner, tenant_id, stream_id, *told)
+            return position
+
+        return await self._owning(work)
 
     async def configure(self, tenant_id: UUID, stream_id: UUID, profile: Profile, *, expected: Profile | None = None) -> int:
         """Let `profile` hold for all records after the returned position; it is on disk then, and shown by `Streams`.

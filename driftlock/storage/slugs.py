@@ -4,7 +4,7 @@ import hashlib
 import re
 import unicodedata
 
-from driftlock.engine.event import Signal, StreamKey
+from driftlock.engine.event import TRACES_SERVICE, Signal, StreamKey
 
 SLUG_BYTES_MAX = 256
 HASH_DIGITS = 10
@@ -20,6 +20,9 @@ def slug(key: StreamKey) -> str:
     >>> slug(StreamKey(Signal.METRICS, "checkout"))
     'checkout-metrics'
     """
+    if key.signal is Signal.TRACES and key.service == TRACES_SERVICE:
+        environment = f".{_readable(StreamKey(key.signal, key.environment))}" if key.environment else ""
+        return _cut(TRACES_SERVICE + environment, SLUG_BYTES_MAX)
     suffix = "" if key.signal is Signal.LOGS else f"-{key.signal}"
     return _cut(_readable(key), SLUG_BYTES_MAX - len(suffix)) + suffix
 

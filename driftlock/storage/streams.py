@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from driftlock.engine.budget import DAY_NS
+from driftlock.engine.correlation.budget import DAY_NS
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
 from driftlock.storage.paging import check_limit

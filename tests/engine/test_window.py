@@ -89,3 +89,22 @@ def test_no_time_means_receive_time_and_in_a_replay_the_watermark() -> None:
     clock = EventClock(LIMITS)
     clock.place(times(NOW - 9), NOW)
     assert clock.place(replace(times(0), historical=True), NOW) == at(NOW - 9)
+
+
+@given(
+    st.lists(st.integers(-7, 13).map(lambda minutes: NOW + minutes * 60 * SECOND_NS) | st.just(0), min_size=1, max_size=8),
+    st.integers(0, 8),
+    st.booleans(),
+)
+def test_where_records_stand_does_not_depend_on_batches(made: list[int], first: int, historical: bool) -> None:
+    whole, single = EventClock(LIMITS), EventClock(LIMITS)
+    for clock in (whole, single):
+        clock.place(times(NOW), NOW)
+    parts = [whole.place(replace(times(*part), historical=historical), NOW) for part in (made[:first], made[first:]) if part]
+    alone = [single.place(replace(times(one), historical=historical), NOW) for one in made]
+    assert [time for part in parts for time in part.times_ns] == [part.times_ns[0] for part in alone]
+    assert (whole.watermark_ns, whole.late_events, whole.receive_timed) == (
+        single.watermark_ns,
+        single.late_events,
+        single.receive_timed,
+    )

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from driftlock.engine import records
-from driftlock.engine.budget import DAY_NS
+from driftlock.engine.correlation.budget import DAY_NS
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.ports import Checkpoint, IncidentRow, RowKind, Step, StreamStatus
 from driftlock.engine.profile import PROFILES, custom

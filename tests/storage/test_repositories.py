@@ -1,5 +1,6 @@
 """Lists and single rows as REST shows them: filters, order, pages, limits."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -8,10 +9,11 @@ import pytest
 
 from driftlock.accounts.keys import KeyKind, Scope, mint
 from driftlock.engine.event import Signal, StreamKey
+from driftlock.engine.evidence import Suspect, TraceExample
 from driftlock.engine.ports import FindingRow, IncidentRow, Step
 from driftlock.engine.verdict import Incident, IncidentState, Question
 from driftlock.errors import Conflict, InvalidArgument, NotFound
-from driftlock.storage.anomalies import Anomalies, AnomalyFilter
+from driftlock.storage.anomalies import LIST_OF_TRACE, Anomalies, AnomalyFilter
 from driftlock.storage.checkpoints import Checkpoints
 from driftlock.storage.incidents import Incidents
 from driftlock.storage.journal import Journal
@@ -100,6 +102,48 @@ async def test_anomalies_are_filtered(database: Database, tenant: UUID, findings
     assert await listed(database, tenant, both) == [3]
 
 
+async def test_anomalies_are_found_by_the_traces_that_they_name(
+    database: Database, shard: Shard, journal: Journal, tenant: UUID
+) -> None:
+    stream = (await journal.submit(submission(tenant, "x"))).stream_ids[0]
+    one, two = "a" * 32, "b" * 32
+    line = finding(0).lines[0]
+    named = {1: finding(1, examples=(TraceExample(one, 1, 2, 3, "root"),), lines=(replace(line, trace_id=two),))}
+    named |= {2: finding(2, lines=(line, replace(line, trace_id=one))), 3: finding(3)}
+    rows = tuple(FindingRow(tenant, stream, UUID(int=n), it) for n, it in named.items())
+    commits = Checkpoints(database, shard)
+    await commits.commit(Step(0, 1, findings=rows))
+    await commits.commit(Step(1, 1, findings=rows))
+    assert await listed(database, tenant, AnomalyFilter(trace_id=one)) == [2, 1]
+    assert await listed(database, tenant, AnomalyFilter(trace_id=two)) == [1]
+    assert await listed(database, tenant, AnomalyFilter(trace_id="c" * 32)) == []
+    assert await listed(database, tenant, AnomalyFilter(trace_id=one, until=finding(2).start_ns)) == [1]
+    [newest] = await Anomalies(database).list(tenant, AnomalyFilter(trace_id=one), limit=1)
+    after = (newest.detected_at, newest.finding.end_ns, newest.anomaly_id)
+    [other] = await Anomalies(database).list(tenant, AnomalyFilter(trace_id=one), limit=9, after=after)
+    assert (newest.anomaly_id.int, other.anomaly_id.int) == (2, 1)
+
+
+async def test_the_traces_of_a_finding_are_found_by_an_index(
+    database: Database, shard: Shard, journal: Journal, tenant: UUID, owner: asyncpg.Connection
+) -> None:
+    stream = (await journal.submit(submission(tenant, "x"))).stream_ids[0]
+    rows = [
+        FindingRow(tenant, stream, UUID(int=n), finding(n, examples=(TraceExample(f"{n:032x}", 1, 2, 3, "root"),)))
+        for n in range(1, 1501)
+    ]
+    await Checkpoints(database, shard).commit(Step(0, 1, findings=tuple(rows)))
+    await owner.execute("analyze driftlock.anomalies, driftlock.anomaly_traces")
+    async with database.tenant(tenant) as connection:
+        await connection.execute("set local plan_cache_mode = force_generic_plan")
+        places = "null, null, null, null, null, null, null, null, null, null"
+        await connection.execute(f"prepare listed as {LIST_OF_TRACE}")
+        plan = await connection.fetch(f"explain execute listed (50, {places}, '{77:032x}')")
+    text = "\n".join(row[0] for row in plan)
+    assert "anomaly_traces_by_trace" in text
+    assert "Seq Scan on anomal" not in text
+
+
 async def test_pages_of_anomalies_are_stable_when_times_are_equal(
     database: Database, tenant: UUID, findings: list[UUID]
 ) -> None:
@@ -108,6 +152,26 @@ async def test_pages_of_anomalies_are_stable_when_times_are_equal(
         seen.append(page[0].anomaly_id.int)
         after = (page[0].detected_at, page[0].finding.end_ns, page[0].anomaly_id)
     assert seen == [5, 4, 3, 2, 1, 0]
+
+
+async def test_an_incident_keeps_its_suspects_and_traces(
+    database: Database, shard: Shard, journal: Journal, tenant: UUID
+) -> None:
+    await journal.submit(submission(tenant, "x"))
+    suspects = Suspect("shop/pay@prod", 50.5, 0.75), Suspect("a \x00{},'\"\\", 16.0, 0.25)
+    first = Incident(
+        UUID(int=1), (UUID(int=8), UUID(int=9)), IncidentState.OPEN, 1, 2, 1, 0.5, 0.01, "x", suspects=suspects[:1]
+    )
+    commits = Checkpoints(database, shard)
+    await commits.commit(Step(0, 1, incidents=(IncidentRow(tenant, first, ()),)))
+    stored = await Incidents(database).get(tenant, first.incident_id)
+    assert stored is not None
+    assert stored.incident == replace(first, alerted=True)
+    grown = replace(first, suspects=suspects, trace_ids=("a" * 32, "b" * 32))
+    await commits.commit(Step(1, 1, incidents=(IncidentRow(tenant, first, ()), IncidentRow(tenant, grown, ()))))
+    stored = await Incidents(database).get(tenant, first.incident_id)
+    assert stored is not None
+    assert stored.incident == replace(grown, suspects=(suspects[0], replace(suspects[1], service="a \u2400{},'\"\\")))
 
 
 async def test_incidents_are_listed_newest_first_in_pages(

@@ -7,7 +7,8 @@ import asyncpg
 import pytest
 
 from driftlock.accounts.keys import KeyKind, Scope, mint
-from driftlock.engine.ports import Checkpoint, FindingRow, IncidentRow, Step, StreamEventRow, StreamStatus
+from driftlock.engine.evidence import TraceExample
+from driftlock.engine.ports import Checkpoint, FindingRow, IncidentRow, ServiceGraph, Step, StreamEventRow, StreamStatus
 from driftlock.engine.verdict import Incident, IncidentState, StreamEvent, StreamEventKind
 from driftlock.errors import Internal, Unavailable
 from driftlock.storage.anomalies import Anomalies, AnomalyFilter
@@ -31,7 +32,7 @@ select c.relname, c.relrowsecurity, c.relforcerowsecurity from pg_class c join p
 
 async def test_every_table_of_tenants_forces_policies_for_reading_and_writing(owner: asyncpg.Connection) -> None:
     tables = await owner.fetch(TABLES)
-    assert len(tables) >= 12
+    assert len(tables) >= 14
     for table in tables:
         assert table["relrowsecurity"], table["relname"]
         assert table["relforcerowsecurity"], table["relname"]
@@ -83,17 +84,19 @@ async def two_tenants(database: Database, shard: Shard, journal: Journal, tenant
         stream = (await journal.submit(submission(each, "x"))).stream_ids[0]
         incident = Incident(UUID(int=70 + number), (stream,), IncidentState.OPEN, 1, 2, 1, 0.5, 0.01, "x")
         saved = Checkpoint(number + 1, b"s")
+        found = finding(1, examples=(TraceExample("a" * 32, 1, 2, 3, "root"),))
         await Checkpoints(database, shard).commit(
             Step(
                 number,
                 number + 1,
-                findings=(FindingRow(each, stream, UUID(int=90 + number), finding(1)),),
+                findings=(FindingRow(each, stream, UUID(int=90 + number), found),),
                 incidents=(IncidentRow(each, incident, (UUID(int=90 + number),)),),
                 streams=(StreamStatus(each, stream, 1, 1, NOW_NS, NOW_NS, "ok", 0),),
                 events=(StreamEventRow(each, stream, StreamEvent(StreamEventKind.CALIBRATED, 1, 1, NOW_NS, "x")),),
                 stream_checkpoints={(each, stream): saved},
                 series_checkpoints={(each, stream, 1): saved},
                 tenant_checkpoints={each: saved},
+                graphs={(each, stream): ServiceGraph(1, NOW_NS, ())},
             )
         )
     return tenant, other
@@ -119,6 +122,7 @@ async def test_repositories_do_not_find_what_is_anothers(database: Database, two
     mine, _ = two_tenants
     assert len(await Streams(database).list(mine, limit=9)) == 1
     assert len(await Anomalies(database).list(mine, AnomalyFilter(), limit=9)) == 1
+    assert len(await Anomalies(database).list(mine, AnomalyFilter(trace_id="a" * 32), limit=9)) == 1
     assert len(await Incidents(database).list(mine, limit=9)) == 1
     assert len(await Keys(database).list(mine)) == 1
     assert await Anomalies(database).get(mine, UUID(int=91)) is None

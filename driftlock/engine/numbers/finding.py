@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from cbad_cy.series import CHART_POINTS, EXPERTS, LEARNING_POINTS, SERIES_VERSION, Alarm, SeriesTable
+from driftlock.engine.evidence import Chart, SeriesEvidence
 from driftlock.engine.numbers.absence import Absence
 from driftlock.engine.numbers.sentence import (
     SHAPE,
@@ -18,7 +19,7 @@ from driftlock.engine.numbers.sentence import (
     value_sentence,
 )
 from driftlock.engine.profile import Profile
-from driftlock.engine.verdict import Calibration, Chart, Evidence, Finding, MissingLine, Question, SeriesEvidence, content_id
+from driftlock.engine.verdict import Calibration, Evidence, Finding, MissingLine, Question, content_id
 
 CODEC = "numeric"
 CODEC_VERSION = str(SERIES_VERSION)

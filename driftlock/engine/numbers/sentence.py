@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from types import MappingProxyType
 
+from driftlock.engine.evidence import SeriesEvidence
 from driftlock.engine.explanation.sentence import quoted
 from driftlock.engine.numbers.wording import Shown, beside, moment, number, span
-from driftlock.engine.verdict import SeriesEvidence
 
 EXPERT_WORDS = MappingProxyType(
     {

@@ -6,12 +6,12 @@ from itertools import islice
 from cbad_cy.points import ROLES, Taken, derived_number
 from cbad_cy.pooled import Gathered, Gatherer, Strong
 from driftlock.engine.event import RecordBatch
+from driftlock.engine.evidence import SeriesEvidence
 from driftlock.engine.findings import instance_number
 from driftlock.engine.fold import SUMMARY_SERIES_MAX, Summary
 from driftlock.engine.limits import MINUTE_NS
 from driftlock.engine.numbers.columns import derived_name
 from driftlock.engine.numbers.directory import Directory
-from driftlock.engine.verdict import SeriesEvidence
 
 BITS_A_DIGIT = 3.321928094887362
 DIGITS_MOST = 3.5

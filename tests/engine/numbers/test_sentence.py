@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from cbad_cy.series import EXPERTS
+from driftlock.engine.evidence import SeriesEvidence
 from driftlock.engine.numbers import sentence
 from driftlock.engine.numbers.sentence import (
     EXPERT_WORDS,
@@ -22,7 +23,6 @@ from driftlock.engine.numbers.sentence import (
     together_sentence,
     value_sentence,
 )
-from driftlock.engine.verdict import SeriesEvidence
 
 HOUR_NS = 3600 * 10**9
 NOON_NS = 20_000 * 24 * HOUR_NS + 12 * HOUR_NS

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from uuid import UUID
 
-from driftlock.engine.budget import Budget, Ledger, Peak, Span, Strength
+from driftlock.engine.correlation.budget import Budget, Ledger, Peak, Span, Strength
 from driftlock.engine.limits import Limits
 from driftlock.v1 import state_pb2
 

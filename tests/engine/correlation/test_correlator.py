@@ -4,11 +4,11 @@ import random
 from dataclasses import replace
 from uuid import UUID
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftlock.engine.budget import DAY_NS
-from driftlock.engine.correlate import ALERTS_PER_DAY_MAX, Correlator, Flag, Progress
+from driftlock.engine.correlation.budget import DAY_NS
+from driftlock.engine.correlation.correlator import ALERTS_PER_DAY_MAX, Correlator, Flag, Progress
 from driftlock.engine.detector import finding_id
 from driftlock.engine.limits import Limits
 from driftlock.engine.ports import IncidentRow
@@ -111,6 +111,7 @@ def test_the_title_is_of_the_strongest_finding() -> None:
     assert (row.incident.title, row.incident.ncd_max) == ("w11", 0.9)
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 200)), st.sets(st.integers(0, 200)), st.integers(0, 10**6))
 def test_arrival_order_restarts_and_chunks_do_not_change_incidents(one: set[int], other: set[int], seed: int) -> None:
     rng = random.Random(seed)
@@ -153,6 +154,7 @@ def test_the_wall_clock_does_not_end_an_incident_of_the_past() -> None:
     assert tenant.states() == [("closed", 2)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 600), min_size=1, max_size=40), st.integers(1, 40), st.booleans())
 def test_event_times_that_step_back_do_not_change_incidents(ends: list[int], chunk: int, ticking: bool) -> None:
     """Windows are numbered in order; their times jump about within a few minutes."""
@@ -234,6 +236,7 @@ def test_the_strongest_finding_is_that_of_most_surprise() -> None:
     assert (row.incident.title, row.incident.ncd_max, row.incident.surprise_max) == ("w10", 0.9, 9.0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 400), max_size=60), st.integers(0, 5), st.integers(0, 5), st.booleans())
 def test_no_24_hours_hold_more_alerted_incidents_than_the_budget(
     steps: list[int], stream_max: int, tenant_max: int, restart: bool

@@ -4,21 +4,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from driftlock.engine.budget import Budget, Strength
-from driftlock.engine.budget_state import budget_from, budget_message, strength_from, strength_message
-from driftlock.engine.flag import ALERTS_PER_DAY_MAX, Flag, Progress, Watch
+from driftlock.engine.correlation.budget import Budget
+from driftlock.engine.correlation.budget_state import budget_from, budget_message
+from driftlock.engine.correlation.flag import ALERTS_PER_DAY_MAX, Flag, Progress, Watch
+from driftlock.engine.correlation.past_sums import PastSums
+from driftlock.engine.correlation.pooling import Minute, Resource
+from driftlock.engine.correlation.story import Story
+from driftlock.engine.correlation.story_state import story_from, story_message
+from driftlock.engine.evidence import SeriesEvidence, Suspect
 from driftlock.engine.limits import Limits
-from driftlock.engine.past_sums import PastSums
-from driftlock.engine.pooling import Minute, Resource
 from driftlock.engine.state import pack, unpack
-from driftlock.engine.stories import Member, Story
-from driftlock.engine.verdict import Incident, IncidentState, SeriesEvidence
 from driftlock.v1 import state_pb2
 
 
 @dataclass(slots=True)
 class TenantParts:
-    """All that the fold of a tenant remembers, see `driftlock.engine.correlate.Correlator`."""
+    """All that the fold of a tenant remembers, see `driftlock.engine.correlation.correlator.Correlator`."""
 
     clock_ns: int
     progress: dict[UUID, Progress]
@@ -41,7 +42,7 @@ def tenant_bytes(parts: TenantParts) -> bytes:
                 for stream_id, entry in sorted(parts.progress.items())
             ],
             pending=[_flag_message(flag) for flag in parts.pending],
-            incident=[_story_message(story) for story in parts.stories],
+            incident=[story_message(story) for story in parts.stories],
             budget=budget_message(parts.budget),
             watch=[_watch_message(stream_id, watch) for stream_id, watch in sorted(parts.watches.items())],
             resource=[_resource_message(name, resource) for name, resource in parts.resources.items()],
@@ -62,7 +63,7 @@ def tenant_from(body: bytes, limits: Limits) -> TenantParts:
         reached={UUID(bytes=message.stream_id): message.reached for message in state.progress if message.HasField("reached")},
         pending=[_flag_from(message) for message in state.pending],
         watches={UUID(bytes=message.stream_id): _watch_from(message) for message in state.watch},
-        stories=[_story_from(message, limits.bucket_ns) for message in state.incident],
+        stories=[story_from(message, limits.bucket_ns) for message in state.incident],
         # A state of a version without budgets has none.
         budget=budget_from(state.budget, limits) if state.HasField("budget") else Budget(limits),
         resources={message.resource: _resource_from(message) for message in state.resource},
@@ -82,6 +83,7 @@ def _progress_message(stream_id: UUID, entry: Progress, reached: int | None) -> 
         stream=entry.stream,
         alerts_per_day_max=entry.alerts_per_day_max,
         reached=reached,
+        closes_ns=entry.closes_ns,
     )
 
 
@@ -95,6 +97,7 @@ def _progress_from(message: state_pb2.StreamProgress) -> Progress:
         due_ns=message.due_ns,
         stream=message.stream,
         alerts_per_day_max=message.alerts_per_day_max if message.HasField("alerts_per_day_max") else ALERTS_PER_DAY_MAX,
+        closes_ns=message.closes_ns,
     )
 
 
@@ -126,6 +129,8 @@ def _flag_message(flag: Flag) -> state_pb2.PendingFlag:
         alerts_per_day_max=flag.alerts_per_day_max,
         question=flag.question,
         service=flag.service,
+        suspect=[state_pb2.FlagSuspect(service=it.service, bits=it.bits, share=it.share) for it in flag.blamed],
+        trace_id=flag.named_traces,
     )
 
 
@@ -147,64 +152,9 @@ def _flag_from(message: state_pb2.PendingFlag) -> Flag:
         alerts_per_day_max=message.alerts_per_day_max if message.HasField("alerts_per_day_max") else ALERTS_PER_DAY_MAX,
         question=message.question,
         service=message.service,
+        suspects=tuple(Suspect(it.service, it.bits, it.share) for it in message.suspect),
+        trace_ids=tuple(message.trace_id),
     )
-
-
-def _story_message(story: Story) -> state_pb2.OpenIncident:
-    """An open incident."""
-    incident = story.incident
-    return state_pb2.OpenIncident(
-        stream_id=incident.stream_ids[0].bytes,
-        incident_id=incident.incident_id.bytes,
-        start_ns=incident.start_ns,
-        end_ns=incident.end_ns,
-        findings=incident.findings,
-        ncd_max=incident.ncd_max,
-        p_value_min=incident.p_value_min,
-        title=incident.title,
-        historical=story.historical,
-        surprise_max=incident.surprise_max,
-        strongest=strength_message(story.strongest),
-        alerted_ns=story.alerted_ns,
-        service=story.service,
-        stream=[stream_id.bytes for stream_id in incident.stream_ids],
-        member=[
-            state_pb2.IncidentMember(stream_id=stream_id.bytes, window=member.window, bucket=member.bucket)
-            for stream_id, member in story.members.items()
-        ],
-    )
-
-
-def _story_from(message: state_pb2.OpenIncident, bucket_ns: int) -> Story:
-    """What `_story_message` was given."""
-    first = UUID(bytes=message.stream_id)
-    members = {UUID(bytes=member.stream_id): Member(member.window, member.bucket) for member in message.member}
-    incident = Incident(
-        incident_id=UUID(bytes=message.incident_id),
-        stream_ids=tuple(UUID(bytes=stream_id) for stream_id in message.stream) or (first,),
-        state=IncidentState.OPEN,
-        start_ns=message.start_ns,
-        end_ns=message.end_ns,
-        findings=message.findings,
-        ncd_max=message.ncd_max,
-        p_value_min=message.p_value_min,
-        title=message.title,
-        surprise_max=message.surprise_max,
-        alerted=message.HasField("alerted_ns"),
-    )
-    return Story(
-        incident=incident,
-        service=message.service,
-        historical=message.historical,
-        strongest=strength_from(message.strongest) if message.HasField("strongest") else _whole_strength(incident),
-        alerted_ns=message.alerted_ns if message.HasField("alerted_ns") else None,
-        members=members or {first: Member(message.last_window, message.end_ns // bucket_ns)},
-    )
-
-
-def _whole_strength(incident: Incident) -> Strength:
-    """The strength of an incident of whose findings only the extremes are known."""
-    return Strength(incident.surprise_max, -incident.p_value_min, incident.ncd_max)
 
 
 def _resource_message(name: str, resource: Resource) -> state_pb2.PooledResource:

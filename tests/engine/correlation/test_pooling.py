@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftlock.engine.correlate import Correlator, Progress
+from driftlock.engine.correlation.correlator import Correlator, Progress
+from driftlock.engine.correlation.past_sums import NUMBERS_MIN, PastSums
+from driftlock.engine.correlation.pooling import WAITING_MAX, Pool
+from driftlock.engine.evidence import SeriesEvidence
 from driftlock.engine.fold import Summary
 from driftlock.engine.limits import MINUTE_NS, Limits
-from driftlock.engine.past_sums import NUMBERS_MIN, PastSums
-from driftlock.engine.pooling import WAITING_MAX, Pool
 from driftlock.engine.ports import FindingRow
-from driftlock.engine.verdict import Finding, Question, SeriesEvidence
+from driftlock.engine.verdict import Finding, Question
 
 TENANT = UUID(int=1)
 STREAMS = {"metrics:shop": UUID(int=2), "metrics:cart": UUID(int=3)}

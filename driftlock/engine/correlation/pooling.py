@@ -14,15 +14,16 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from cbad_cy.pooled import digits_of, share_of
-from driftlock.engine.flag import Flag, Progress
+from driftlock.engine.correlation.flag import Flag, Progress
+from driftlock.engine.correlation.past_sums import PastSums
+from driftlock.engine.evidence import SeriesEvidence
 from driftlock.engine.fold import Summary
 from driftlock.engine.limits import MINUTE_NS, Limits
 from driftlock.engine.numbers.finding import SCORE_THRESHOLD, NumberContext, Said, number_finding, series_finding_id
 from driftlock.engine.numbers.sentence import together_sentence
-from driftlock.engine.past_sums import PastSums
 from driftlock.engine.ports import FindingRow
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES
-from driftlock.engine.verdict import Finding, Question, SeriesEvidence
+from driftlock.engine.verdict import Finding, Question
 
 LEVEL_DIGITS = 4.0
 """An alarm has a probability of at most 10^-4 in a minute, all resources taken together, if pasts are like the present."""

@@ -2,8 +2,9 @@
 
 Derived records wait in buckets of event time. A bucket is closed when every stream that is known to be moving has passed it,
 or by a journaled clock record; then what all streams say of their numbers in it is pooled, and its flags are taken in the
-order (bucket, stream, window). Which of them are one incident is told in `driftlock.engine.stories`. In the same order the
-alert budget decides which incidents may alert; those that may not are incidents all the same.
+order (bucket, stream, window), those of traces before all others. Which of them are one incident is told in
+`driftlock.engine.correlation.stories`. In the same order the alert budget decides which incidents may alert; those that may
+not are incidents all the same.
 
 Streams that say nothing are asked by clock records whether their silence is worth telling. It is told once: the incident
 stays open while the silence lasts.
@@ -13,14 +14,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from uuid import UUID
 
-from driftlock.engine.budget import Budget
-from driftlock.engine.correlate_state import TenantParts, tenant_bytes, tenant_from
-from driftlock.engine.flag import ALERTS_PER_DAY_MAX, Flag, Progress, Watch
+from driftlock.engine.correlation.budget import Budget
+from driftlock.engine.correlation.flag import ALERTS_PER_DAY_MAX, Flag, Progress, Watch
+from driftlock.engine.correlation.pooling import Pool
+from driftlock.engine.correlation.state import TenantParts, tenant_bytes, tenant_from
+from driftlock.engine.correlation.stories import Moment, Stories
 from driftlock.engine.fold import Summary
 from driftlock.engine.limits import MINUTE_NS, Limits
-from driftlock.engine.pooling import Pool
 from driftlock.engine.ports import FindingRow, IncidentRow
-from driftlock.engine.stories import Moment, Stories
 
 __all__ = ["ALERTS_PER_DAY_MAX", "Correlator", "Flag", "Progress", "latest"]
 
@@ -104,6 +105,10 @@ class Correlator:
         """Streams whose silence may be worth telling at `now_ns`, and was not told since their last records; by id."""
         return sorted(stream_id for stream_id, watch in self._watches.items() if not watch.told and watch.due_ns <= now_ns)
 
+    def closing(self, now_ns: int) -> list[UUID]:
+        """Streams that have to be told that it is `now_ns`, by id: something in them is over by then."""
+        return sorted(stream_id for stream_id, it in self._progress.items() if it.closes_ns and it.closes_ns <= now_ns)
+
     def give_up(self, now_ns: int) -> None:
         """Wait no more for streams that are due at `now_ns` and did not answer: until they have records, they never will."""
         for stream_id in self.due(now_ns):
@@ -143,7 +148,10 @@ class Correlator:
             self._found.append(together.row)
             due.append(together.flag)
             buckets[together.flag.finding_id] = together.flag.end_ns // self._limits.bucket_ns
-        due.sort(key=lambda flag: (buckets[flag.finding_id], flag.stream, flag.window, flag.end_ns, flag.finding_id))
+        # What is about many services goes first, so that those of one find the story that they belong to.
+        due.sort(
+            key=lambda it: (buckets[it.finding_id], not it.across, it.stream, it.window, it.end_ns, it.finding_id),
+        )
         rows: list[IncidentRow] = []
         for flag in due:
             bucket = buckets[flag.finding_id]
@@ -154,9 +162,14 @@ class Correlator:
         return latest(rows)
 
     def _end(self) -> list[IncidentRow]:
-        pending: set[UUID | str] = {flag.stream_id for flag in self._pending}
-        pending.update(flag.service for flag in self._pending)
-        return self._stories.end(Moment(self._progress, pending, self._silent(), self._clock_ns - self._limits.bucket_grace_ns))
+        return self._stories.end(
+            Moment(
+                progress=self._progress,
+                pending=self._pending,
+                silent=self._silent(),
+                clock_ns=self._clock_ns - self._limits.bucket_grace_ns,
+            )
+        )
 
     def to_bytes(self) -> bytes:
         """The bytes from which `restore` continues."""

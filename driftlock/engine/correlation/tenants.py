@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from driftlock.engine.correlate import Correlator, latest
+from driftlock.engine.correlation.correlator import Correlator, latest
 from driftlock.engine.folding import Clocks, Emitted
 from driftlock.engine.limits import Limits
 from driftlock.engine.ports import Checkpoint, FindingRow, IncidentRow, JournalRow, RowKind, StateStore
@@ -64,6 +64,12 @@ class Tenants:
     def waiting_at(self, now_ns: int) -> bool:
         """Whether a clock record of that time can bring any fold further."""
         return any(tenant.fold.waiting_at(now_ns) for tenant in self._tenants.values())
+
+    def closing(self, now_ns: int) -> list[tuple[UUID, UUID]]:
+        """Streams, with their tenants first, that have to be told that it is `now_ns`."""
+        return [
+            (tenant_id, stream_id) for tenant_id, tenant in self._tenants.items() for stream_id in tenant.fold.closing(now_ns)
+        ]
 
     def before_silence(self, now_ns: int) -> int:
         """That time, or the last one at which no stream is called silent."""

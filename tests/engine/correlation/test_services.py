@@ -7,86 +7,14 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftlock.engine.correlate import Correlator, Flag, Progress
-from driftlock.engine.detector import finding_id
-from driftlock.engine.limits import Limits
-from driftlock.engine.ports import IncidentRow
-from driftlock.engine.stories import JOIN_NS
+from driftlock.engine.correlation.correlator import Flag
+from driftlock.engine.correlation.stories import JOIN_NS
 from driftlock.engine.verdict import IncidentState, Question
-from tests.engine.streams import BASE_NS, SECOND_NS
-
-TENANT = UUID(int=1)
-LOGS, METRICS, TRACES, STRANGER = (UUID(int=number) for number in range(2, 6))
-TEXTS = {
-    LOGS: "logs:shop/cart@prod",
-    METRICS: "metrics:shop/cart@prod",
-    TRACES: "traces:shop/cart@prod",
-    STRANGER: "logs:shop/cart",
-}
-WINDOW_NS = {LOGS: 10 * SECOND_NS, METRICS: 60 * SECOND_NS, TRACES: 7 * SECOND_NS, STRANGER: 10 * SECOND_NS}
-MINUTE_NS = 60 * SECOND_NS
-SOME_DAY_NS = 2**63
-START_NS = BASE_NS - BASE_NS % MINUTE_NS
-
-
-def flag(stream: UUID, seconds: int, *, surprise: float = 1.0) -> Flag:
-    end_ns = START_NS + seconds * SECOND_NS
-    window = seconds * SECOND_NS // WINDOW_NS[stream]
-    text = TEXTS[stream]
-    return Flag(
-        stream_id=stream,
-        stream=text,
-        seq=1,
-        window=window,
-        start_ns=end_ns - WINDOW_NS[stream],
-        end_ns=end_ns,
-        ncd=0.5,
-        p_value=0.01,
-        finding_id=finding_id(stream, window),
-        title=f"{text} {seconds}",
-        surprise=surprise,
-        question=Question.NOVELTY.value,
-        service=text.partition(":")[2],
-    )
-
-
-class Tenant:
-    """A correlator and the incidents it has reported so far."""
-
-    def __init__(self) -> None:
-        self.fold = Correlator(TENANT, Limits())
-        self.rows: dict[UUID, IncidentRow] = {}
-        self.joined: dict[UUID, UUID] = {}
-
-    def take(self, rows: list[IncidentRow] | None) -> None:
-        assert rows is not None
-        for row in rows:
-            self.rows[row.incident.incident_id] = row
-            self.joined.update(dict.fromkeys(row.joined, row.incident.incident_id))
-
-    def moves(self, stream: UUID, seconds: int, *flags: Flag, due_s: int = 0, historical: bool = False) -> None:
-        """The stream has come to `seconds` after the start, and sent then."""
-        time_ns = START_NS + seconds * SECOND_NS
-        due_ns = START_NS + due_s * SECOND_NS if due_s else 0
-        windows = seconds * SECOND_NS // WINDOW_NS[stream] + 1
-        self.take(self.fold.derived(stream, Progress(time_ns, windows, time_ns, historical, due_ns, TEXTS[stream]), flags))
-
-    def clock(self, seconds: int) -> None:
-        self.take(self.fold.clock(START_NS + seconds * SECOND_NS))
-
-    def restart(self) -> None:
-        body = self.fold.to_bytes()
-        self.fold = Correlator(TENANT, Limits())
-        self.fold.restore(body)
-        assert self.fold.to_bytes() == body
-
-    @property
-    def incidents(self) -> list[tuple[tuple[UUID, ...], int, IncidentState]]:
-        rows = sorted(self.rows.values(), key=lambda row: (row.incident.start_ns, row.incident.stream_ids))
-        return [(row.incident.stream_ids, row.incident.findings, row.incident.state) for row in rows]
-
+from tests.engine.correlation.shop import LOGS, METRICS, MINUTE_NS, SOME_DAY_NS, START_NS, STRANGER, TRACES, Tenant, flag
+from tests.engine.streams import SECOND_NS
 
 CLOSED, OPEN = IncidentState.CLOSED, IncidentState.OPEN
+STREAMS = LOGS, METRICS, TRACES, STRANGER
 
 
 def test_streams_of_a_service_tell_one_story_whatever_their_signals() -> None:
@@ -153,21 +81,21 @@ def test_an_alert_is_asked_of_the_stream_whose_flag_it_is() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(
-    st.lists(st.tuples(st.sampled_from([LOGS, METRICS, TRACES, STRANGER]), st.integers(1, 60)), max_size=25),
+    st.lists(st.tuples(st.sampled_from(STREAMS), st.integers(1, 60)), max_size=25),
     st.integers(0, 10**6),
     st.booleans(),
 )
 def test_arrival_order_and_restarts_change_no_incident(flagged: list[tuple[UUID, int]], seed: int, restart: bool) -> None:
     rng = random.Random(seed)
-    flags = {stream: [flag(stream, 60 * minute) for minute in range(61) if (stream, minute) in flagged] for stream in TEXTS}
+    flags = {stream: [flag(stream, 60 * minute) for minute in range(61) if (stream, minute) in flagged] for stream in STREAMS}
 
     def run(steps: int, *, shuffled: bool) -> object:
         tenant = Tenant()
-        for stream in TEXTS:
+        for stream in STREAMS:
             tenant.moves(stream, 0)
-        queue = {stream: list(range(0, 3600, 3600 // steps)) for stream in TEXTS}
+        queue = {stream: list(range(0, 3600, 3600 // steps)) for stream in STREAMS}
         while any(queue.values()):
-            ready = [stream for stream in TEXTS if queue[stream]]
+            ready = [stream for stream in STREAMS if queue[stream]]
             stream = rng.choice(ready) if shuffled else ready[0]
             begin = START_NS + queue[stream].pop(0) * SECOND_NS
             end = begin + 3600 // steps * SECOND_NS
@@ -175,9 +103,9 @@ def test_arrival_order_and_restarts_change_no_incident(flagged: list[tuple[UUID,
             tenant.moves(stream, (end - START_NS) // SECOND_NS, *part)
             if restart and shuffled:
                 tenant.restart()
-        for stream in TEXTS:
+        for stream in STREAMS:
             tenant.moves(stream, 3 * 3600)
-        for stream in TEXTS:
+        for stream in STREAMS:
             tenant.moves(stream, 3 * 3600 + 1)
         incidents = {key: row.incident for key, row in tenant.rows.items()}
         return incidents, tenant.joined

@@ -5,11 +5,11 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftlock.engine.budget import DAY_NS, PEAKS_MAX, SPANS_MAX, Budget, Ledger, Peak, Strength, joined
-from driftlock.engine.budget_state import budget_from, budget_message
+from driftlock.engine.correlation.budget import DAY_NS, PEAKS_MAX, SPANS_MAX, Budget, Ledger, Peak, Strength, joined
+from driftlock.engine.correlation.budget_state import budget_from, budget_message
 from driftlock.engine.limits import Limits
 from driftlock.engine.verdict import content_id
 
@@ -65,6 +65,7 @@ def run(
     return alerts
 
 
+@settings(deadline=None)
 @given(FLAGS, st.integers(0, 6), st.integers(0, 8))
 def test_no_24_hours_hold_more_alerts_than_the_budget(
     flags: list[tuple[UUID, int, int, Strength]], stream_max: int, tenant_max: int
@@ -75,6 +76,7 @@ def test_no_24_hours_hold_more_alerts_than_the_budget(
         assert most_in_a_day([time_ns for each, time_ns in alerts if each == stream]) <= stream_max
 
 
+@settings(deadline=None)
 @given(FLAGS, st.integers(0, 3), st.integers(0, 8))
 def test_the_promise_holds_where_memory_is_short(
     flags: list[tuple[UUID, int, int, Strength]], stream_max: int, tenant_max: int
@@ -86,6 +88,7 @@ def test_the_promise_holds_where_memory_is_short(
         assert most_in_a_day([time_ns for each, time_ns in alerts if each == stream]) <= stream_max
 
 
+@settings(deadline=None)
 @given(FLAGS, st.integers(0, 6), st.integers(0, 8))
 def test_a_budget_goes_on_from_its_bytes(
     flags: list[tuple[UUID, int, int, Strength]], stream_max: int, tenant_max: int
@@ -147,6 +150,7 @@ def test_what_is_required_grows_with_what_is_spent() -> None:
     assert not ledger.allows(peak(999, 100, 1e9), 6)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, PEAKS_MAX), TIMES, st.integers(0, 9)), max_size=80))
 def test_peaks_say_what_all_incidents_of_the_day_would(notes: list[tuple[int, int, int]]) -> None:
     """Comparing with the peaks is comparing with every incident of the last 24 hours, where times go on."""
@@ -210,6 +214,7 @@ def test_a_lower_budget_holds_from_the_next_incident_on() -> None:
     assert budget.decide(STREAM, peak(51, DAY_NS + 2 * HOUR_NS, 99), 9)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 5)), max_size=60))
 def test_spans_cover_what_they_join_and_are_few(parts: list[tuple[int, int]]) -> None:
     spans = [(first * DAY_NS, (first + length) * DAY_NS) for first, length in parts]

@@ -1,0 +1,93 @@
+"""Which fold a stream has, by its key, and how each kind is made, stored and read back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from cbad_cy.codec import Codec
+from driftlock.engine.detector import Detector, finding_id
+from driftlock.engine.event import TRACES_SERVICE, Signal, StreamKey
+from driftlock.engine.fold import GraphEdge, StreamFold
+from driftlock.engine.limits import Limits
+from driftlock.engine.numbers.detector import NumberDetector
+from driftlock.engine.numbers.finding import series_finding_id
+from driftlock.engine.numbers.state import number_state, restore_numbers
+from driftlock.engine.ports import Checkpoint
+from driftlock.engine.profile import Profile
+from driftlock.engine.state import restore_stream, stream_state
+from driftlock.engine.traces.detector import TraceDetector
+from driftlock.engine.traces.finding import trace_finding_id
+from driftlock.engine.traces.state import restore_traces, trace_state
+from driftlock.engine.verdict import NUMERIC, TRACED, Finding
+from driftlock.errors import Internal
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The checkpoint of a stream fold with the states of its series that changed, and those that are forgotten.
+
+    `graph` is the service graph of a stream of traces, None of others.
+    """
+
+    checkpoint: Checkpoint
+    series: Mapping[int, bytes] = field(default_factory=dict)
+    forgotten: tuple[int, ...] = ()
+    graph: tuple[GraphEdge, ...] | None = None
+
+
+class Kinds:
+    """Makes folds of one seed under the same limits. Its compression contexts are for one thread at a time."""
+
+    def __init__(self, seed: int, limits: Limits) -> None:
+        self._seed = seed
+        self._limits = limits
+        self._codecs: dict[tuple[str, int], Codec] = {}
+
+    def codec(self, profile: Profile) -> Codec:
+        """Contexts for a profile's codec and level; there are as many as a codec has levels, at most."""
+        name = profile.codec, profile.level
+        if name not in self._codecs:
+            self._codecs[name] = Codec(*name)
+        return self._codecs[name]
+
+    def restored(self, state: bytes, key: StreamKey) -> StreamFold:
+        """The fold that was stored; raises `Damaged`."""
+        if key.signal is Signal.METRICS:
+            return restore_numbers(state, key, self._seed, self._limits)
+        if _of_traces(key):
+            return restore_traces(state, key, self._seed, self._limits)
+        return restore_stream(state, key, self._seed, self._limits, self.codec)
+
+    def fresh(self, key: StreamKey, profile: Profile) -> StreamFold:
+        """A fold without a past."""
+        if key.signal is Signal.METRICS:
+            return NumberDetector(key, profile, self._seed, self._limits)
+        if _of_traces(key):
+            return TraceDetector(key, profile, self._seed, self._limits)
+        return Detector(key, profile, self._seed, self._limits)
+
+    def saved(self, fold: StreamFold, seq: int) -> Saved:
+        """What is stored of a fold that has taken the row `seq`; it lets go of series beyond what it may hold."""
+        if isinstance(fold, NumberDetector):
+            series, forgotten = fold.unsaved(), fold.forgotten()
+            saved = Saved(Checkpoint(seq, number_state(fold)), series, forgotten)
+            fold.evict(self._limits.series_resident_max)
+            return saved
+        if isinstance(fold, TraceDetector):
+            return Saved(Checkpoint(seq, trace_state(fold)), graph=tuple(fold.graph()))
+        if not isinstance(fold, Detector):
+            raise Internal(f"no way is known to store a {type(fold).__name__}")
+        return Saved(Checkpoint(seq, stream_state(fold, self.codec(fold.profile))))
+
+
+def identity(stream_id: UUID, finding: Finding) -> UUID:
+    """The id of any finding: the same on every replay, and as hard to guess as its stream's."""
+    if finding.question in NUMERIC:
+        return series_finding_id(stream_id, finding)
+    if finding.question in TRACED:
+        return trace_finding_id(stream_id, finding)
+    return finding_id(stream_id, finding.window, finding.interaction)
+
+
+def _of_traces(key: StreamKey) -> bool:
+    return key.signal is Signal.TRACES and key.service == TRACES_SERVICE
