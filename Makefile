@@ -11,10 +11,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 NATIVE := setup.py $(wildcard cbad_cy/*.pyx cbad_cy/*.px[di] collector/otlp/*.pyx proto/driftlock/v1/*.proto)
+SDK_PROGRAMS := tests/e2e/sdk
 TESTS ?= tests
 PYTEST_ARGS ?= -n 2
 
-.PHONY: help run build test lint format sanitize bench-replay bench-alarms bench-core bench-quality bench-nab bench-metrics clean
+.PHONY: help run build test lint format sanitize bench-replay bench-alarms bench-core bench-quality bench-nab bench-metrics bench-traces clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,14 +50,20 @@ $(STAMPS)/test: pyproject.toml $(STAMPS)/dependencies .ci/test-packages
 	@bash .ci/test-packages $(BIN)/python
 	@touch $@
 
-test: build $(STAMPS)/test lint ## Lint, types, stubs and all tests
+# Node and npm are of the test group, from PyPI. Scripts of packages are never run.
+$(STAMPS)/node: $(SDK_PROGRAMS)/package-lock.json | $(STAMPS)/test
+	@echo "Installing the locked Node packages of $(SDK_PROGRAMS)"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(SDK_PROGRAMS) ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null
+	@touch $@
+
+test: build $(STAMPS)/test $(STAMPS)/node lint ## Lint, types, stubs and all tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
 
 lint: build $(STAMPS)/test ## Style, types and stubs
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m mypy.stubtest $(foreach source,$(wildcard cbad_cy/*.pyx),cbad_cy.$(basename $(notdir $(source))))
+	@$(BIN)/python -m mypy.stubtest $(subst /,.,$(basename $(wildcard cbad_cy/*.pyx collector/otlp/*.pyx)))
 
 format: $(STAMPS)/test ## Rewrite the style that a machine can rewrite
 	@$(BIN)/ruff check --fix .
@@ -89,7 +96,11 @@ bench-nab: build $(STAMPS)/bench ## Numenta Anomaly Benchmark by its own rules; 
 bench-metrics: build $(STAMPS)/bench ## Metric series: labelled points, real rate of p, power and delay, cost, beside reference detectors (QUICK=1: a minute)
 	@$(BIN)/python -m bench.metrics $(if $(QUICK),--quick)
 
+bench-traces: build $(STAMPS)/bench ## Faults in traces: Nezha with spans, logs and metrics, injected faults, cost, beside simple references (QUICK=1: two minutes)
+	@$(BIN)/python -m bench.traces $(if $(QUICK),--quick)
+
 clean: ## Remove everything that was built; the data folder stays
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage coverage.xml $(STAMPS)
+	@rm -rf $(SDK_PROGRAMS)/node_modules
 	@rm -f cbad_cy/*.c cbad_cy/*.so collector/otlp/*.c collector/otlp/*.so driftlock/v1/*_pb2.py driftlock/v1/*_pb2.pyi
 	@find api bench cbad_cy collector driftlock server tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from driftlock.engine.canonical import Value, label, scalar_text
-from driftlock.engine.event import Signal, StreamKey
+from driftlock.engine.event import TRACES_SERVICE, Signal, StreamKey
 
 UNKNOWN_SERVICE = "unknown_service"
 STREAM_ID = "driftlock.stream_id"
@@ -21,11 +21,16 @@ INSTANCES = ("service.instance.id", "k8s.pod.name", "k8s.pod.uid", "container.id
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where the records of one resource go, which instance sent them ("" = unknown), and whether they replay the past."""
+    """Where the records of one resource go, which instance sent them ("" = unknown), and whether they replay the past.
+
+    `service` ("namespace/name", or "name" alone) and `environment` are the resource's own, whatever stream it chose.
+    """
 
     key: StreamKey
     instance: str
     historical: bool
+    service: str
+    environment: str
 
 
 class Router(Protocol):
@@ -40,7 +45,8 @@ class ResourceRouter:
     """The default routing: (service.namespace, service.name, environment, signal), or `driftlock.stream_id` alone.
 
     Names are normalised (NFC, nothing invisible, at most 256 bytes). A resource without a service name goes to
-    `unknown_service`. The tenant is never taken from attributes: it comes from the credential.
+    `unknown_service`. The name of the streams in which traces are put together is taken: who uses it gets an underscore more.
+    The tenant is never taken from attributes: it comes from the credential.
     """
 
     def route(self, signal: Signal, attributes: Mapping[str, Value]) -> Route:
@@ -49,16 +55,15 @@ class ResourceRouter:
         >>> ResourceRouter().route(Signal.LOGS, {"service.name": "cart", "host.name": "a1"}).key.text
         'logs:cart'
         """
-        explicit = _name(attributes, STREAM_ID)
-        if explicit:
-            key = StreamKey(signal, explicit)
-        else:
-            service = _name(attributes, "service.name") or UNKNOWN_SERVICE
-            environment = next(filter(None, (_name(attributes, name) for name in ENVIRONMENTS)), "")
-            key = StreamKey(signal, service, _name(attributes, "service.namespace"), environment)
+        explicit = _free(_name(attributes, STREAM_ID))
+        service = _free(_name(attributes, "service.name")) or UNKNOWN_SERVICE
+        namespace = _name(attributes, "service.namespace")
+        environment = next(filter(None, (_name(attributes, name) for name in ENVIRONMENTS)), "")
+        key = StreamKey(signal, explicit) if explicit else StreamKey(signal, service, namespace, environment)
         instance = next(filter(None, (_name(attributes, name) for name in INSTANCES)), "")
         historical = attributes.get(HISTORICAL)
-        return Route(key, instance, historical is True or historical == "true")
+        full = f"{namespace}/{service}" if namespace else service
+        return Route(key, instance, historical is True or historical == "true", full, environment)
 
 
 def _name(attributes: Mapping[str, Value], attribute: str) -> str:
@@ -66,3 +71,8 @@ def _name(attributes: Mapping[str, Value], attribute: str) -> str:
     if isinstance(value, str | bool | int | float | bytes):
         return label(scalar_text(value))
     return ""
+
+
+def _free(name: str) -> str:
+    """The name, unless it is ours."""
+    return f"_{name}" if name == TRACES_SERVICE else name

@@ -27,13 +27,32 @@ class PointFields(TypedDict):
     shape: "array[float]"
 
 
+class Instances:
+    """Names of instances of one stream, numbered from 1 in the order in which they came; at most `instances_max`."""
+
+    __slots__ = ("_instances_max", "_numbers")
+
+    def __init__(self, instances_max: int) -> None:
+        self._instances_max = instances_max
+        self._numbers: dict[str, int] = {}
+
+    def number(self, instance: str) -> int:
+        """The number of an instance; 0 for "" (unknown) and for those over the limit."""
+        if not instance or (instance not in self._numbers and len(self._numbers) >= self._instances_max):
+            return 0
+        return self._numbers.setdefault(instance, len(self._numbers) + 1)
+
+    def names(self) -> tuple[str, ...]:
+        """All names, the first one first."""
+        return tuple(self._numbers)
+
+
 class StreamColumns:
     """Collects the records of one stream; `batch()` hands them over in the order in which they were added."""
 
     __slots__ = (
         "_instance_index",
         "_instances",
-        "_instances_max",
         "_lengths",
         "_numbers",
         "_route",
@@ -45,11 +64,10 @@ class StreamColumns:
 
     def __init__(self, route: Route, instances_max: int) -> None:
         self._route = route
-        self._instances_max = instances_max
         self._texts: list[bytes] = []
         self._lengths = array("I")
         self._times = array("Q")
-        self._instances: dict[str, int] = {}
+        self._instances = Instances(instances_max)
         self._instance_index = array("I")
         self._traces: list[bytes] = []
         self._spans: list[bytes] = []
@@ -72,10 +90,8 @@ class StreamColumns:
 
     def mark_instance(self, instance: str) -> None:
         """Say which instance sent the records added since the last call ("" = unknown; over the limit they are unknown too)."""
-        index = 0
-        if instance and (instance in self._instances or len(self._instances) < self._instances_max):
-            index = self._instances.setdefault(instance, len(self._instances) + 1)
-        self._instance_index.extend([index] * (len(self._lengths) - len(self._instance_index)))
+        number = self._instances.number(instance)
+        self._instance_index.extend([number] * (len(self._lengths) - len(self._instance_index)))
 
     def __len__(self) -> int:
         """Number of records so far."""
@@ -84,6 +100,7 @@ class StreamColumns:
     def batch(self) -> StreamBatch:
         """The records; columns that say nothing are left out."""
         traces, spans = b"".join(self._traces), b"".join(self._spans)
+        instances = self._instances.names()
         return StreamBatch(
             self._route.key,
             RecordBatch(
@@ -91,8 +108,8 @@ class StreamColumns:
                 lengths=self._lengths,
                 times_ns=self._times,
                 historical=self._route.historical,
-                instances=tuple(self._instances),
-                instance_index=self._instance_index if self._instances else array("I"),
+                instances=instances,
+                instance_index=self._instance_index if instances else array("I"),
                 trace_ids=traces if any(traces) else b"",
                 span_ids=spans if any(spans) else b"",
                 **self._numbers.columns(),

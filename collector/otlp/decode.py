@@ -18,13 +18,15 @@ from collector.otlp.metrics import Metric, ResourceMetrics, metric, resource_met
 from collector.otlp.points import data_point
 from collector.otlp.records import BadRecord, Reason, log_record, span
 from collector.otlp.sanitize import TooManyElements
+from collector.otlp.spanwire import read_spans
+from collector.otlp.traces import TraceColumns
 from collector.otlp.values import parse, plain_attributes
 from collector.otlp.wire import ResourceSpan, Tally, resources
 from collector.otlp.wire import Span as Place
 from collector.redact import NoRedaction, Redactor
-from collector.routing import Router
+from collector.routing import Route, Router
 from driftlock.engine.canonical import Cuts, TooDeep, utf8
-from driftlock.engine.event import Signal
+from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.ports import StreamBatch
 from driftlock.errors import DriftlockError, PayloadTooLarge
 
@@ -35,6 +37,8 @@ _NAMES = {Signal.LOGS: "log records", Signal.METRICS: "data points", Signal.TRAC
 class Decoded:
     """What a request says. `rejected` counts records by reason, `message` (English, bounded) tells the sender why.
 
+    `accepted` counts a span once, though it is in the batch of its service and, if it has a place in a trace, in that of its
+    environment's traces too, which come last.
     `timed` is true when every accepted record carries a time: only then can equal bytes be taken for a resend.
     """
 
@@ -69,7 +73,8 @@ class _Decoding:
         self._router = router
         self._redact: Callable[[str], str] | None = None if isinstance(redactor, NoRedaction) else redactor.redact
         self._cuts = Cuts()
-        self._streams: dict[tuple[object, bool], StreamColumns] = {}
+        self._streams: dict[tuple[StreamKey, bool], StreamColumns] = {}
+        self._traces: dict[tuple[str, bool], TraceColumns] = {}
         self._rejected: Counter[Reason] = Counter()
         self._messages: dict[Reason, str] = {}
         self._timed = True
@@ -78,11 +83,11 @@ class _Decoding:
         """Log records or spans."""
         for group in groups:
             if group.records and (target := self._target(signal, group.resource, len(group.records))):
-                columns, instance = target
+                columns, route, instance = target
                 if signal is Signal.LOGS:
                     self._logs(columns, group.records)
                 else:
-                    self._spans(columns, group.records)
+                    self._trace(route, instance, self._spans(columns, group.records))
                 columns.mark_instance(instance)
         return self._decoded(signal)
 
@@ -101,8 +106,11 @@ class _Decoding:
                 self._timed = False
             columns.add(utf8(text, cuts), time_ns, trace_id, span_id)
 
-    def _spans(self, columns: StreamColumns, places: list[Place]) -> None:
-        for start, end in places:
+    def _spans(self, columns: StreamColumns, places: list[Place]) -> list[Place]:
+        """Texts of spans; -> the places of those that are accepted."""
+        accepted: list[Place] = []
+        for place in places:
+            start, end = place
             try:
                 record = parse(Span, self._request[start:end], self._limits, self._cuts)
                 text, time_ns, trace_id, span_id = span(record, self._limits, self._cuts)
@@ -112,6 +120,19 @@ class _Decoding:
             if not time_ns:
                 self._timed = False
             columns.add(utf8(self._redacted(text), self._cuts), time_ns, trace_id, span_id)
+            accepted.append(place)
+        return accepted
+
+    def _trace(self, route: Route, instance: str, places: list[Place]) -> None:
+        """Columns of the spans of a resource, in the traces of its environment."""
+        spans = read_spans(self._request, places)
+        if not spans.marks:
+            return
+        key = (route.environment, route.historical)
+        traces = self._traces.get(key)
+        if traces is None:
+            traces = self._traces[key] = TraceColumns(*key, self._limits, self._redacted)
+        traces.add(route.service, instance, spans)
 
     def metrics(self) -> Decoded:
         """Data points: counted first over the whole request, then decoded metric by metric."""
@@ -126,7 +147,7 @@ class _Decoding:
         for group, found in plan:
             count = sum(len(each.points) for each in found)
             if count and (target := self._target(Signal.METRICS, group.resource, count)):
-                columns, instance = target
+                columns, _, instance = target
                 for each in found:
                     self._points(columns, each)
                 columns.mark_instance(instance)
@@ -146,8 +167,8 @@ class _Decoding:
             text = series if point.text is point.series else self._redacted(point.text)
             columns.add_point(utf8(text, self._cuts), series + point.identity, point)
 
-    def _target(self, signal: Signal, resource: bytes, records: int) -> tuple[StreamColumns, str] | None:
-        """Columns for the records of a resource and the name of the instance; None when all of them were rejected."""
+    def _target(self, signal: Signal, resource: bytes, records: int) -> tuple[StreamColumns, Route, str] | None:
+        """Columns for the records of a resource, its route, and its instance's name; None when all of them were rejected."""
         try:
             message = parse(Resource, resource, self._limits, self._cuts)
             route = self._router.route(
@@ -167,7 +188,7 @@ class _Decoding:
                 self._reject(BadRecord(Reason.TOO_MANY_STREAMS, text), records)
                 return None
             columns = self._streams[key] = StreamColumns(route, self._limits.instances_max)
-        return columns, self._redacted(route.instance) if route.instance else ""
+        return columns, route, self._redacted(route.instance) if route.instance else ""
 
     def _redacted(self, text: str) -> str:
         return text if self._redact is None else self._redact(text)
@@ -178,13 +199,14 @@ class _Decoding:
         self._messages.setdefault(reason, error.message)
 
     def _decoded(self, signal: Signal) -> Decoded:
-        batches = tuple(columns.batch() for columns in self._streams.values() if len(columns))
+        batches = [columns.batch() for columns in self._streams.values() if len(columns)]
+        accepted = sum(len(part.batch) for part in batches)
+        batches += [traces.batch() for traces in self._traces.values()]
         message = ""
         if self._rejected:
             reasons = "; ".join(f"{count} {reason}: {self._messages[reason]}" for reason, count in self._rejected.items())
             message = f"{self._rejected.total()} {_NAMES[signal]} rejected: {reasons}"
-        accepted = sum(len(part.batch) for part in batches)
-        return Decoded(batches, accepted, dict(self._rejected), message, self._cuts, self._timed)
+        return Decoded(tuple(batches), accepted, dict(self._rejected), message, self._cuts, self._timed)
 
 
 def _reason(error: DriftlockError) -> Reason:

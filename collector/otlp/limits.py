@@ -6,6 +6,7 @@ from driftlock.engine.canonical import CanonicalLimits
 
 MIB = 1024 * 1024
 REQUEST_BYTES_CEILING = 64 * MIB  # what the OTLP specification recommends as a maximum
+OPERATION_BYTES_CEILING = 256  # names are read so far from the wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,10 @@ class OtlpLimits:
 
     `request_bytes_max`: after decompression. `records_max`: log records, spans or data points. `containers_max`:
     resources, scopes and metrics. `streams_max`, `instances_max`: distinct ones in a request, and in a stream of it.
+    `operations_bytes_max`: the texts of all operations (service, name of the span, kind) in the traces of an environment in a
+    request; those beyond lose their names. `operation_bytes_max`: the name of an operation, at most 256.
+    `stack_end_chars_max`: of a longer stack trace than twice that, so much is kept of either end, in whole lines, and of the
+    lines of causes between them, of which there are at most `causes_max`.
     `resource_attributes_max`: of a resource, those that are looked at for its stream.
     `record_bytes_trusted_max`: a record up to this size is parsed at once; in a longer one the wire is first checked
     for `record_elements_max` (fields and array elements, which cost far more memory than their bytes).
@@ -28,6 +33,10 @@ class OtlpLimits:
     containers_max: int = 100_000
     streams_max: int = 4096
     instances_max: int = 1024
+    operations_bytes_max: int = 16 * MIB
+    operation_bytes_max: int = 256
+    stack_end_chars_max: int = 256
+    causes_max: int = 4
     resource_attributes_max: int = 1024
     record_bytes_trusted_max: int = 64 * 1024
     record_elements_max: int = 25_000
@@ -45,6 +54,10 @@ class OtlpLimits:
             "containers_max",
             "streams_max",
             "instances_max",
+            "operations_bytes_max",
+            "operation_bytes_max",
+            "stack_end_chars_max",
+            "causes_max",
             "resource_attributes_max",
             "record_bytes_trusted_max",
             "record_elements_max",
@@ -57,5 +70,7 @@ class OtlpLimits:
             raise ValueError("exponential_bounds_max must be at least 16")
         if self.inline_bytes_max < 0:
             raise ValueError("inline_bytes_max must not be negative")
+        if self.operation_bytes_max > OPERATION_BYTES_CEILING:
+            raise ValueError(f"operation_bytes_max must be at most {OPERATION_BYTES_CEILING}")
         if self.request_bytes_max > REQUEST_BYTES_CEILING:
             raise ValueError(f"request_bytes_max must be at most {REQUEST_BYTES_CEILING} (64 MiB)")

@@ -7,6 +7,7 @@ from typing import Any
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from collector.otlp.exceptions import EXCEPTION, exception_text
 from collector.otlp.limits import OtlpLimits
 from collector.otlp.values import plain, plain_attributes
 from driftlock.engine.canonical import Cuts, Value, cut_utf8, log_text, severity_name, span_text
@@ -60,16 +61,21 @@ def attributes_of(owner: Any, limits: OtlpLimits, cuts: Cuts) -> dict[str, Value
 
 
 def span(record: Span, limits: OtlpLimits, cuts: Cuts) -> tuple[str, int, bytes, bytes]:
-    """Text, start time in ns, trace id and span id; raises `BadRecord` for ids that are neither empty nor of their length."""
+    """Text, start time in ns, trace id and span id; raises `BadRecord` for ids that are neither empty nor of their length.
+
+    Exceptions come before the attributes: whatever of a long record may be cut off later, it is not them.
+    """
     trace_id, span_id = record.trace_id, record.span_id
-    if len(trace_id) not in {0, 16} or len(span_id) not in {0, 8}:
+    if len(trace_id) not in {0, 16} or len(span_id) not in {0, 8} or len(record.parent_span_id) not in {0, 8}:
         raise BadRecord(Reason.BAD_ID, "a trace id is 16 bytes and a span id 8")
+    events = record.events
+    exceptions = [event for event in events if event.name == EXCEPTION] if events else []
     text = span_text(
         _named(_KINDS, record.kind),
         record.name,
-        _status_text(record, limits, cuts),
+        _status_text(record, exceptions, limits, cuts),
         attributes_of(record, limits, cuts),
-        ((event.name, attributes_of(event, limits, cuts)) for event in record.events),
+        ((event.name, attributes_of(event, limits, cuts)) for event in events if event.name != EXCEPTION),
         limits=limits.text,
         cuts=cuts,
     )
@@ -81,6 +87,17 @@ def _named(names: Sequence[str], number: int) -> str:
     return names[number] if 0 <= number < len(names) else str(number)
 
 
-def _status_text(record: Span, limits: OtlpLimits, cuts: Cuts) -> str:
+def _status_text(record: Span, exceptions: Sequence[Span.Event], limits: OtlpLimits, cuts: Cuts) -> str:
+    """How the work ended: the status and its message, then exceptions, as many as fit into a value."""
     code, message = _named(_STATUSES, record.status.code), record.status.message
-    return " ".join(part for part in (code, cut_utf8(message, limits.text.value_bytes_max, cuts)) if part)
+    bytes_max = limits.text.value_bytes_max
+    parts = [part for part in (code, cut_utf8(message, bytes_max, cuts)) if part]
+    room = bytes_max
+    for event in exceptions:
+        text = cut_utf8(exception_text(attributes_of(event, limits, cuts), limits, cuts), bytes_max, cuts)
+        room -= len(text)
+        if room < 0:
+            cuts.truncated += 1
+            break
+        parts.append(text)
+    return " ".join(parts)

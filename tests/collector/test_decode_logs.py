@@ -339,6 +339,7 @@ def test_no_bytes_whatever_end_in_anything_but_an_answer(noise: bytes, place: in
     "name",
     [
         *("request_bytes_max", "records_max", "containers_max", "streams_max", "instances_max", "buckets_max"),
+        *("operations_bytes_max", "operation_bytes_max", "stack_end_chars_max", "causes_max"),
         *("record_bytes_trusted_max", "record_elements_max", "message_bytes_max"),
     ],
 )

@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from collector.otlp.http import HttpLimits, create_app
-from driftlock.engine.event import PointKind, Signal, StreamKey
+from driftlock.engine.event import PointKind, Signal, StreamKey, trace_stream_key
 from tests.collector.fakes import KEY, Bench, bench, grpc_bench
 
 RESOURCE = Resource({"service.name": "cart", "service.namespace": "shop", "service.instance.id": "i1"})
@@ -54,7 +54,7 @@ def emit(log_exporter: Any, metric_exporter: Any, span_exporter: Any) -> None:
 
 def check(parts: Bench) -> None:
     lines = {
-        submission.signal: [line.decode() for part in submission.batches for line in part.batch.lines()]
+        submission.signal: [line.decode() for part in submission.batches if part.records for line in part.batch.lines()]
         for submission in parts.intake.submissions
     }
     assert lines[Signal.LOGS] == [f"INFO order {number} placed n={number}" for number in range(3)]
@@ -62,7 +62,8 @@ def check(parts: Bench) -> None:
     assert lines[Signal.METRICS][0] == "orders{region=eu}"
     assert lines[Signal.METRICS][1].startswith("latency histogram count=1 sum=0.25 min=0.25 max=0.25 bounds=[")
     for submission in parts.intake.submissions:
-        (part,) = submission.batches
+        part, *derived = submission.batches
+        assert len(derived) == (submission.signal is Signal.TRACES)
         assert part.key == StreamKey(submission.signal, "cart", "shop")
         assert part.batch.instances == ("i1",)
         assert submission.request_hash is not None
@@ -74,6 +75,12 @@ def check(parts: Bench) -> None:
             assert part.batch.shape_at[-1] == float("inf")
         if submission.signal is Signal.TRACES:
             assert any(part.batch.trace_ids)
+            assert derived[0].key == trace_stream_key("")
+            spans = derived[0].batch
+            assert (spans.trace_ids, spans.span_ids) == (part.batch.trace_ids, part.batch.span_ids)
+            assert (spans.series, spans.instances) == (("shop/cart\x1fcheckout\x1f1",), ("i1",))
+            assert (spans.parent_ids, spans.span_marks) == (bytes(8), b"\x01")
+            assert 0 < spans.durations_ns[0] < 60 * 10**9
     assert {kind for _, kind, _ in parts.meter.counts} == {"accepted"}
 
 
