@@ -6,7 +6,7 @@ from pydantic import Field
 
 from api.body import Body
 from api.evidence_models import Timestamp
-from driftlock.engine.budget import TENANT_ALERTS_MAX
+from driftlock.engine.correlation.budget import TENANT_ALERTS_MAX
 
 
 class AlertBudget(Body):

@@ -12,6 +12,7 @@ from api.ports import (
     Authenticator,
     BudgetRepository,
     IncidentRepository,
+    ServiceGraphRepository,
     StreamEventRepository,
     StreamRepository,
 )
@@ -114,6 +115,7 @@ class ApiDeps:
     anomalies: AnomalyRepository
     incidents: IncidentRepository
     stream_events: StreamEventRepository
+    service_graphs: ServiceGraphRepository
     budgets: BudgetRepository
     access: Authenticator
     scored: Callable[[int], Awaitable[None]]

@@ -66,6 +66,47 @@ class InstanceShare(Body):
     named: int = Field(description="Those among the named lines.")
 
 
+class Call(Body):
+    """Calls of one operation, or from one service to another, and what was odd about them."""
+
+    caller: str | None = Field(description="The service that calls; null where it is about the operation by itself.")
+    callee: str = Field(description="The service whose operation it is, as `namespace/name@environment`.")
+    operation: str = Field(description="Name of the operation, numbers and ids in it masked.")
+    measure: str = Field(
+        description="What is compared: `duration`, `self_time` (without the calls that it makes), `gap` (the caller's span "
+        "without the callee's: network and queues), `errors`, `calls` or `repeats`."
+    )
+    calls: int = Field(description="Calls that were looked at.")
+    affected: int = Field(description="Those of them that are odd.")
+    value: FiniteFloat = Field(description="What came, in `unit`.")
+    usual: FiniteFloat = Field(description="What is usual, in `unit`.")
+    unit: str = Field(description="`s` = seconds, `1` = a share of 0 to 1, `calls`.")
+    bits: FiniteFloat = Field(description="How strange they are; it ranks calls.")
+    instance: str | None = Field(description="Pod, container or host that served most of the odd ones; null if no single one.")
+
+
+class Suspect(Body):
+    """A service that may be the cause."""
+
+    service: str = Field(description="As `namespace/name@environment`.")
+    bits: FiniteFloat = Field(description="What speaks against it.")
+    share: FiniteFloat = Field(description="Its share, 0 to 1, of what speaks against all that are suspect.")
+
+
+class TraceExample(Body):
+    """A trace that shows what was found."""
+
+    trace_id: str = Field(description="32 hexadecimal digits.")
+    start: Timestamp | None = Field(description="When it began.")
+    duration_s: FiniteFloat = Field(description="From its first start to its last end, in seconds.")
+    spans: int
+    root: str = Field(description="The operation at its root.")
+    path: tuple[str, ...] = Field(
+        description="Operations from the root to the odd place, at most 32; of a longer one the middle is left out."
+    )
+    error: bool = Field(description="Whether its root failed.")
+
+
 class SeriesSummary(Body):
     """One series and what was odd about it."""
 

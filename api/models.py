@@ -12,9 +12,20 @@ from pydantic import Field, FiniteFloat, WithJsonSchema
 
 from api.body import Body, optional
 from api.budget_models import AlertBudget
-from api.evidence_models import Evidence, InstanceShare, Line, MissingLine, Series, SeriesSummary, Timestamp
+from api.evidence_models import (
+    Call,
+    Evidence,
+    InstanceShare,
+    Line,
+    MissingLine,
+    Series,
+    SeriesSummary,
+    Suspect,
+    Timestamp,
+    TraceExample,
+)
 from api.profile_models import ConfigOverride, Profile
-from driftlock.engine.verdict import Calibration, IncidentState, Question, StreamEventKind
+from driftlock.engine.verdict import Calibration, Question, StreamEventKind
 
 Event = Annotated[
     Any,
@@ -140,6 +151,17 @@ class _Evidence(Body):
     missing: tuple[MissingLine, ...] = Field(description="Usual lines that did not come.")
     instances: tuple[InstanceShare, ...] = Field(description="Who said the named lines.")
     series: tuple[Series, ...] = Field(description="The series concerned, the strongest first; empty where it is about lines.")
+    calls: tuple[Call, ...] = Field(
+        description="The odd calls, what alarmed first, at most 20; empty where it is not about traces."
+    )
+    suspects: tuple[Suspect, ...] = Field(
+        description="The services that may be the cause, the most probable first, at most 10."
+    )
+    examples: tuple[TraceExample, ...] = Field(description="Traces that show it, at most 10.")
+    subtree: tuple[str, ...] = Field(
+        description="The part of the traces that is new (`+ `) or missing (`- `), an operation a line, indented by two spaces "
+        "for each level below its root; at most 40 lines."
+    )
     evidence: tuple[Evidence, ...] = Field(description="What every question said of the window.")
     p_without: FiniteFloat = Field(description="p-value of the window without the named lines.")
     p_without_others: FiniteFloat = Field(description="p-value of the window without as many other lines, chosen at random.")
@@ -152,7 +174,8 @@ class AnomalySummary(_Verdict, _Stored):
     """An anomaly in a list: without the excerpts and charts, with its most novel line or its strongest series."""
 
     top_line: Line | None = Field(description="The line with the highest cost.")
-    top_series: SeriesSummary | None = Field(description="The strongest series; null where it is about lines.")
+    top_series: SeriesSummary | None = Field(description="The strongest series; null where it is not about numbers.")
+    culprit: str | None = Field(description="The service that is most probably the cause; null where it is not about traces.")
 
 
 class Anomaly(_Evidence, _Verdict, _Stored):
@@ -167,36 +190,6 @@ class AnomalyPage(Body):
     """Anomalies, the newest first."""
 
     anomalies: tuple[AnomalySummary, ...]
-    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last one.")
-
-
-class Incident(Body):
-    """Anomalies that belong together."""
-
-    id: UUID
-    streams: tuple[StreamRef, ...]
-    state: IncidentState
-    start: Timestamp | None
-    end: Timestamp | None
-    anomalies_count: int = Field(description="Anomalies in it.")
-    ncd_max: FiniteFloat = Field(description="Distance of its strangest window.")
-    p_value_min: FiniteFloat = Field(description="p-value of its rarest window.")
-    surprise_max: FiniteFloat = Field(description="Surprise of its strongest anomaly, in bits.")
-    alerted: bool = Field(description="Whether the alert budget allowed to tell somebody; an incident over it is kept quiet.")
-    alerted_at: Timestamp | None = Field(description="Event time of the anomaly that alerted; null if none did.")
-    title: str
-
-
-class IncidentDetail(Incident):
-    """An incident with its newest anomalies; `GET /v1/anomalies?incident=` lists them all."""
-
-    anomalies: tuple[AnomalySummary, ...]
-
-
-class IncidentPage(Body):
-    """Incidents, the newest first."""
-
-    incidents: tuple[Incident, ...]
     next_cursor: str | None = Field(description="`cursor` of the next page; null on the last one.")
 
 

@@ -14,6 +14,7 @@ from driftlock.accounts.keys import Principal
 from driftlock.storage.anomalies import AnomalyFilter, AnomalyRow
 from driftlock.storage.budgets import BudgetRow
 from driftlock.storage.incidents import IncidentRow
+from driftlock.storage.service_graphs import ServiceGraphRow
 from driftlock.storage.stream_events import StoredStreamEvent
 from driftlock.storage.streams import StreamRow
 
@@ -26,6 +27,8 @@ __all__ = [
     "BudgetRow",
     "IncidentRepository",
     "IncidentRow",
+    "ServiceGraphRepository",
+    "ServiceGraphRow",
     "StoredStreamEvent",
     "StreamEventRepository",
     "StreamRepository",
@@ -86,6 +89,14 @@ class StreamEventRepository(Protocol):
         self, tenant_id: UUID, stream_id: UUID, *, limit: int, after: tuple[int, int, UUID] | None
     ) -> Sequence[StoredStreamEvent]:
         """One page, descending."""
+        ...
+
+
+class ServiceGraphRepository(Protocol):
+    """Service graphs of streams of traces."""
+
+    async def get(self, tenant_id: UUID, stream_id: UUID) -> ServiceGraphRow | None:
+        """The newest graph of a stream."""
         ...
 
 

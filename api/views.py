@@ -5,17 +5,18 @@ from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any
 
-from api import budget_models, evidence_models, models, profile_models
+from api import budget_models, evidence_models, models, profile_models, trace_views
 from api.deps import CodecInfo
-from api.ports import AnomalyRow, BudgetRow, IncidentRow, StoredStreamEvent, StreamRow
+from api.ports import AnomalyRow, BudgetRow, StoredStreamEvent, StreamRow
 from api.rfc3339 import event_time, ns_of_datetime, rfc3339
 from driftlock.engine import masks
-from driftlock.engine.budget import DAY_NS
 from driftlock.engine.calibration import events_until_calibrated, events_until_first_alarm
+from driftlock.engine.correlation.budget import DAY_NS
 from driftlock.engine.event import Signal
+from driftlock.engine.evidence import SeriesEvidence
 from driftlock.engine.limits import Limits
 from driftlock.engine.profile import Profile
-from driftlock.engine.verdict import Calibration, Finding, NovelLine, SeriesEvidence
+from driftlock.engine.verdict import Calibration, Finding, NovelLine
 
 _STATUS = {
     Calibration.CALIBRATING: models.StreamStatus.CALIBRATING,
@@ -111,6 +112,7 @@ def anomaly_summary(row: AnomalyRow) -> models.AnomalySummary:
         **_head(row),
         top_line=None if top is None else line(top),
         top_series=None if first is None else evidence_models.SeriesSummary(**_of_series(first)),
+        culprit=trace_views.culprit(row.finding.suspects),
     )
 
 
@@ -122,16 +124,6 @@ def anomaly(row: AnomalyRow) -> models.Anomaly:
 def demo_anomaly(finding: Finding) -> models.DemoAnomaly:
     """A finding that is stored nowhere."""
     return models.DemoAnomaly(**_verdict(finding), **_evidence(finding))
-
-
-def incident(row: IncidentRow) -> models.Incident:
-    """An incident as lists show it."""
-    return models.Incident(**_incident_head(row))
-
-
-def incident_detail(row: IncidentRow, anomalies: Sequence[AnomalyRow]) -> models.IncidentDetail:
-    """An incident with some of its anomalies."""
-    return models.IncidentDetail(**_incident_head(row), anomalies=tuple(anomaly_summary(part) for part in anomalies))
 
 
 def stream(row: StreamRow) -> models.Stream:
@@ -321,6 +313,10 @@ def _evidence(finding: Finding) -> dict[str, Any]:
         "missing": tuple(evidence_models.MissingLine(**asdict(each)) for each in finding.missing),
         "instances": tuple(evidence_models.InstanceShare(**asdict(each)) for each in finding.instances),
         "series": tuple(series(each) for each in finding.series),
+        "calls": tuple(trace_views.call(each) for each in finding.calls),
+        "suspects": trace_views.suspects(finding.suspects),
+        "examples": tuple(trace_views.example(each) for each in finding.examples),
+        "subtree": finding.subtree,
         "evidence": tuple(evidence_models.Evidence(**asdict(each)) for each in finding.evidence),
         "p_without": finding.p_without,
         "p_without_others": finding.p_without_others,
@@ -337,24 +333,6 @@ def _of_series(evidence: SeriesEvidence) -> dict[str, Any]:
         "instance": evidence.instance or None,
         "since": event_time(evidence.since_ns),
         **{name: getattr(evidence, name) for name in same},
-    }
-
-
-def _incident_head(row: IncidentRow) -> dict[str, Any]:
-    value = row.incident
-    return {
-        "id": value.incident_id,
-        "streams": tuple(models.StreamRef(id=key, slug=slug) for key, slug in zip(value.stream_ids, row.slugs, strict=True)),
-        "state": value.state,
-        "start": event_time(value.start_ns),
-        "end": event_time(value.end_ns),
-        "anomalies_count": value.findings,
-        "ncd_max": value.ncd_max,
-        "p_value_min": value.p_value_min,
-        "surprise_max": value.surprise_max,
-        "alerted": value.alerted,
-        "alerted_at": None if row.alerted_ns is None else event_time(row.alerted_ns),
-        "title": value.title,
     }
 
 

@@ -32,6 +32,7 @@ from driftlock.storage.anomalies import Anomalies
 from driftlock.storage.budgets import Budgets
 from driftlock.storage.datafolder import write_private
 from driftlock.storage.incidents import Incidents
+from driftlock.storage.service_graphs import ServiceGraphs
 from driftlock.storage.stream_events import StreamEvents
 from driftlock.storage.streams import Streams
 from server.asgi import AsgiLimits, AsgiServer
@@ -143,6 +144,7 @@ def _deps(settings: Settings, pipeline: Pipeline, demo: DemoRules | None, log: F
         anomalies=Anomalies(pipeline.database),
         incidents=Incidents(pipeline.database),
         stream_events=StreamEvents(pipeline.database),
+        service_graphs=ServiceGraphs(pipeline.database),
         budgets=Budgets(pipeline.database),
         access=pipeline.access,
         scored=scored,

@@ -14,6 +14,7 @@ from api.ports import AnomalyFilter, AnomalyRow
 from api.rfc3339 import datetime_of_ns, ns_of_datetime, parse_rfc3339
 from api.routes.streams import find_stream, parse_uuid
 from driftlock.accounts.keys import Scope
+from driftlock.engine.correlation.flag import TRACE_ID
 from driftlock.engine.verdict import Question
 from driftlock.errors import NotFound
 
@@ -37,6 +38,15 @@ Asked = Annotated[
 ]
 
 
+def _checked_trace(text: str) -> str:
+    if not TRACE_ID.fullmatch(text.lower()):
+        raise ValueError("a trace id has 32 hexadecimal digits")
+    return text.lower()
+
+
+Trace = Annotated[str, AfterValidator(_checked_trace), Field(json_schema_extra={"pattern": "^[0-9A-Fa-f]{32}$"})]
+
+
 class AnomalyQuery(PageQuery):
     """Filters of the list of anomalies."""
 
@@ -45,6 +55,7 @@ class AnomalyQuery(PageQuery):
     min_ncd: FiniteFloat | None = Field(default=None, ge=0, le=1, description="Only distances of at least this.")
     max_p_value: FiniteFloat | None = Field(default=None, ge=0, le=1, description="Only p-values of at most this.")
     question: Asked | None = Field(default=None, description="Only those that are about this.")
+    trace_id: Trace | None = Field(default=None, description="Only those that name this trace, as an example or with a line.")
     since: Time | None = Field(default=None, description="Only those whose window ends at this time or later (event time).")
     until: Time | None = Field(default=None, description="Only those whose window begins before this time (event time).")
 
@@ -63,6 +74,7 @@ async def list_anomalies(call: Call) -> Reply:
         since=_moment(query.since),
         until=_moment(query.until),
         question=None if query.question is None else Question(query.question),
+        trace_id=query.trace_id,
     )
     rows, next_cursor = await pager.page(
         lambda limit, after: repository.list(tenant_id, filters, limit=limit, after=after), _position, _key

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from api import models, views
+from api import incident_models, incident_views
 from api.cursors import Position
 from api.endpoint import Call, Endpoint, Reply
 from api.paging import PageQuery, Pager
@@ -18,7 +18,9 @@ async def list_incidents(call: Call) -> Reply:
     rows, next_cursor = await Pager(call, call.query(PageQuery), "incidents").page(
         lambda limit, after: repository.list(tenant_id, limit=limit, after=after), _position, _key
     )
-    return Reply(models.IncidentPage(incidents=tuple(views.incident(row) for row in rows), next_cursor=next_cursor))
+    return Reply(
+        incident_models.IncidentPage(incidents=tuple(incident_views.incident(row) for row in rows), next_cursor=next_cursor)
+    )
 
 
 async def get_incident(call: Call) -> Reply:
@@ -30,7 +32,7 @@ async def get_incident(call: Call) -> Reply:
         raise NotFound("there is no incident with this id; GET /v1/incidents lists yours")
     filters = AnomalyFilter(incident_id=incident_id)
     anomalies = await deps.anomalies.list(tenant_id, filters, limit=deps.limits.incident_anomalies_max, after=None)
-    return Reply(views.incident_detail(row, anomalies))
+    return Reply(incident_views.incident_detail(row, anomalies))
 
 
 def _position(row: IncidentRow) -> Position:
@@ -50,7 +52,7 @@ ENDPOINTS = (
         "incidents",
         "Incidents, the newest first",
         list_incidents,
-        {200: models.IncidentPage},
+        {200: incident_models.IncidentPage},
         scope=Scope.READ,
         query=PageQuery,
     ),
@@ -61,7 +63,7 @@ ENDPOINTS = (
         "incidents",
         "One incident with its newest anomalies",
         get_incident,
-        {200: models.IncidentDetail},
+        {200: incident_models.IncidentDetail},
         scope=Scope.READ,
         path_parameters={"incident_id": "Id of the incident."},
     ),

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from api import models, views
+from api import graph_models, models, trace_views, views
 from api.cursors import Position
 from api.deps import ApiDeps
 from api.endpoint import Call, Endpoint, Reply
@@ -59,6 +59,16 @@ async def list_stream_events(call: Call) -> Reply:
     return Reply(models.StreamEventPage(stream=views.stream_ref(stream), events=events, next_cursor=next_cursor))
 
 
+async def get_service_graph(call: Call) -> Reply:
+    """Which services call which, of a stream of traces."""
+    deps, tenant_id = call.deps, call.principal.tenant_id
+    stream = await find_stream(deps, tenant_id, call.path("stream"))
+    row = await deps.service_graphs.get(tenant_id, stream.stream_id)
+    if row is None:
+        raise NotFound("this stream has no service graph; streams of traces, whose slugs begin with _traces, have one")
+    return Reply(trace_views.service_graph(stream, row))
+
+
 def _event_position(row: StoredStreamEvent) -> Position:
     return row.event.time_ns, row.event.event, str(row.event_id)
 
@@ -113,5 +123,16 @@ ENDPOINTS = (
         scope=Scope.READ,
         query=PageQuery,
         path_parameters={"stream": "Id or slug of the stream."},
+    ),
+    Endpoint(
+        "GET",
+        "/v1/streams/{stream}/service-graph",
+        "getServiceGraph",
+        "streams",
+        "Which services call which, as the spans of a stream of traces told it",
+        get_service_graph,
+        {200: graph_models.ServiceGraph},
+        scope=Scope.READ,
+        path_parameters={"stream": "Id or slug of a stream of traces."},
     ),
 )

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
 
-from api.ports import AnomalyFilter, AnomalyRow, BudgetRow, IncidentRow, StoredStreamEvent, StreamRow
+from api.ports import AnomalyFilter, AnomalyRow, BudgetRow, IncidentRow, ServiceGraphRow, StoredStreamEvent, StreamRow
 from driftlock.accounts.access import Access
 from driftlock.accounts.keys import RANDOMNESS_BYTES, KeyKind, KeyRecord, MintedKey, Principal, Scope, mint
+from driftlock.engine.correlation.flag import traces_of
 from driftlock.engine.event import StreamKey
 from driftlock.engine.ports import Receipt, Submission
 from driftlock.engine.profile import Profile
@@ -80,6 +81,7 @@ class FakeHouse:
     anomaly_rows: dict[UUID, list[AnomalyRow]] = field(default_factory=lambda: defaultdict(list))
     incident_rows: dict[UUID, list[IncidentRow]] = field(default_factory=lambda: defaultdict(list))
     event_rows: dict[UUID, list[StoredStreamEvent]] = field(default_factory=lambda: defaultdict(list))
+    graphs: dict[UUID, ServiceGraphRow] = field(default_factory=dict)
     budgets: dict[UUID, BudgetRow] = field(default_factory=dict)
     hashes: set[bytes] = field(default_factory=set)
     waited: list[int] = field(default_factory=list)
@@ -226,6 +228,14 @@ class FakeStreamEvents:
         return [row for row in sorted(known, key=key, reverse=True) if after is None or key(row) < after][:limit]
 
 
+class FakeServiceGraphs:
+    def __init__(self, house: FakeHouse) -> None:
+        self.house = house
+
+    async def get(self, tenant_id: UUID, stream_id: UUID) -> ServiceGraphRow | None:
+        return self.house.graphs.get(stream_id) if stream_id in self.house.stream_rows[tenant_id] else None
+
+
 class FakeBudgets:
     def __init__(self, house: FakeHouse) -> None:
         self.house = house
@@ -243,6 +253,7 @@ def _passes(row: AnomalyRow, filters: AnomalyFilter) -> bool:
         and (filters.since is None or row.finding.end_ns >= filters.since)
         and (filters.until is None or row.finding.start_ns < filters.until)
         and filters.question in (None, row.finding.question)
+        and (filters.trace_id is None or filters.trace_id in traces_of(row.finding))
     )
 
 

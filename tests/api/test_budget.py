@@ -10,7 +10,7 @@ import pytest
 from api.budget_models import BudgetPage, ChangedBudget
 from api.models import StreamEventPage
 from api.ports import BudgetRow, StoredStreamEvent, StreamRow
-from driftlock.engine.budget import DAY_NS, TENANT_ALERTS_MAX
+from driftlock.engine.correlation.budget import DAY_NS, TENANT_ALERTS_MAX
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.limits import Limits
 from driftlock.engine.profile import PROFILES, custom

@@ -89,7 +89,8 @@ def test_problems_have_statuses_of_the_table() -> None:
 
 def test_the_query_of_a_list_is_described() -> None:
     parameters = {item["name"]: item for item in TABLE["paths"]["/v1/anomalies"]["get"]["parameters"]}
-    assert set(parameters) == {"limit", "cursor", "stream", "incident", "min_ncd", "max_p_value", "question", "since", "until"}
+    filters = {"stream", "incident", "min_ncd", "max_p_value", "question", "trace_id", "since", "until"}
+    assert set(parameters) == {"limit", "cursor", *filters}
     assert all(item["in"] == "query" and not item["required"] for item in parameters.values())
 
 

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.deps import ApiLimits
-from api.models import Anomaly, AnomalyPage, IncidentDetail, IncidentPage, StreamPage
+from api.incident_models import IncidentDetail, IncidentPage
+from api.models import Anomaly, AnomalyPage, StreamPage
 from api.ports import StreamRow
 from driftlock.accounts.keys import ALL_SCOPES
 from driftlock.engine.event import Signal, StreamKey

@@ -8,23 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from api import evidence_models, models, views
+from api import evidence_models, incident_views, models, views
 from api.ports import AnomalyRow
 from cbad_cy.series import LEARNING_POINTS
 from driftlock.engine.calibration import events_until_first_alarm
 from driftlock.engine.event import Signal, StreamKey
+from driftlock.engine.evidence import Chart, SeriesEvidence
 from driftlock.engine.limits import Limits
 from driftlock.engine.profile import PROFILES
-from driftlock.engine.verdict import (
-    Calibration,
-    Chart,
-    Evidence,
-    Finding,
-    InstanceShare,
-    MissingLine,
-    Question,
-    SeriesEvidence,
-)
+from driftlock.engine.verdict import Calibration, Evidence, Finding, InstanceShare, MissingLine, Question
 from tests.api.fakes import EPOCH, NAMESPACE, make_finding, make_incident, make_stream
 
 STREAM = UUID(int=1)
@@ -245,7 +237,7 @@ def test_every_question_can_be_shown(question: Question) -> None:
 def test_an_incident_says_whether_it_alerted(alerted_ns: int | None, alerted_at: str | None) -> None:
     stream = make_stream(STREAM, "checkout", StreamKey(Signal.LOGS, "checkout"))
     stored = replace(make_incident(1, stream, alerted=alerted_ns is not None, surprise_max=7.5), alerted_ns=alerted_ns)
-    body = views.incident(stored)
+    body = incident_views.incident(stored)
     assert (body.alerted, body.alerted_at, body.surprise_max) == (alerted_ns is not None, alerted_at, 7.5)
 
 
