@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from heapq import heappush, heappushpop
 from uuid import UUID
 
-from driftlock.engine.budget import Strength
+from driftlock.engine.correlation.budget import Strength
 from driftlock.engine.offline import TENANT_ID
 from driftlock.engine.verdict import Finding, content_id
 

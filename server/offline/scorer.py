@@ -9,7 +9,7 @@ import json
 from collections import deque
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from api.rfc3339 import event_time
@@ -25,6 +25,15 @@ from server.offline.incidents import Joining, StreamIncident
 DAY_NS = 86_400 * 1_000_000_000
 
 
+class Begun(Protocol):
+    """An incident of any kind."""
+
+    @property
+    def start_ns(self) -> int:
+        """Event time of its first event."""
+        ...
+
+
 class Budget:
     """How many incidents of a UTC day are within `alerts_per_day`; a day is that of the incident's first event."""
 
@@ -32,7 +41,7 @@ class Budget:
         self._alerts_per_day = alerts_per_day
         self._spent: dict[int, int] = {}  # event times span 584 years: some 213,000 days at most
 
-    def over(self, incident: StreamIncident) -> bool:
+    def over(self, incident: Begun) -> bool:
         """Whether this incident, the next one to be told, is one too many for its day."""
         day = incident.start_ns // DAY_NS
         self._spent[day] = self._spent.get(day, 0) + 1

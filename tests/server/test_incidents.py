@@ -4,7 +4,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftlock.engine.correlate import Correlator, Flag, Progress, latest
+from driftlock.engine.correlation.correlator import Correlator, Flag, Progress, latest
 from driftlock.engine.limits import Limits
 from driftlock.engine.offline import RECEIVED_NS, TENANT_ID
 from driftlock.engine.ports import IncidentRow
