@@ -65,7 +65,10 @@ class Slide:
         lag: int,
         normals: int,
         coder: Coder | None = None,
+        content_only: bool = False,
     ) -> Self: ...
+    @property
+    def content_only(self) -> bool: ...
     @property
     def lines(self) -> int: ...
     @property

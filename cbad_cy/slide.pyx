@@ -82,7 +82,8 @@ cdef class Slide:
 
     `baseline`, `window`, `hop` in lines; `memory` and `past_bytes_max` bound the past as in `cbad_cy.pool.Pool`; `reference`,
     `block` and `lag` as in `cbad_cy.rank.Reference`; `normals` is how many normal windows say what is usual. `coder` is the
-    stream's own for the statistical codec, None for a compressor.
+    stream's own for the statistical codec, None for a compressor. `content_only`: only what is new is asked, as befits lines
+    whose order and mix say how they were sent rather than what happened; its share of the false-alarm rate stays as it is.
 
     >>> from array import array
     >>> from cbad_cy.codec import Codec
@@ -105,6 +106,7 @@ cdef class Slide:
     cdef readonly int baseline
     cdef readonly int window
     cdef readonly int hop
+    cdef readonly bint content_only
     cdef readonly uint64_t lines     # taken so far
     cdef public uint64_t windows     # evaluated so far
     cdef readonly int accepted       # lines that entered the pool since the dictionary was chosen; a coder has none
@@ -125,7 +127,7 @@ cdef class Slide:
 
     def __cinit__(
         self, *, int baseline, int window, int hop, uint64_t memory, size_t past_bytes_max, int reference, int block, int lag,
-        int normals, Coder coder=None,
+        int normals, Coder coder=None, bint content_only=False,
     ):
         if not 1 <= hop <= window <= baseline:
             raise ValueError(f"hop {hop}, window {window} and baseline {baseline} do not fit; keep 1 <= hop <= window <= baseline")
@@ -134,12 +136,14 @@ cdef class Slide:
             window=window, reference=reference, block=block, lag=lag, normals=normals, coder=coder)
         self.mix = Mix(window=window, hop=hop)
         self.instances = Instances(window=window)
-        self.odd.p_value = 1.0
+        self.odd.p_value = self.answers[PATTERN].p_value = self.answers[INSTANCE].p_value = 1.0
+        self.answers[PATTERN].question, self.answers[INSTANCE].question = 1, 5
         self.compressions = Sample(normals)
         self.entropies = Sample(normals)
         self.baseline = baseline
         self.window = window
         self.hop = hop
+        self.content_only = content_only
         self.epoch = max(1, baseline // EPOCHS)
         self.stride = (window + hop - 1) // hop
         self.dictionary_bytes_max = past_bytes_max
@@ -246,6 +250,8 @@ cdef class Slide:
         for line in range(self.held.taken, self.held.taken + count):
             if self.content.take(&self.held, line) != DONE:
                 return FULL
+            if self.content_only:
+                continue
             if self.mix.take(self.held.templates[line]) != 0:
                 return FULL
             outcome = self.instances.take(
@@ -324,8 +330,9 @@ cdef class Slide:
             &self.held, codec, first, self.lines - self.window, bar, sampled or wanted, &self.answers[NOVELTY]
         ) != DONE:
             return REFUSED
-        self.ask_pattern()
-        self.ask_instances()
+        if not self.content_only:
+            self.ask_pattern()
+            self.ask_instances()
         self.windows += 1
         self.turn_due = self.content.coder is None and self.accepted >= self.epoch
         self.decide(limits)

@@ -68,7 +68,7 @@ class Detector:
         self.limits = limits
         self.truncated_events = 0
         self.clock = EventClock(limits)
-        self.slide = new_slide(profile, limits)
+        self.slide = new_slide(profile, limits, key.signal)
         self.baseline = Baseline(self.slide, profile, limits)
         self.presence = LinePresence(key.service)
         self.recent: list[Event] = []
@@ -122,7 +122,7 @@ class Detector:
         """Judge by `profile` from the next record on; where its numbers can not be compared, calibration restarts."""
         if restarts_calibration(self.profile, profile):
             windows = self.windows
-            self.slide = new_slide(profile, self.limits)
+            self.slide = new_slide(profile, self.limits, self.key.signal)
             self.slide.windows = windows
             self.baseline.restart(self.slide, profile)
             self.recent = []

@@ -17,7 +17,7 @@ from cbad_cy.codec import CODECS, Codec
 from cbad_cy.codelength import BIT, Coder, template
 from cbad_cy.slide import BATCH_BYTES_MAX, QUESTIONS, SHARES, Slide, Window
 from tests.cbad_cy.codecs import every_codec
-from tests.cbad_cy.slides import SIZES, THRESHOLDS, feed, fold, known, new_slide, restarted, stream
+from tests.cbad_cy.slides import CODER_BYTES, SIZES, THRESHOLDS, feed, fold, known, new_slide, restarted, stream
 
 Cost = tuple[int, int, bool, list[tuple[int, int, int, int]]]
 SEEDS = st.integers(0, 10**6)
@@ -311,3 +311,21 @@ def test_templates_of_the_newest_lines_can_be_asked_for_until_the_next_ones_come
     assert list(slide.templates(1)) == [template(b"a")]
     with pytest.raises(ValueError, match="4 lines are asked for and 3 are held"):
         slide.templates(4)
+
+
+@every_codec
+def test_content_only_asks_what_is_new_and_nothing_else(name: str) -> None:
+    codec, others = Codec(name), 0
+    for seed in range(10):
+        lines = stream(seed, 1200)
+        alone = Slide(**SIZES, coder=Coder(bytes_max=CODER_BYTES) if name == "statistical" else None, content_only=True)
+        windows, asked = fold(alone, lines, codec, watch=True), fold(new_slide(codec), lines, codec, watch=True)
+        assert {window.question for window in windows} == {"novelty"}
+        assert all(said.question == "novelty" for window in windows for said in window.said)
+        for one, other in zip(windows, asked, strict=True):  # the past is the same until another question flags
+            assert (one.bits, one.distance) == (other.bits, other.distance) or other.question != "novelty"
+            assert one.said == tuple(said for said in other.said if said.question == "novelty")
+            if other.flagged and other.question != "novelty":
+                others += 1
+                break
+    assert others > 0

@@ -294,3 +294,11 @@ def test_one_incident_does_not_hide_the_next(gap: int) -> None:
     _, findings = fold(lines)
     named = {line.text for finding in findings for line in finding.lines}
     assert {error.decode() for error in errors} <= named
+
+
+def test_of_lines_of_spans_only_what_is_new_is_asked() -> None:
+    for signal, only in ((Signal.LOGS, False), (Signal.TRACES, True)):
+        detector = Detector(StreamKey(signal, "shop"), PROFILES["balanced"], 0, Limits())
+        assert detector.slide.content_only == only
+        detector.configure(custom(PROFILES["balanced"], {"window_size": 60}))  # another geometry begins anew
+        assert detector.slide.content_only == only
