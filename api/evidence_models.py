@@ -71,7 +71,7 @@ class Call(Body):
 
     caller: str | None = Field(description="The service that calls; null where it is about the operation by itself.")
     callee: str = Field(description="The service whose operation it is, as `namespace/name@environment`.")
-    operation: str = Field(description="Name of the operation, numbers and ids in it masked.")
+    operation: str = Field(description="Name of the operation, numbers and ids in it masked; empty for all of them.")
     measure: str = Field(
         description="What is compared: `duration`, `self_time` (without the calls that it makes), `gap` (the caller's span "
         "without the callee's: network and queues), `errors`, `calls` or `repeats`."

@@ -69,13 +69,10 @@ cdef Example* replaced(Example* kept, const unsigned char* trace_id, double bits
     return weakest if bits >= least else NULL
 
 
-cdef void keep_example(
-    Example* kept, Table* t, const Batch* b, size_t number, size_t first, int32_t i, double at, double bits) noexcept nogil:
-    """Keep this trace if it is among those that say most about a call."""
-    cdef Example* e = replaced(kept, &b.trace_ids[16 * number], bits, t.rule.now_ns)
-    cdef int32_t up, depth = 0, cut
-    if e == NULL:
-        return
+cdef void show(
+    Example* e, const Table* t, const Batch* b, size_t number, size_t first, int32_t i, double at, double bits) noexcept nogil:
+    """This trace, with the way to one of its spans."""
+    cdef int32_t up, depth = 0, cut, below = t.work[i].foreign
     memcpy(e.trace_id, &b.trace_ids[16 * number], 16)
     e.at = at
     e.bits, e.seen_ns, e.spans = bits, t.rule.now_ns, b.sizes[number]
@@ -83,6 +80,7 @@ cdef void keep_example(
     e.duration_ns = b.trace_ends_ns[number] - e.start_ns if b.trace_ends_ns[number] > e.start_ns else 0
     e.root = b.operations[first]
     e.failed = (b.marks[first + i] & ERROR_BIT) != 0
+    e.instance, e.called = b.instances[first + i], b.instances[first + below] if below >= 0 else 0
     up = i
     while up >= 0:
         depth += 1
@@ -99,15 +97,32 @@ cdef void keep_example(
         up = b.parents[first + up]
 
 
+cdef inline void keep_example(
+    Example* kept, const Table* t, const Batch* b, size_t number, size_t first, int32_t i, double at, double bits) noexcept nogil:
+    """Keep this trace if it is among those that say most about a call."""
+    cdef Example* e = replaced(kept, &b.trace_ids[16 * number], bits, t.rule.now_ns)
+    if e != NULL:
+        show(e, t, b, number, first, i, at, bits)
+
+
+cdef void show_found(
+    Table* t, size_t begun, const Batch* b, size_t number, size_t first, int32_t i, double at, double bits) noexcept nogil:
+    """The trace with which it alarms is an example, if there is no better one."""
+    cdef size_t k
+    for k in range(begun, t.found_count):
+        show(&t.found[k].example[0], t, b, number, first, i, at, bits)
+
+
 cdef int watch_pool(
-    Table* t, Past* p, Monitor* m, const Said* said, uint32_t service, uint32_t instance, bint* alarmed) noexcept nogil:
+    Table* t, Past* p, int pool, Pools* of, const Said* said, uint32_t service, uint32_t instance, bint* alarmed) noexcept nogil:
     """A monitor of all calls that have something in common; -> 0, -1 when memory is short."""
+    cdef Monitor* m = &of.own if pool == SERVICE else &of.called
     cdef int outcome = watch(m, said, &t.rule, t.level)
     if m.alarmed:
         alarmed[0] = True
     if outcome == 1:
         forget_fresh(p)
-        return raise_alarm(t, hottest(t, p, service), NULL, m, instance)
+        return raise_alarm(t, hottest(t, p, service, pool), NULL, m, pool, service, instance, 0.0)
     return 0
 
 
@@ -126,6 +141,7 @@ cdef int judge_duration(Table* t, const Batch* b, size_t number, size_t first, i
     cdef bint odd, alarmed
     cdef Said said
     cdef uint32_t sender = b.instances[s]
+    cdef size_t begun = t.found_count
     if below >= 0 and (kind == CLIENT or kind == 0):
         callee = b.operations[first + below]
         callee_service = b.services[callee]
@@ -150,36 +166,38 @@ cdef int judge_duration(Table* t, const Batch* b, size_t number, size_t first, i
     p.local = p.local * decay(t.rule.now_s - p.local_s, LOCAL_HALF_S) + LOCAL[code]
     p.local_s = t.rule.now_s
     adopted = watch(&p.monitor, &said, &t.rule, t.level)
-    p.recent += (at - p.recent) / smallest(RECENT_CALLS, <double>p.monitor.calls)
+    count_took(p, at)
     if odd:
-        if HITS[code][hottest_sum(&p.monitor)]:
+        if HITS[code][told_sum(&p.monitor, 0)]:
             vote(&p.sender, sender, t.rule.now_ns)
         keep_example(p.example, t, b, number, first, i, at, code / <double>STEPS)
     alarmed = p.monitor.alarmed != 0
     if adopted == 1:
         forget_fresh(p)
-        if raise_alarm(t, p, NULL, &p.monitor, 0):
+        if raise_alarm(t, p, NULL, &p.monitor, ITSELF, service, 0, 0.0):
             return -1
-    outcome = watch_pool(t, p, &t.service[service].pools.own, &said, service, 0, &alarmed)
+    outcome = watch_pool(t, p, SERVICE, &t.service[service].pools, &said, service, 0, &alarmed)
     if outcome == 0 and callee:
-        outcome = watch_pool(t, p, &t.service[callee_service].pools.called, &said, callee_service, 0, &alarmed)
+        outcome = watch_pool(t, p, CALLED, &t.service[callee_service].pools, &said, callee_service, 0, &alarmed)
     if outcome == 0 and own != NULL:
-        outcome = watch_pool(t, p, &own.pools.own, &said, service, own.number, &alarmed)
+        outcome = watch_pool(t, p, SERVICE, &own.pools, &said, service, own.number, &alarmed)
     if outcome == 0 and called != NULL:
-        outcome = watch_pool(
-            t, p, &called.pools.called, &said, callee_service, called.number, &alarmed)
+        outcome = watch_pool(t, p, CALLED, &called.pools, &said, callee_service, called.number, &alarmed)
+    show_found(t, begun, b, number, first, i, at, code / <double>STEPS)
     learn(p, g, at, ODD_WEIGHT if alarmed and odd else 1.0, alarmed, adopted == -1, t.rule.now_s)
     return outcome
 
 
 cdef int watch_failing(
-    Table* t, Failures* f, Monitor* m, const Said* said, uint32_t instance, bint* alarmed) noexcept nogil:
+    Table* t, Failures* f, Pools* of, const Said* said, bint failed, uint32_t instance, bint* alarmed) noexcept nogil:
     """As `watch_pool`, of failures."""
-    cdef int outcome = watch(m, said, &t.rule, t.level + ERRORS_BITS)
-    if m.alarmed:
+    cdef int outcome = watch(&of.failing, said, &t.rule, t.level + ERRORS_BITS)
+    count_call(of, failed)
+    if of.failing.alarmed:
         alarmed[0] = True
     if outcome == 1:
-        return raise_alarm(t, NULL, failing_most(t, f), m, instance)
+        return raise_alarm(
+            t, NULL, failing_most(t, f), &of.failing, SERVICE, f.service, instance, share_of(of.failed, of.total))
     return 0
 
 
@@ -192,6 +210,7 @@ cdef int judge_failure(Table* t, const Batch* b, size_t number, size_t first, in
     cdef Instance* own
     cdef Said said
     cdef int adopted, outcome
+    cdef size_t begun = t.found_count
     if f == NULL or meet(t, service, b.instances[s], &own):
         return -1
     said = Said(&f.bad[0], &ALL_HIT[0], False, 1) if failed else Said(&f.good[0], &NONE_HIT[0], True, 1)
@@ -200,11 +219,12 @@ cdef int judge_failure(Table* t, const Batch* b, size_t number, size_t first, in
         vote(&f.sender, b.instances[s], t.rule.now_ns)
         keep_example(f.example, t, b, number, first, i, 0.0, f.bad[ALTERNATIVES - 2])
     alarmed = f.monitor.alarmed != 0
-    if adopted == 1 and raise_alarm(t, NULL, f, &f.monitor, 0):
+    if adopted == 1 and raise_alarm(t, NULL, f, &f.monitor, ITSELF, service, 0, 0.0):
         return -1
-    outcome = watch_failing(t, f, &t.service[service].pools.failing, &said, 0, &alarmed)
+    outcome = watch_failing(t, f, &t.service[service].pools, &said, failed, 0, &alarmed)
     if outcome == 0 and own != NULL:
-        outcome = watch_failing(t, f, &own.pools.failing, &said, own.number, &alarmed)
+        outcome = watch_failing(t, f, &own.pools, &said, failed, own.number, &alarmed)
+    show_found(t, begun, b, number, first, i, 0.0, f.bad[ALTERNATIVES - 2])
     learn_failure(f, failed, alarmed, adopted == -1, &t.rule)
     return outcome
 

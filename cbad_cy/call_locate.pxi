@@ -6,13 +6,17 @@ service is slow is explained by it.
 """
 
 
-cdef Past* hottest(Table* t, Past* met, uint32_t service) noexcept nogil:
-    """What is oddest among the calls that a service makes or answers; `met` where nothing is."""
+cdef inline bint is_of(const Past* p, uint32_t service, int pool) noexcept nogil:
+    """Whether a service makes these calls, or they come to it."""
+    return (p.service if pool == SERVICE else p.callee_service) == service
+
+
+cdef Past* hottest(Table* t, Past* met, uint32_t service, int pool) noexcept nogil:
+    """What is oddest among the calls of a pool; `met` where nothing is."""
     cdef uint32_t i
     cdef Past* found = met
     for i in range(t.pasts):
-        if (t.past[i].service == service or t.past[i].callee_service == service) and (
-                t.past[i].monitor.hot > found.monitor.hot):
+        if is_of(t.past[i], service, pool) and t.past[i].monitor.hot > found.monitor.hot:
             found = t.past[i]
     return found
 
@@ -27,12 +31,16 @@ cdef Failures* failing_most(Table* t, Failures* met) noexcept nogil:
     return found
 
 
-cdef int raise_alarm(Table* t, Past* p, Failures* f, const Monitor* m, uint32_t instance) noexcept nogil:
-    """Something alarmed: to be told at the end of the trace, unless it was told lately; -> 0, -1 when memory is short."""
+cdef int raise_alarm(
+    Table* t, Past* p, Failures* f, const Monitor* m, int pool, uint32_t service, uint32_t instance, double usual) noexcept nogil:
+    """Something alarmed: to be told at the end of the trace, unless it was told lately; -> 0, -1 when memory is short.
+
+    A pool shows together what one of its operations, `p` or `f`, shows most; `usual` is its share of failures.
+    """
     cdef Found* wide
     cdef Found* it
     cdef uint64_t* told_ns = &p.told_ns if p != NULL else &f.told_ns
-    cdef int k = <int>m.alternative
+    cdef int k = <int>m.alternative, told = told_sum(m, p == NULL)
     if told_ns[0] and t.rule.now_ns - told_ns[0] < LAPSE_NS:
         return 0
     told_ns[0] = t.rule.now_ns
@@ -43,10 +51,11 @@ cdef int raise_alarm(Table* t, Past* p, Failures* f, const Monitor* m, uint32_t 
         t.found, t.found_room = wide, 2 * t.found_room + 8
     it = &t.found[t.found_count]
     memset(it, 0, sizeof(Found))
-    it.past, it.failures, it.instance, it.now_ns = p, f, instance, t.rule.now_ns
+    it.past, it.failures, it.now_ns, it.usual = p, f, t.rule.now_ns, usual
+    it.pool, it.service, it.instance = pool, service, instance
     it.sum, it.bar = m.reached, m.bar
     it.level = level_of(m, k, m.reached, t.rule.now_s, t.rule.monitors[p == NULL]) - (0.0 if p != NULL else ERRORS_BITS)
-    it.since_ns, it.calls, it.affected = m.since_ns[k], m.calls - m.calls_at[k], m.affected[k]
+    it.since_ns, it.calls, it.affected = m.since_ns[told], m.calls - m.calls_at[told], m.affected[told]
     t.found_count += 1
     return 0
 
@@ -56,6 +65,28 @@ cdef inline double doubt(double bits) noexcept nogil:
     return log2_of(0.5 + 0.5 * power_of_two(bounded(bits, LOCAL_BITS)))
 
 
+cdef inline double heat_of(const Monitor* m, double now_s) noexcept nogil:
+    """The highest sum of an instance; nothing of one that is not heard any more."""
+    return m.hot if now_s - m.filled_s <= LAPSE_S else 0.0
+
+
+cdef void feel_heat(Table* t) noexcept nogil:
+    """Of each service the highest sums of what it shows as a whole or on one instance."""
+    cdef uint32_t i
+    cdef const Pools* s
+    cdef Heat* h
+    for i in range(t.operations_max + 1):
+        t.heat[i] = Heat(0.0, 0.0, 0.0)
+        if t.service[i] != NULL:
+            s = &t.service[i].pools
+            t.heat[i] = Heat(s.own.hot, s.called.hot, s.failing.hot)
+    for i in range(t.instances):
+        s, h = &t.instance[i].pools, &t.heat[t.instance[i].service]
+        h.own = largest(h.own, heat_of(&s.own, t.rule.now_s))
+        h.called = largest(h.called, heat_of(&s.called, t.rule.now_s))
+        h.failing = largest(h.failing, heat_of(&s.failing, t.rule.now_s))
+
+
 cdef void blame_durations(Table* t) noexcept nogil:
     """Add the bits against each service from durations."""
     cdef uint32_t i
@@ -63,7 +94,7 @@ cdef void blame_durations(Table* t) noexcept nogil:
     cdef double bits, normal
     for i in range(t.operations_max + 1):
         if t.service[i] != NULL:
-            t.bits[i] += t.service[i].pools.own.hot + POOL_IN * t.service[i].pools.called.hot
+            t.bits[i] += t.heat[i].own + POOL_IN * t.heat[i].called
     for i in range(t.pasts):
         p = t.past[i]
         normal = p.local * decay(t.rule.now_s - p.local_s, LOCAL_HALF_S)
@@ -93,8 +124,7 @@ cdef void blame_failures(Table* t) noexcept nogil:
         if f.callee.who:
             t.bits[f.callee.who] += bits
     for i in range(t.operations_max + 1):  # what all operations together show, and none by itself
-        if t.service[i] != NULL:
-            t.bits[i] += largest(0.0, t.service[i].pools.failing.hot - EXCURSION - t.own_bits[i])
+        t.bits[i] += largest(0.0, t.heat[i].failing - EXCURSION - t.own_bits[i])
 
 
 cdef void name_suspects(const Table* t, Found* it) noexcept nogil:
@@ -123,50 +153,62 @@ cdef inline double worth(const Example* e, uint64_t now_ns) noexcept nogil:
 
 
 cdef double lately(const Past* p, int k, uint64_t now_ns, double usual, bint most) noexcept nogil:
-    """What the affected calls of an alternative took, in s: the middle of those that say most.
+    """What the affected calls of an alternative took, in s: the middle of those that say most; `usual` where none is known.
 
-    Where most are affected, and where none is known, what all took lately, if that is more than usual.
+    Where most are affected, the geometric mean of all since it began, if that is more than usual.
     """
     cdef double[EXAMPLES] at
     cdef int i, count = 0
-    cdef double all = seconds_at(p.recent)
+    cdef double all
+    if most:
+        all = seconds_at(bounded(p.took[k] / (<double>(p.monitor.calls - p.monitor.calls_at[k])), BINS))
+        if all > usual:
+            return all
     for i in range(EXAMPLES):
         if worth(&p.example[i], now_ns) >= 0.0 and p.example[i].seen_ns >= p.monitor.since_ns[k]:
             at[count] = p.example[i].at
             count += 1
-    if count == 0 or (most and all > usual):
-        return all
+    if count == 0:
+        return usual
     sort(at, count)
     return seconds_at(at[(count - 1) // 2])
+
+
+cdef void count_odd(OddCall* it, const Monitor* m, int k, uint64_t now_ns) noexcept nogil:
+    """Since it began; nothing where no sum is above 0."""
+    it.bits = m.sum[hottest_sum(m)]
+    it.since_ns, it.calls, it.affected = now_ns, 0, 0
+    if it.bits > 0.0:
+        it.since_ns, it.calls, it.affected = m.since_ns[k], m.calls - m.calls_at[k], m.affected[k]
 
 
 cdef OddCall call_of(const Past* p, const Monitor* m, int k, uint64_t now_ns) noexcept nogil:
     """Numbers of a call whose alternative `k` is what is odd."""
     cdef OddCall it
     it.failure, it.caller, it.operation = False, p.operation if p.callee else 0, p.callee if p.callee else p.operation
-    it.since_ns, it.calls, it.affected, it.bits = m.since_ns[k], m.calls - m.calls_at[k], m.affected[k], m.sum[k]
+    count_odd(&it, m, k, now_ns)
     it.usual = quantile(p.tail, p.total, 0.5, True)
-    it.value = lately(p, k, now_ns, it.usual, SHARE[k] > 0.5 and 2 * it.affected > it.calls)
+    it.value = lately(p, k, now_ns, it.usual, are_most(m, k))
     return it
 
 
-cdef OddCall failing_call_of(const Failures* f, const Monitor* m, int k) noexcept nogil:
+cdef OddCall failing_call_of(const Failures* f, const Monitor* m, int k, uint64_t now_ns) noexcept nogil:
     cdef OddCall it
     it.failure, it.caller, it.operation = True, 0, f.operation
-    it.since_ns, it.calls, it.affected, it.bits = m.since_ns[k], m.calls - m.calls_at[k], m.affected[k], m.sum[k]
-    it.usual, it.value = f.usual, <double>it.affected / <double>it.calls if it.calls else 0.0
+    count_odd(&it, m, k, now_ns)
+    it.usual, it.value = f.usual, share_of(<double>it.affected, <double>it.calls)
     return it
 
 
 cdef void add_odd(Found* it, OddCall found) noexcept nogil:
-    """Keep the oddest."""
-    cdef int k
+    """Keep the oddest; of a pool its own stays the first."""
+    cdef int k, least = it.pool != ITSELF
     if it.odds == ODD and found.bits <= it.odd[ODD - 1].bits:
         return
     k = it.odds if it.odds < ODD else ODD - 1
     if it.odds < ODD:
         it.odds += 1
-    while k > 0 and it.odd[k - 1].bits < found.bits:
+    while k > least and it.odd[k - 1].bits < found.bits:
         it.odd[k] = it.odd[k - 1]
         k -= 1
     it.odd[k] = found
@@ -186,39 +228,104 @@ cdef uint32_t sender_of(const Table* t, const Found* it, const Voice* sender) no
     return it.instance if sender.votes and sender.who == it.instance else 0
 
 
-cdef void describe(const Table* t, Found* it) noexcept nogil:
-    """The numbers of what alarmed, and of what is odd beside it."""
+cdef void add_examples(Found* it, const Example* kept) noexcept nogil:
+    """Traces of since it began that say more than those that are there, each once."""
+    cdef const Example* e
+    cdef Example* weakest
+    cdef int k, i
+    for k in range(EXAMPLES):
+        e = &kept[k]
+        if worth(e, it.now_ns) < 0.0 or e.seen_ns < it.call.since_ns:
+            continue
+        if it.pool and it.instance and (e.called if it.pool == CALLED else e.instance) != it.instance:
+            continue
+        weakest = &it.example[0]
+        for i in range(EXAMPLES):
+            if it.example[i].spans and memcmp(it.example[i].trace_id, e.trace_id, 16) == 0:
+                weakest = &it.example[i]
+                break
+            if worth(&it.example[i], it.now_ns) < worth(weakest, it.now_ns):
+                weakest = &it.example[i]
+        if e.bits > worth(weakest, it.now_ns):
+            memcpy(weakest, e, sizeof(Example))
+
+
+cdef inline const Monitor* pooled(const Pools* of, const Found* it) noexcept nogil:
+    return &of.failing if it.past == NULL else &of.own if it.pool == SERVICE else &of.called
+
+
+cdef void narrow(const Table* t, Found* it) noexcept nogil:
+    """When nearly all affected calls of a service are of one instance, that is told."""
     cdef uint32_t i
-    cdef const Monitor* m = &it.past.monitor if it.past != NULL else &it.failures.monitor
-    cdef int k = hottest_sum(m)
-    cdef const Example* kept = &it.past.example[0] if it.past != NULL else &it.failures.example[0]
-    cdef const Voice* sender = &it.past.sender if it.past != NULL else &it.failures.sender
+    cdef int k
+    cdef const Monitor* m
+    cdef const Pools* of
+    cdef uint64_t most = it.affected - it.affected // 4
+    for i in range(t.instances):
+        of = &t.instance[i].pools
+        if t.instance[i].service != it.service or t.service[it.service].instances < 2:
+            continue
+        m = pooled(of, it)
+        k = told_sum(m, it.past == NULL)
+        if heat_of(m, t.rule.now_s) >= POOL_SHARE * it.sum and m.affected[k] >= most and most > 0:
+            most = m.affected[k] + 1
+            it.instance, it.usual = t.instance[i].number, share_of(of.failed, of.total)
+            it.since_ns, it.calls, it.affected = m.since_ns[k], m.calls - m.calls_at[k], m.affected[k]
+
+
+cdef void describe_pool(const Table* t, Found* it) noexcept nogil:
+    """What its calls show together; what is oddest of them stands first among the others."""
+    cdef uint32_t i
+    if it.instance == 0:
+        narrow(t, it)
+    it.odd[0], it.odds = it.call, 1
+    it.call.since_ns, it.call.calls, it.call.affected = it.since_ns, it.calls, it.affected
     if it.past != NULL:
-        it.call = call_of(it.past, m, k, it.now_ns)
+        for i in range(t.pasts):
+            if is_of(t.past[i], it.service, it.pool):
+                add_examples(it, t.past[i].example)
+        return
+    it.call.value, it.call.usual = share_of(<double>it.affected, <double>it.calls), it.usual
+    for i in range(1, t.operations_max + 1):
+        if t.failures[i] != NULL and t.failures[i].service == it.service:
+            add_examples(it, t.failures[i].example)
+
+
+cdef void describe(const Table* t, Found* it) noexcept nogil:
+    """The numbers of what alarmed, and of what is odd beside it. What is of one operation for the most part is told of it."""
+    cdef uint32_t i
+    cdef const Monitor* m
+    if it.past != NULL:
+        m = &it.past.monitor
+        it.call = call_of(it.past, m, told_sum(m, 0), it.now_ns)
     else:
-        it.call = failing_call_of(it.failures, m, k)
-    if m.sum[k] == 0.0:  # its service as a whole alarmed, and by itself it shows nothing
-        it.call.since_ns, it.call.calls, it.call.affected = it.since_ns, it.calls, it.affected
-        if it.past == NULL:
-            it.call.value = <double>it.affected / <double>it.calls if it.calls else 0.0
-    it.instance = sender_of(t, it, sender)
-    memcpy(it.example, kept, sizeof(it.example))
+        m = &it.failures.monitor
+        it.call = failing_call_of(it.failures, m, told_sum(m, 1), it.now_ns)
+    if it.pool and it.call.bits < POOL_SHARE * it.sum:
+        describe_pool(t, it)
+    else:
+        it.pool = ITSELF
+        it.instance = sender_of(t, it, &it.past.sender if it.past != NULL else &it.failures.sender)
+        add_examples(it, &it.past.example[0] if it.past != NULL else &it.failures.example[0])
     for i in range(t.pasts):
         m = &t.past[i].monitor
         if t.past[i] != it.past and m.hot > ODD_BITS:
-            add_odd(it, call_of(t.past[i], m, hottest_sum(m), it.now_ns))
+            add_odd(it, call_of(t.past[i], m, told_sum(m, 0), it.now_ns))
     for i in range(1, t.operations_max + 1):
         if t.failures[i] != NULL and t.failures[i] != it.failures and t.failures[i].monitor.hot > ODD_BITS:
             m = &t.failures[i].monitor
-            add_odd(it, failing_call_of(t.failures[i], m, hottest_sum(m)))
+            add_odd(it, failing_call_of(t.failures[i], m, told_sum(m, 1), it.now_ns))
 
 
 cdef void explain(Table* t, size_t begun) noexcept nogil:
     """Complete what was found in this trace: now all of it is known."""
     cdef size_t i
+    feel_heat(t)
     for i in range(begun, t.found_count):
+        describe(t, &t.found[i])
         blame_failures(t)
         if t.found[i].past != NULL:
             blame_durations(t)
+            if t.found[i].pool:  # however usual most of its calls are
+                t.bits[t.found[i].service] = largest(t.bits[t.found[i].service], t.found[i].sum)
         name_suspects(t, &t.found[i])
-        describe(t, &t.found[i])

@@ -23,6 +23,7 @@ cdef void end_excursion(Monitor* m, int k, double weight) noexcept nogil:
 
 
 cdef void reset(Monitor* m) noexcept nogil:
+    """What alarmed is over, or usual now; since when it did is still known."""
     cdef int k
     for k in range(ALTERNATIVES):
         end_excursion(m, k, ALARMED_WEIGHT)
@@ -96,7 +97,8 @@ cdef int watch(Monitor* m, const Said* said, Rule* r, double level) noexcept nog
         reset(m)
     for k in range(ALTERNATIVES):
         gain, old = said.gains[k], m.sum[k]
-        m.affected[k] += said.hits[k]
+        if old > 0.0 or m.alarmed:
+            m.affected[k] += said.hits[k]
         left = smallest(m.reserve[k] + fill, RESERVE_MOST)
         if gain > 0.0:
             gain = smallest(gain, left)
@@ -111,6 +113,8 @@ cdef int watch(Monitor* m, const Said* said, Rule* r, double level) noexcept nog
             outcome |= grow(m, k, old, said, r, level)
         elif sum == 0.0 and m.peak[k] > 0.0:
             end_excursion(m, k, ALARMED_WEIGHT if m.alarmed else 1.0)
+            if not m.alarmed:
+                m.since_ns[k] = m.calls_at[k] = m.affected[k] = 0
     m.hot = hot
     if hot < EXCURSION:
         m.alarmed = 0
@@ -127,3 +131,22 @@ cdef int hottest_sum(const Monitor* m) noexcept nogil:
         if m.sum[k] > m.sum[found]:
             found = k
     return found
+
+
+cdef inline bint are_most(const Monitor* m, int k) noexcept nogil:
+    """Whether an alternative is one of most calls, and most of the calls since it began are affected."""
+    return SHARE[k] > 0.5 and 2 * m.affected[k] > m.calls - m.calls_at[k]
+
+
+cdef int told_sum(const Monitor* m, int of) noexcept nogil:
+    """The alternative whose calls are told: that of the highest sum.
+
+    Of durations, where that is one of most calls and most are as usual: the highest of the others, which tells few apart.
+    """
+    cdef int k, found = hottest_sum(m), other = -1
+    if of or SHARE[found] <= 0.5 or are_most(m, found):
+        return found
+    for k in range(ALTERNATIVES):
+        if SHARE[k] <= 0.5 and m.sum[k] > 0.0 and (other < 0 or m.sum[k] > m.sum[other]):
+            other = k
+    return found if other < 0 else other

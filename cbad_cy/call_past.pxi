@@ -87,6 +87,17 @@ cdef void forget_fresh(Past* p) noexcept nogil:
         p.fresh[bin] *= <float>ODD_WEIGHT
 
 
+cdef void count_took(Past* p, double position) noexcept nogil:
+    """A call, for alternatives of most calls."""
+    cdef const Monitor* m = &p.monitor
+    cdef int k
+    if m.hot == 0.0:
+        return
+    for k in range(ALTERNATIVES):
+        if SHARE[k] > 0.5 and m.sum[k] > 0.0:
+            p.took[k] = position if m.calls_at[k] == m.calls - 1 else p.took[k] + position
+
+
 cdef double quantile(const float* bins, double total, double share, bint cumulated) noexcept nogil:
     """The duration in s that so much of the weight does not reach; `cumulated`: bins hold what is beyond their lower edge."""
     cdef double wanted = (1.0 - share) * total, above = 0.0, held
@@ -167,13 +178,31 @@ cdef void tell_share(Service* s, double share, double now_s) noexcept nogil:
 # ---- failures ------------------------------------------------------------------------------------------------------
 
 
+cdef inline double share_of(double failed, double total) noexcept nogil:
+    return smallest(1.0, failed / total) if total > 0.0 else 0.0
+
+
+cdef void count_call(Pools* s, bint failed) noexcept nogil:
+    """A call of a service or an instance; what comes while failures are being looked at is set aside."""
+    s.waiting += 1.0
+    s.waiting_failed += failed
+    if s.failing.hot > 0.0:
+        return
+    s.total += s.waiting
+    s.failed += s.waiting_failed
+    s.waiting = s.waiting_failed = 0.0
+    if s.total > POOL_CALLS:
+        s.total *= 0.5
+        s.failed *= 0.5
+
+
 cdef void set_rates(Failures* f, const Rule* r) noexcept nogil:
     """What a call that fails and one that does not say about each alternative, until the next merge."""
     cdef double others = (r.failed + 0.5) / (r.calls + 100.0), usual, rate
     cdef int k
     usual = (f.failed + ERROR_PRIOR * others) / (f.total + ERROR_PRIOR)
-    if f.monitor.hot < EXCURSION:  # what is shown beside an alarm is of before it
-        f.usual = usual
+    if f.monitor.hot == 0.0:  # what is shown beside an alarm is of before it
+        f.usual = share_of(f.failed, f.total)
     usual = smallest(ERROR_MOST, ERROR_SLACK * usual + 1.0 / (f.total + ERROR_UNKNOWN))
     for k in range(ALTERNATIVES):
         rate = usual + (1.0 - usual) * FAILING[k]

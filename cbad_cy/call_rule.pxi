@@ -34,10 +34,10 @@ cdef extern from *:
     static const double ERROR_PRIOR = 20.0, ERROR_SLACK = 2.0, ERROR_MOST = 0.5, ERROR_UNKNOWN = 100.0;
     static const double ERROR_WEIGHT = 0.125, ERROR_HALF_S = 3600.0, ERROR_HALF_CALLS = 2000.0, ERROR_HELD = 12.0;
     static const double ERROR_MERGE_CALLS = 32.0, ERROR_MERGE_MOST = 1000.0, ERROR_ADOPTED = 500.0, ERROR_POPULATION = 1e6;
+    static const double POOL_CALLS = 16384.0;
 
     static const double LOCAL_HALF_S = 60.0, LOCAL_LEAST = -2.0, LOCAL_MOST = 12.0, LOCAL_BITS = 64.0;
-    static const double POOL_IN = 2.0, CALLER_SHARE = 0.75, ODD_BITS = 8.0, HIT_BITS = 2.0;
-    static const double RECENT_CALLS = 16.0;
+    static const double POOL_IN = 2.0, POOL_SHARE = 0.5, CALLER_SHARE = 0.75, ODD_BITS = 8.0, HIT_BITS = 2.0;
     static const double GRAPH_CALLS = 1000.0;
     """
     const double SHARE[8]
@@ -51,9 +51,9 @@ cdef extern from *:
     const double ADOPT_WEIGHT, ADOPT_HALVINGS, ADOPT_CALLS, ODD_WEIGHT, POPULATION
     const double SLOW_HALF_S, SLOW_CALLS, SLOW_WEIGHT, SLOW_SERVICES, SLOW_FADES, SLOW_SHARE, SLOW_STEP, SLOW_MOST, SLOW_S
     const double ERROR_PRIOR, ERROR_SLACK, ERROR_MOST, ERROR_UNKNOWN, ERROR_WEIGHT, ERROR_HALF_S, ERROR_HALF_CALLS, ERROR_HELD
-    const double ERROR_MERGE_CALLS, ERROR_MERGE_MOST, ERROR_ADOPTED, ERROR_POPULATION
-    const double LOCAL_HALF_S, LOCAL_LEAST, LOCAL_MOST, LOCAL_BITS, POOL_IN, CALLER_SHARE
-    const double ODD_BITS, HIT_BITS, RECENT_CALLS, GRAPH_CALLS
+    const double ERROR_MERGE_CALLS, ERROR_MERGE_MOST, ERROR_ADOPTED, ERROR_POPULATION, POOL_CALLS
+    const double LOCAL_HALF_S, LOCAL_LEAST, LOCAL_MOST, LOCAL_BITS, POOL_IN, POOL_SHARE, CALLER_SHARE
+    const double ODD_BITS, HIT_BITS, GRAPH_CALLS
 
 cdef enum:
     BINS = 124                 # quarter octaves of durations from 2^-20 s on
@@ -68,6 +68,9 @@ cdef enum:
     KIND = 7
     ERROR_BIT = 8
     NO_ROOT_BIT = 1
+    ITSELF = 0                 # whose calls they are that alarm: of an operation or an edge,
+    SERVICE = 1                # all that a service makes,
+    CALLED = 2                 # all that come to it
     VIRTUAL_BIT = 16
     CUT_BITS = 2 | 32          # spans of the trace are missing, so self times are no self times
 

@@ -212,9 +212,10 @@ cdef int table_begin(Table* t, uint32_t operations_max) noexcept nogil:
     t.graph = <GraphEdge**>calloc(GRAPH_MOST, sizeof(GraphEdge*))
     t.bits = <double*>calloc(operations_max + 1, sizeof(double))
     t.own_bits = <double*>calloc(operations_max + 1, sizeof(double))
+    t.heat = <Heat*>calloc(operations_max + 1, sizeof(Heat))
     if (
         t.past == NULL or t.failures == NULL or t.service == NULL or t.instance == NULL or t.graph == NULL or t.bits == NULL
-        or t.own_bits == NULL or index_begin(&t.past_index, operations_max + EDGES_MOST)
+        or t.own_bits == NULL or t.heat == NULL or index_begin(&t.past_index, operations_max + EDGES_MOST)
         or index_begin(&t.instance_index, INSTANCES_MOST) or index_begin(&t.graph_index, GRAPH_MOST)
     ):
         return -1
@@ -244,6 +245,7 @@ cdef void table_end(Table* t) noexcept nogil:
     free(t.graph)
     free(t.bits)
     free(t.own_bits)
+    free(t.heat)
     index_end(&t.past_index)
     index_end(&t.instance_index)
     index_end(&t.graph_index)

@@ -45,14 +45,19 @@ class Judgement(NamedTuple):
     `time_ns`: when the trace was closed with which it alarmed. `p_value` (0, 1]: 0.05 for what just alarms at ALARM_LEVEL, half
     of it for each bit more. `score` [0.5, 1): how far the sum is above its bar; `surprise`: the sum, in bits. `calls` since
     then, and how many of them are `affected`: rather one of the fault than one of the others. `value`: of durations the middle
-    of `examples`, or what all calls took lately if most are affected; of failures their share. `usual`: the median, or the
-    share, of before.
+    of the oddest, or if most are affected the geometric mean of all since then; of failures their share. `usual`: the median,
+    or the share, of before; 0 where none failed.
 
-    `instance`: of which the affected calls are, or most of them, where a service has several. `suspects`: services and their
-    bits, the most probable cause first, at most SUSPECTS_MAX. `calls_more`: what else is odd, the oddest first, at most
-    ODD_CALLS_MAX: measure, caller, operation, calls, affected, value, usual, bits. `examples`: traces that say most, at most
-    EXAMPLES_MAX: id, start, duration, spans, operation of the first span, operations from a root to the odd span (at most
-    PATH_MAX: the middle is left out), whether that has an error. `subtree`: always empty.
+    `pool`: what these calls are. 0: of the operation, or the edge. 1: all that a service makes or does itself, that of
+    `caller`, or of `operation` where that is 0. 2: all that come from others to the service of `operation`. Of 1 and 2
+    `operation` shows most, but less than half of the bits; `value` and `usual` of durations are its own, and all its own
+    numbers are the first of `calls_more`.
+
+    `instance`: of which the affected calls are, or most of them, where a service has several; of a pool: whose calls alone it
+    is about. `suspects`: services and their bits, the most probable cause first, at most SUSPECTS_MAX. `calls_more`: what else
+    is odd, the oddest first, at most ODD_CALLS_MAX: measure, caller, operation, calls, affected, value, usual, bits.
+    `examples`: traces that say most, at most EXAMPLES_MAX: id, start, duration, spans, operation of the first span, operations
+    from a root to the odd span (at most PATH_MAX: the middle is left out), whether that has an error. `subtree`: always empty.
     """
 
     question: str
@@ -73,6 +78,7 @@ class Judgement(NamedTuple):
     calls_more: tuple[tuple[str, int, int, int, int, float, float, float], ...]
     examples: tuple[tuple[bytes, int, int, int, int, tuple[int, ...], bool], ...]
     subtree: tuple[tuple[int, int, int, int], ...]
+    pool: int
 
 @final
 class CallTable:

@@ -50,6 +50,7 @@ cdef struct Example:
     uint64_t start_ns, duration_ns, seen_ns
     double bits, at             # where its duration is among the bins
     uint32_t spans, root, failed, depth
+    uint32_t instance, called    # of the span, and of what it calls
     uint32_t path[32]
 
 cdef struct Voice:              # who has a majority
@@ -62,7 +63,7 @@ cdef struct Past:
     float fresh[126]
     double total, waiting, merged_s, top
     double local, local_s       # bits of the last minute, that come below 0 when calls are as usual
-    double recent
+    double took[8]              # of each alternative of most calls: where their durations were since it began, summed
     uint64_t told_ns
     Voice sender                # of the affected calls
     Monitor monitor
@@ -87,6 +88,10 @@ cdef struct Pools:
     Monitor own
     Monitor called
     Monitor failing
+    double total, failed, waiting, waiting_failed   # calls of the past; calls since failures are being looked at
+
+cdef struct Heat:               # the highest sum of a service or one of its instances
+    double own, called, failing
 
 cdef struct Service:
     Pools pools
@@ -139,8 +144,9 @@ cdef struct Found:
     Past* past
     Failures* failures
     uint64_t now_ns, since_ns, calls, affected
-    double sum, bar, level
-    uint32_t instance
+    double sum, bar, level, usual
+    uint32_t service, instance
+    int pool
     int suspects, odds
     Suspect suspect[10]
     OddCall call
@@ -162,6 +168,7 @@ cdef struct Table:
     uint64_t edges_overflowed, graph_overflowed
     double* bits                # by service
     double* own_bits
+    Heat* heat
     SpanWork* work
     size_t work_room
     Found* found
@@ -227,6 +234,7 @@ class Judgement(NamedTuple):
     calls_more: tuple
     examples: tuple
     subtree: tuple
+    pool: int
 
 
 cdef str measure_of(const OddCall* it):
@@ -238,11 +246,11 @@ cdef tuple odd_of(const OddCall* it):
 
 
 cdef tuple examples_of(const Found* it):
-    """The traces that say most first; those of before it began are not of it."""
+    """The traces that say most first."""
     cdef int k, i
     found = []
     for k in range(EXAMPLES):
-        if it.example[k].spans and it.example[k].seen_ns >= it.call.since_ns and it.now_ns - it.example[k].seen_ns <= LAPSE_NS:
+        if it.example[k].spans:
             found.append((-it.example[k].bits, it.now_ns - it.example[k].seen_ns, k))
     shown = []
     for _, _, place in sorted(found):
@@ -263,7 +271,7 @@ cdef object judgement_of(const Found* it):
         min(it.call.since_ns, it.now_ns), it.now_ns, smallest(share, 1.0), 0.5 + 0.5 * over / (over + OVER_MOST), it.sum,
         it.call.calls, it.call.affected, it.call.value, it.call.usual, it.instance,
         tuple([(it.suspect[k].service, it.suspect[k].bits) for k in range(it.suspects)]),
-        tuple([odd_of(&it.odd[k]) for k in range(it.odds)]), examples_of(it), ())
+        tuple([odd_of(&it.odd[k]) for k in range(it.odds)]), examples_of(it), (), it.pool)
 
 
 cdef size_t check_closed(object closed, Py_ssize_t traces, Py_ssize_t spans) except? 0:

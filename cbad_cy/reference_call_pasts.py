@@ -22,20 +22,26 @@ class Past:
     def __init__(self, operation: int, callee: int, service: int, callee_service: int) -> None:
         self.operation, self.callee, self.service, self.callee_service = operation, callee, service, callee_service
         self.histogram, self.monitor, self.sender = Histogram(), Monitor(), Voice()
-        self.local, self.local_s, self.recent = 0.0, 0.0, 0.0
+        self.local, self.local_s, self.took = 0.0, 0.0, [0.0] * 8
         self.told_ns = 0
         self.examples: list[Seen] = []
 
-    def numbers(self, k: int, now_ns: int) -> "Odd":
-        """Of the alternative `k`."""
-        calls, affected = self.monitor.since(k)
-        usual, value = self.histogram.median(), seconds_at(self.recent)
-        since = self.monitor.since_ns[k]
+    def count(self, at: float) -> None:
+        """A call: where its duration is among the bins."""
+        for k, total in enumerate(self.monitor.sums):
+            if SHARE[k] > 0.5 and total > 0:
+                self.took[k] = at if self.monitor.since(k)[0] == 1 else self.took[k] + at
+
+    def numbers(self, now_ns: int) -> "Odd":
+        """Since it began."""
+        k, counts = self.monitor.told, counts_of(self.monitor, now_ns)
+        usual, since = self.histogram.median(), self.monitor.since_ns[k]
+        value = seconds_at(min(BINS, self.took[k] / self.monitor.since(k)[0])) if self.monitor.most(k) else 0.0
         at = sorted(it.at for it in self.examples if it.seen_ns >= since and now_ns - it.seen_ns <= LAPSE_NS)
-        if at and not (SHARE[k] > 0.5 and 2 * affected > calls and value > usual):
-            value = seconds_at(at[(len(at) - 1) // 2])
+        if value <= usual or not self.monitor.most(k):
+            value = seconds_at(at[(len(at) - 1) // 2]) if at else usual
         names = (self.operation, self.callee) if self.callee else (0, self.operation)
-        return Odd(("gap" if self.callee else "self_time"), *names, calls, affected, value, usual, self.monitor.sums[k])
+        return Odd(("gap" if self.callee else "self_time"), *names, *counts, value, usual, max(self.monitor.sums))
 
 
 class Failures:
@@ -47,11 +53,17 @@ class Failures:
         self.told_ns = 0
         self.examples: list[Seen] = []
 
-    def numbers(self, k: int, now_ns: int) -> "Odd":  # noqa: ARG002
-        """Of the alternative `k`."""
-        calls, affected = self.monitor.since(k)
-        share = affected / calls if calls else 0.0
-        return Odd("errors", 0, self.operation, calls, affected, share, self.rates.usual, self.monitor.sums[k])
+    def numbers(self, now_ns: int) -> "Odd":
+        """Since it began."""
+        since, calls, affected = counts_of(self.monitor, now_ns)
+        share, usual = affected / calls if calls else 0.0, self.rates.usual
+        return Odd("errors", 0, self.operation, since, calls, affected, share, usual, max(self.monitor.sums))
+
+
+def counts_of(monitor: Monitor, now_ns: int) -> tuple[int, int, int]:
+    """Since when, calls and affected calls; none where nothing is odd."""
+    k = monitor.told
+    return (monitor.since_ns[k], *monitor.since(k)) if monitor.sums[k] > 0 else (now_ns, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,7 @@ class Odd:
     measure: str
     caller: int
     operation: int
+    since_ns: int
     calls: int
     affected: int
     value: float
@@ -79,9 +92,24 @@ class Pools:
     own: Monitor = field(default_factory=Monitor)
     called: Monitor = field(default_factory=Monitor)
     failing: Monitor = field(default_factory=lambda: Monitor(1))
+    past: list[int] = field(default_factory=lambda: [0, 0])
+    fresh: list[int] = field(default_factory=lambda: [0, 0])
     weight: float = 0.0
     shares: float = 0.0
     shares_s: float = 0.0
+
+    def count(self, failed: bool) -> None:
+        """A call; while failures are being looked at it is set aside."""
+        self.fresh = [self.fresh[0] + 1, self.fresh[1] + failed]
+        if self.failing.hot == 0:
+            self.past, self.fresh = [self.past[0] + self.fresh[0], self.past[1] + self.fresh[1]], [0, 0]
+            if self.past[0] > 16384:
+                raise NotImplementedError
+
+    @property
+    def usual(self) -> float:
+        """The share of calls that failed before."""
+        return self.past[1] / self.past[0] if self.past[0] else 0.0
 
 
 @dataclass

@@ -99,6 +99,8 @@ class Seen:
     root: int
     path: tuple[int, ...]
     error: bool
+    instance: int
+    called: int
     at: float
     bits: float
     seen_ns: int
@@ -181,6 +183,23 @@ class Monitor:
         """The alternative of the highest sum."""
         return max(range(8), key=self.sums.__getitem__)
 
+    def most(self, k: int) -> bool:
+        """Whether most calls are affected, in an alternative of most calls."""
+        calls, affected = self.since(k)
+        return SHARE[k] > 0.5 and 2 * affected > calls
+
+    @property
+    def told(self) -> int:
+        """The alternative whose calls are told."""
+        few = [k for k in range(8) if SHARE[k] <= 0.5 and self.sums[k] > 0]
+        if self.of or SHARE[self.top] <= 0.5 or self.most(self.top) or not few:
+            return self.top
+        return max(few, key=self.sums.__getitem__)
+
+    def hot_lately(self, now_s: float) -> float:
+        """The highest sum; 0 where nothing came for long."""
+        return self.hot if now_s - self.filled_s <= 180 else 0.0
+
     def watch(self, gains: Sequence[float], hits: Sequence[bool], rule: Rule, level: float) -> int:
         """1 = a new alarm, -1 = what alarmed for half an hour is adopted, 0."""
         if not self.calls:
@@ -195,7 +214,8 @@ class Monitor:
         hot = []
         for k in range(8):
             old, left = self.sums[k], min(12.0, self.reserves[k] + fill)
-            self.affected[k] += hits[k]
+            if old > 0 or self.alarmed:
+                self.affected[k] += hits[k]
             gain = min(left, gains[k]) if gains[k] > 0 else gains[k]
             self.reserves[k] = left - gain if gain > 0 else min(12.0, left + min(-gain, old))
             self.sums[k] = max(0.0, old + gain)
@@ -204,6 +224,8 @@ class Monitor:
                 outcome |= self.grow(k, old, hits[k], rule, level)
             elif self.sums[k] == 0 and self.peaks[k] > 0:
                 self.end(k, ALARMED_WEIGHT if self.alarmed else 1.0)
+                if not self.alarmed:
+                    self.since_ns[k] = self.began[k] = self.affected[k] = 0
         self.hot = max(hot)
         self.alarmed = self.alarmed and self.hot >= 4
         if self.alarmed and rule.now_s - self.alarm_s > 1800:
@@ -304,7 +326,8 @@ class Rates:
         """What calls say from now on."""
         others = (rule.failed + 0.5) / (rule.calls + 100.0)
         share = (self.failed + 20.0 * others) / (self.total + 20.0)
-        self.usual = share if hot < 4 else self.usual
+        if hot == 0:
+            self.usual = min(1.0, self.failed / self.total) if self.total > 0 else 0.0
         usual = min(0.5, 2.0 * share + 1.0 / (self.total + 100.0))
         for k in range(8):
             rate = usual + (1.0 - usual) * FAILING[k] if k < 7 else min(0.9, 4.0 * usual)

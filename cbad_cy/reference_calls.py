@@ -6,6 +6,7 @@ the last bit, looks everything up by its names, and has no parts.
 
 from array import array
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from statistics import median
 
 from cbad_cy.calls import EXAMPLES_MAX, INSTANCES_MAX, ODD_CALLS_MAX, SUSPECTS_MAX, Judgement
@@ -29,6 +30,29 @@ from cbad_cy.reference_call_rule import (
     power_of_two,
 )
 from cbad_cy.traces import CLOSED_EARLY, NO_ROOT, SPANS_CUT, VIRTUAL_ROOT, Closed
+
+ITSELF, SERVICE, CALLED = range(3)
+
+
+@dataclass(frozen=True)
+class Whose:
+    """Whose calls alarm: of an operation or edge, all that a service makes, or all that come to it; maybe of one instance.
+
+    `usual` is the share of them that failed before.
+    """
+
+    pool: int
+    service: int = 0
+    instance: int = 0
+    usual: float = 0.0
+
+    def makes(self, it: Past | Failures) -> bool:
+        """Whether these are among them."""
+        return self.service == (it.callee_service if self.pool == CALLED and isinstance(it, Past) else it.service)
+
+    def of(self, seen: Seen) -> int:
+        """The instance of a trace that shows it."""
+        return seen.called if self.pool == CALLED else seen.instance
 
 
 class ReferenceCalls:
@@ -116,17 +140,19 @@ class ReferenceCalls:
         adopted = f.monitor.watch(*said, self.rule, level)
         if failed:
             f.sender.hear(span.instance, self.rule.now_ns)
-            self._keep(f.examples, trace, place, 0.0, f.rates.bad[6])
-        alarmed = f.monitor.alarmed
+            self._keep(f.examples, self._seen(trace, place, 0.0, f.rates.bad[6]))
+        alarmed, shown = f.monitor.alarmed, self._seen(trace, place, 0.0, f.rates.bad[6])
         if adopted == 1:
-            self._raise_alarm(f, f.monitor, 0)
+            self._raise_alarm(f, f.monitor, Whose(ITSELF), shown)
         for pool, instance in ((of, 0), (own, span.instance)):
             if pool is not None:
                 new = pool.failing.watch(*said, self.rule, level) == 1
+                pool.count(failed)
                 alarmed = alarmed or pool.failing.alarmed
                 if new:
                     same = [it for _, it in sorted(self.failures.items()) if it.service == f.service]
-                    self._raise_alarm(max([f, *same], key=lambda it: it.monitor.hot), pool.failing, instance)
+                    whose = Whose(SERVICE, f.service, instance, pool.usual)
+                    self._raise_alarm(max([f, *same], key=lambda it: it.monitor.hot), pool.failing, whose, shown)
         f.rates.learn(failed, alarmed, adopted == -1, f.monitor, self.rule)
 
     def _judge_duration(self, trace: Trace, place: int) -> None:
@@ -152,26 +178,27 @@ class ReferenceCalls:
         p.local = p.local * decay(self.rule.now_s - p.local_s, 60.0) + LOCAL[code]
         p.local_s = self.rule.now_s
         adopted = p.monitor.watch(*said, self.rule, self.alarm_level)
-        p.recent += (at - p.recent) / min(16.0, float(p.monitor.calls))
-        if odd and HITS[code][p.monitor.top]:
+        p.count(at)
+        if odd and HITS[code][p.monitor.told]:
             p.sender.hear(callee.instance if callee and called else span.instance, self.rule.now_ns)
+        shown = self._seen(trace, place, at, code / 8)
         if odd:
-            self._keep(p.examples, trace, place, at, code / 8)
+            self._keep(p.examples, shown)
         alarmed = p.monitor.alarmed
         if adopted == 1:
             p.histogram.forget_fresh()
-            self._raise_alarm(p, p.monitor, 0)
-        pools = [(of.own, span.service, 0)]
-        pools += [(called_of.called, callee.service, 0)] if callee and called_of else []
-        pools += [(own.own, span.service, span.instance)] if own else []
-        pools += [(called.called, callee.service, callee.instance)] if callee and called else []
-        for monitor, service, instance in pools:
+            self._raise_alarm(p, p.monitor, Whose(ITSELF), shown)
+        pools = [(of.own, Whose(SERVICE, span.service))]
+        pools += [(called_of.called, Whose(CALLED, callee.service))] if callee and called_of else []
+        pools += [(own.own, Whose(SERVICE, span.service, span.instance))] if own else []
+        pools += [(called.called, Whose(CALLED, callee.service, callee.instance))] if callee and called else []
+        for monitor, whose in pools:
             new = monitor.watch(*said, self.rule, self.alarm_level) == 1
             alarmed = alarmed or monitor.alarmed
             if new:
                 p.histogram.forget_fresh()
-                same = [it for it in self.pasts.values() if service in {it.service, it.callee_service}]
-                self._raise_alarm(max([p, *same], key=lambda it: it.monitor.hot), monitor, instance)
+                same = [it for it in self.pasts.values() if whose.makes(it)]
+                self._raise_alarm(max([p, *same], key=lambda it: it.monitor.hot), monitor, whose, shown)
         p.histogram.learn(population, at, 0.03125 if alarmed and odd else 1.0, alarmed, adopted == -1, p.monitor, self.rule)
 
     def _see_slowness(self) -> None:
@@ -185,74 +212,128 @@ class ReferenceCalls:
         else:
             rule.slow = min(4.0, max(0.0, rule.slow + 6.0 * (0.45 - median(it.shares / it.weight for it in heard))))
 
-    def _keep(self, kept: list[Seen], trace: Trace, place: int, at: float, bits: float) -> None:
-        now, first, span = self.rule.now_ns, trace.spans[0], trace.spans[place]
-        worth = [-1.0 if now - it.seen_ns > LAPSE_NS else it.bits for it in kept]
-        same = [k for k, it in enumerate(kept) if it.trace_id == trace.id]
+    def _seen(self, trace: Trace, place: int, at: float, bits: float) -> Seen:
+        first, span, below = trace.spans[0], trace.spans[place], trace.foreign(place)
+        duration, called = max(0, trace.end - trace.start), trace.spans[below].instance if below >= 0 else 0
+        return Seen(
+            trace_id=trace.id,
+            start_ns=trace.start,
+            duration_ns=duration,
+            spans=len(trace.spans),
+            root=first.operation,
+            path=trace.path(place),
+            error=span.error,
+            instance=span.instance,
+            called=called,
+            at=at,
+            bits=bits,
+            seen_ns=self.rule.now_ns,
+        )
+
+    def _keep(self, kept: list[Seen], seen: Seen) -> None:
+        worth = [-1.0 if self.rule.now_ns - it.seen_ns > LAPSE_NS else it.bits for it in kept]
+        same = [k for k, it in enumerate(kept) if it.trace_id == seen.trace_id]
         weakest = same[0] if same else len(kept)
         if not same and len(kept) == EXAMPLES_MAX:
             weakest = min(range(EXAMPLES_MAX), key=lambda k: (worth[k], kept[k].seen_ns))
-        if weakest < len(kept) and (worth[weakest] > bits or (same and worth[weakest] == bits)):
+        if weakest < len(kept) and (worth[weakest] > seen.bits or (same and worth[weakest] == seen.bits)):
             return
-        duration = max(0, trace.end - trace.start)
-        root, path = first.operation, trace.path(place)
-        kept[weakest : weakest + 1] = [
-            Seen(trace.id, trace.start, duration, len(trace.spans), root, path, span.error, at, bits, now)
-        ]
+        kept[weakest : weakest + 1] = [seen]
 
     # ---- alarms ----------------------------------------------------------------------------------------------------
 
-    def _raise_alarm(self, of: Past | Failures, monitor: Monitor, instance: int) -> None:
+    def _raise_alarm(self, of: Past | Failures, monitor: Monitor, whose: Whose, shown: Seen) -> None:
         """To be told when the trace is over, unless it was told lately."""
         now = self.rule.now_ns
         if of.told_ns and now - of.told_ns < LAPSE_NS:
             return
         of.told_ns = now
-        k, reached, bar = monitor.alternative, monitor.reached, monitor.bar
-        level = monitor.level(k, reached, self.rule) - (ERRORS_BITS if isinstance(of, Failures) else 0.0)
-        since, numbers = monitor.since_ns[k], monitor.since(k)
-        self.told.append(lambda: self._tell(of, (reached, bar, level), (since, *numbers), instance))
+        reached, bar = monitor.reached, monitor.bar
+        level = monitor.level(monitor.alternative, reached, self.rule) - (ERRORS_BITS if isinstance(of, Failures) else 0.0)
+        since = monitor.since_ns[monitor.told], *monitor.since(monitor.told)
+        self.told.append(lambda: self._tell(of, (reached, bar, level), since, whose, shown))
 
     def _tell(
-        self, of: Past | Failures, bits: tuple[float, float, float], met: tuple[int, int, int], instance: int
+        self, of: Past | Failures, bits: tuple[float, float, float], met: tuple[int, int, int], whose: Whose, shown: Seen
     ) -> Judgement:
         reached, bar, level = bits
-        top = of.monitor.top
-        numbers, since = of.numbers(top, self.rule.now_ns), of.monitor.since_ns[top]
-        calls, affected, value = numbers.calls, numbers.affected, numbers.value
-        if of.monitor.sums[top] == 0:
-            since, calls, affected = met
+        numbers, against = of.numbers(self.rule.now_ns), self._blame_failures()
+        if isinstance(of, Past):
+            against = self._blame_durations()
+        own: tuple[OddCall, ...] = ()
+        if whose.pool and numbers.bits < 0.5 * reached:
+            own = (numbers.row(),)
+            if not whose.instance:
+                whose, met = self._narrowed(of, reached, met, whose)
+            numbers = replace(numbers, since_ns=met[0], calls=met[1], affected=met[2])
             if isinstance(of, Failures):
-                value = affected / calls if calls else 0.0
-        blamed = of.callee_service if isinstance(of, Past) and of.callee else of.service
-        several = sum(name[0] == blamed for name in self.instances) > 1
-        most = of.sender.votes >= max(4, of.sender.heard // 2 + 1) or (of.sender.votes and of.sender.who == instance)
-        instance = of.sender.who if several and most else 0
+                numbers = replace(numbers, value=met[2] / met[1] if met[1] else 0.0, usual=whose.usual)
+            kept = [
+                seen
+                for it in (self.pasts.values() if isinstance(of, Past) else self._failures())
+                if whose.makes(it)
+                for seen in it.examples
+                if not whose.instance or whose.instance == whose.of(seen)
+            ]
+        else:
+            whose, kept = Whose(ITSELF, 0, self._sender(of, whose.instance)), of.examples
+        if whose.pool and isinstance(of, Past):
+            against[whose.service] = max(against[whose.service], reached)
         return Judgement(
             "latency" if isinstance(of, Past) else "errors",
             numbers.measure,
             numbers.caller,
             numbers.operation,
-            min(since, self.rule.now_ns),
+            min(numbers.since_ns, self.rule.now_ns),
             self.rule.now_ns,
             min(1.0, 0.05 * power_of_two(-max(-900.0, min(900.0, level - LEVEL)))),
             0.5 + 0.5 * (reached - bar) / (reached - bar + 10.0),
             reached,
-            calls,
-            affected,
-            value,
+            numbers.calls,
+            numbers.affected,
+            numbers.value,
             numbers.usual,
-            instance,
-            self._suspects(self._blame_durations() if isinstance(of, Past) else self._blame_failures()),
-            self._odd_calls(of),
-            self._examples(of, since),
+            whose.instance,
+            self._suspects(against),
+            (*own, *self._odd_calls(of))[:ODD_CALLS_MAX],
+            self._examples(shown, kept, numbers.since_ns),
             (),
+            whose.pool,
         )
+
+    def _narrowed(
+        self, of: Past | Failures, reached: float, met: tuple[int, int, int], whose: Whose
+    ) -> tuple[Whose, tuple[int, int, int]]:
+        """An instance of a service, if nearly all affected calls are of it."""
+        pools = {name[1]: it for name, it in self.instances.items() if name[0] == whose.service}
+        most, found = met[2] - met[2] // 4, (whose, met)
+        for instance, it in pools.items() if len(pools) > 1 else ():
+            monitor = it.failing if isinstance(of, Failures) else it.own if whose.pool == SERVICE else it.called
+            affected = monitor.since(monitor.told)[1]
+            if monitor.hot_lately(self.rule.now_s) >= 0.5 * reached and affected >= most > 0:
+                most, since = affected + 1, monitor.since_ns[monitor.told]
+                found = replace(whose, instance=instance, usual=it.usual), (since, *monitor.since(monitor.told))
+        return found
+
+    def _failures(self) -> list[Failures]:
+        return [f for _, f in sorted(self.failures.items())]
+
+    def _sender(self, of: Past | Failures, instance: int) -> int:
+        """Of which instance the affected calls are."""
+        blamed = of.callee_service if isinstance(of, Past) and of.callee else of.service
+        several = sum(name[0] == blamed for name in self.instances) > 1
+        most = of.sender.votes >= max(4, of.sender.heard // 2 + 1) or (of.sender.votes and of.sender.who == instance)
+        return of.sender.who if several and most else 0
+
+    def _heat(self, service: int, of: Callable[[Pools], Monitor]) -> float:
+        """The highest sum of a service, as a whole or on one instance."""
+        heard = [of(it).hot_lately(self.rule.now_s) for name, it in self.instances.items() if name[0] == service]
+        return max([of(self.services[service]).hot, *heard])
 
     def _blame_durations(self) -> dict[int, float]:
         found = self._blame_failures()
-        for number, of in self.services.items():
-            found[number] += of.own.hot + 2.0 * of.called.hot
+        for number in self.services:
+            found[number] += self._heat(number, lambda it: it.own) + 2.0 * self._heat(number, lambda it: it.called)
         for p in self.pasts.values():
             normal = p.local * decay(self.rule.now_s - p.local_s, 60.0)
             bits = doubt(max(p.monitor.hot - 4.0, min(normal, 0.0)))
@@ -263,27 +344,36 @@ class ReferenceCalls:
 
     def _blame_failures(self) -> dict[int, float]:
         found, own = dict.fromkeys(self.services, 0.0), dict.fromkeys(self.services, 0.0)
-        for _, f in sorted(self.failures.items()):
+        for f in self._failures():
             if f.monitor.hot > 4.0:
                 bits, callee = f.monitor.hot - 4.0, f.callee.who
                 own[f.service] += bits
                 found[f.service] += bits * 0.75 if callee else bits
                 if callee:
                     found[callee] += bits
-        for number, of in self.services.items():
-            found[number] += max(0.0, of.failing.hot - 4.0 - own[number])
+        for number in self.services:
+            found[number] += max(0.0, self._heat(number, lambda it: it.failing) - 4.0 - own[number])
         return found
 
     def _suspects(self, found: dict[int, float]) -> tuple[tuple[int, float], ...]:
         ranked = sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))
         return tuple(pair for pair in ranked if pair[1] > 0)[:SUSPECTS_MAX]
 
-    def _odd_calls(self, of: Past | Failures) -> tuple[OddCall, ...]:
-        others: list[Past | Failures] = [*self.pasts.values(), *(f for _, f in sorted(self.failures.items()))]
-        found = [it.numbers(it.monitor.top, self.rule.now_ns) for it in others if it is not of and it.monitor.hot > 8.0]
-        return tuple(it.row() for it in sorted(found, key=lambda it: -it.bits)[:ODD_CALLS_MAX])
+    def _odd_calls(self, of: Past | Failures) -> list[OddCall]:
+        others: list[Past | Failures] = [*self.pasts.values(), *self._failures()]
+        found = [it.numbers(self.rule.now_ns) for it in others if it is not of and it.monitor.hot > 8.0]
+        return [it.row() for it in sorted(found, key=lambda it: -it.bits)]
 
-    def _examples(self, of: Past | Failures, since: int) -> tuple[SeenRow, ...]:
-        now = self.rule.now_ns
-        found = [it for it in of.examples if it.seen_ns >= since and now - it.seen_ns <= LAPSE_NS]
-        return tuple(it.row() for it in sorted(found, key=lambda it: (-it.bits, now - it.seen_ns)))
+    def _examples(self, shown: Seen, kept: list[Seen], since: int) -> tuple[SeenRow, ...]:
+        now, places = self.rule.now_ns, [shown]
+        for it in kept:
+            if it.seen_ns < since or now - it.seen_ns > LAPSE_NS:
+                continue
+            same = [k for k, other in enumerate(places) if other.trace_id == it.trace_id]
+            if same or len(places) == EXAMPLES_MAX:
+                weakest = same[0] if same else min(range(EXAMPLES_MAX), key=lambda k: places[k].bits)
+                if it.bits > places[weakest].bits:
+                    places[weakest] = it
+            else:
+                places.append(it)
+        return tuple(it.row() for it in sorted(places, key=lambda it: (-it.bits, now - it.seen_ns)))

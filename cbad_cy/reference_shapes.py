@@ -3,7 +3,7 @@
 Tests compare; nothing else imports this. It keeps examples of any number of features, and has no parts.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from cbad_cy.reference_shape_features import Example, Feature, share_of
@@ -98,6 +98,7 @@ class ReferenceShapes:
     def __post_init__(self) -> None:
         self.traces = self.now_ns = self.overflowed = 0
         self.called: Counter[int] = Counter()
+        self.senders: defaultdict[int, set[int]] = defaultdict(set)
         self.bare: dict[int, Feature] = {}
         self.loss = [0.0, 0.0]
         self.pairs: set[Node] = set()
@@ -106,6 +107,7 @@ class ReferenceShapes:
         self.kids: dict[Node, list[Node]] = {}
         self.links: dict[tuple[int, int], Link] = {}
         self.trials: dict[tuple[int, Node], int] = {}
+        self.visited_ns: dict[tuple[int, Node], int] = {}
         self.edges: set[tuple[int, Node, Node]] = set()
         self.features: dict[tuple[int, Node, Node, int], Feature] = {}
         self.told: dict[tuple[Node, Node, str], int] = {}
@@ -145,6 +147,7 @@ class ReferenceShapes:
         for at, (row, below) in enumerate(zip(trace.spans, children, strict=True)):
             shown.nodes.append(self.node(row, below[0] if below else None))
             shown.bare.append(False)
+            self.senders[row.operation] |= {row.instance} - {0}
             if row.mark & KIND not in (CLIENT, PRODUCER):
                 continue
             self.called[row.operation] += 1
@@ -177,7 +180,8 @@ class ReferenceShapes:
         told = []
         if alarms and row.mark & KIND == CLIENT:
             pairs = [node for node in self.nodes if node[0] == row.operation and node[1] and self.trials.get((0, node))]
-            behind = max(pairs, key=lambda node: self.trials[0, node])[1] if pairs else row.operation
+            gone = [node for node in pairs if self.visited_ns[0, node] < feature.from_ns]
+            behind = max(gone or pairs, key=lambda node: self.trials[0, node])[1] if pairs else row.operation
             child, node = (behind, 0), (row.operation, 0)
             subtree = self.gone_below(child) if child in self.nodes else [(0, behind, -1, 1)]
             told = [self.tell(feature, node, child, BARE, trial, dead=True, example=shown.example(at), subtree=subtree)]
@@ -251,6 +255,7 @@ class ReferenceShapes:
         if place not in self.trials and self.full(len(self.trials), self.places_max, past):
             return []
         self.trials[place] = self.trials.get(place, 0) + 1
+        self.visited_ns[place] = self.now_ns
         for child in self.kids.get(node, []):
             edge = past, node, child
             if child in visit.missing and (*edge, PRESENT) in self.features:
@@ -368,10 +373,11 @@ class ReferenceShapes:
             calls=trials,
             affected=feature.affected,
             value=feature.affected / trials,
-            usual=feature.rates()[0],
-            instance=feature.instance if feature.votes * 2 >= feature.affected else 0,
+            usual=feature.past_odd / feature.past if feature.past else 0.0,
+            instance=feature.instance if len(self.senders[node[0]]) > 1 and feature.votes * 2 >= feature.affected else 0,
             suspects=suspects,
             calls_more=(),
             examples=(example, *feature.examples),
             subtree=tuple(subtree),
+            pool=0,
         )

@@ -239,8 +239,9 @@ cdef Alarm* new_alarm(Shapes* t, const Trace* r, uint32_t number, uint64_t trial
     memset(a, 0, sizeof(Alarm))
     a.since_ns, a.time_ns = m.since_ns, t.latest_ns
     a.trials, a.affected = trial - m.from_trial, m.affected
-    a.bits, a.level, a.usual = largest_sum(m), t.level, rate_of(m, 0.0).past
-    a.instance = m.instance if <uint64_t>m.votes * 2 >= m.affected else 0
+    a.bits, a.level, a.usual = largest_sum(m), t.level, m.past_odd / m.past if m.past > 0.0 else 0.0
+    if t.sender[r.operation[at]] == NONE and <uint64_t>m.votes * 2 >= m.affected:
+        a.instance = m.instance
     show(&a.example[0], r, at)
     a.examples = 1
     if m.story != NONE:
@@ -273,22 +274,26 @@ cdef int tell(
     return 0
 
 
-cdef uint32_t usually_behind(const Shapes* t, uint32_t operation) noexcept nogil:
-    """What a client calls in most traces, as a node; NONE."""
+cdef uint32_t usually_behind(const Shapes* t, uint32_t operation, uint64_t from_ns) noexcept nogil:
+    """What a client called in most traces, and not since then if there is such, as a node; NONE."""
     cdef uint32_t i, place, found = NONE
     cdef uint64_t most = 0
+    cdef bint gone, found_gone = False
     for i in range(t.nodes.count):
         if operation_of(t, i) != operation or <uint32_t>t.nodes.keys[i] == 0:
             continue
         place = find(&t.places, <uint64_t>EVERYWHERE << 32 | i)
-        if place != NONE and t.place[place].trials > most:
-            most, found = t.place[place].trials, i
+        if place == NONE:
+            continue
+        gone = t.place[place].last_ns < from_ns
+        if gone > found_gone or (gone == found_gone and t.place[place].trials > most):
+            most, found, found_gone = t.place[place].trials, i, gone
     return found
 
 
 cdef int tell_bare(Shapes* t, const Trace* r, uint32_t number, int32_t at) noexcept nogil:
     """Spans of what a client calls do not come any more; -> 0, -1 when memory is short."""
-    cdef uint32_t caller = r.operation[at], pair = usually_behind(t, caller), plain
+    cdef uint32_t caller = r.operation[at], pair = usually_behind(t, caller, t.monitor[number].from_ns), plain
     cdef Alarm* a = new_alarm(t, r, number, t.called[caller], at)
     if a == NULL:
         return -1

@@ -1,6 +1,6 @@
 """Of shapes.pyx: its state as bytes, and back. Little-endian.
 
-Numbers; spans of clients and producers by operation, and who watches them; keys, and what stands beside them, of roots, nodes,
+Numbers; by operation spans of clients and producers, who watches them, and who sends them; keys, and what stands beside them, of roots, nodes,
 kids, links, places and edges; features; examples that are kept; and a hash of all that, so that damage is noticed.
 """
 
@@ -18,14 +18,14 @@ cdef struct Bytes:
 cdef size_t parts_size(const uint64_t* n) noexcept nogil:
     """Bytes of so many of each, see `numbers_of`; nothing overflows as long as all are below 2^32."""
     return (
-        NUMBERS * 8 + 12 * n[4] + 8 * n[5] + 8 * n[6] + (8 + sizeof(Kid)) * n[7] + (8 + sizeof(Link)) * n[8]
+        NUMBERS * 8 + 16 * n[4] + 8 * n[5] + 8 * n[6] + (8 + sizeof(Kid)) * n[7] + (8 + sizeof(Link)) * n[8]
         + (8 + sizeof(Place)) * n[9] + (8 + sizeof(Edge)) * n[10] + sizeof(Monitor) * n[11] + (8 + sizeof(Story)) * n[12])
 
 
 cdef void numbers_of(const Shapes* t, uint64_t* n) noexcept nogil:
     cdef uint64_t operations = t.operations_max + 1, stories = 0
     cdef int k
-    while operations and t.called[operations - 1] == 0:
+    while operations and t.called[operations - 1] == 0 and t.sender[operations - 1] == 0:
         operations -= 1
     for k in range(STORIES):
         stories += t.story[k].owner != NONE
@@ -61,6 +61,7 @@ cdef bytes stored(const Shapes* t):
         put(&b, n, sizeof(n))
         put(&b, t.called, 8 * n[4])
         put(&b, t.bare, 4 * n[4])
+        put(&b, t.sender, 4 * n[4])
         put_items(&b, &t.roots, NULL, 0)
         put_items(&b, &t.nodes, NULL, 0)
         put_items(&b, &t.kids, t.kid, sizeof(Kid))
@@ -146,9 +147,11 @@ cdef int put_columns(Shapes* t, Bytes* b, const uint64_t* n) noexcept nogil:
     b.at += 8 * n[4]
     memcpy(t.bare, b.at, 4 * n[4])
     b.at += 4 * n[4]
+    memcpy(t.sender, b.at, 4 * n[4])
+    b.at += 4 * n[4]
     memcpy(&t.loss_fast, &n[13], 8)
     memcpy(&t.loss_slow, &n[14], 8)
-    if n[4] and t.called[n[4] - 1] == 0:
+    if n[4] and t.called[n[4] - 1] == 0 and t.sender[n[4] - 1] == 0:
         return 1
     outcome = take_items(&t.roots, NULL, 0, b, n[5])
     if outcome == 0:

@@ -91,6 +91,7 @@ cdef struct Link:
 cdef struct Place:
     # A node in a past. Key: past << 32 | node.
     uint64_t trials             # traces with it
+    uint64_t last_ns            # when the newest was closed
 
 cdef struct Edge:
     # A child in a past. Key: place << 8 | slot.
@@ -194,6 +195,7 @@ cdef struct Shapes:
     double loss_fast, loss_slow # share of traces that lost spans
     uint64_t* called            # spans of clients and producers, by operation...
     uint32_t* bare              # ...and the monitor of those without child; NONE
+    uint32_t* sender            # by operation: the instance that does it; 0 = not known, NONE = several
     Index roots, nodes, kids, links, places, edges
     Node* node
     Kid* kid

@@ -155,8 +155,9 @@ cdef int begin(Shapes* t) noexcept nogil:
     cdef int i
     t.called = <uint64_t*>calloc(<size_t>t.operations_max + 1, sizeof(uint64_t))
     t.bare = <uint32_t*>calloc(<size_t>t.operations_max + 1, sizeof(uint32_t))
+    t.sender = <uint32_t*>calloc(<size_t>t.operations_max + 1, sizeof(uint32_t))
     t.story = <Story*>calloc(STORIES, sizeof(Story))
-    if t.called == NULL or t.bare == NULL or t.story == NULL:
+    if t.called == NULL or t.bare == NULL or t.sender == NULL or t.story == NULL:
         return -1
     memset(t.bare, 255, (<size_t>t.operations_max + 1) * sizeof(uint32_t))  # NONE
     for i in range(STORIES):
@@ -169,6 +170,7 @@ cdef void end(Shapes* t) noexcept nogil:
     cdef Scratch* w = &t.w
     free(t.called)
     free(t.bare)
+    free(t.sender)
     free(t.story)
     free(t.node)
     free(t.kid)
@@ -177,7 +179,7 @@ cdef void end(Shapes* t) noexcept nogil:
     free(t.edge)
     free(t.monitor)
     free(t.alarm)
-    t.called, t.bare, t.story, t.node, t.kid, t.link, t.place, t.edge = NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    t.called, t.bare, t.sender, t.story, t.node, t.kid, t.link, t.place, t.edge = NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     t.monitor, t.alarm = NULL, NULL
     index_end(&t.roots)
     index_end(&t.nodes)
@@ -289,7 +291,7 @@ cdef uint32_t place_of(Shapes* t, uint32_t past, uint32_t node) noexcept nogil:
     cdef uint32_t number = find(&t.places, key)
     if number == NONE and not is_full(t, t.places.count, t.places.most, past):
         number = append(&t.places, key)
-        t.place[number] = Place(0)
+        t.place[number] = Place(0, 0)
     return number
 
 

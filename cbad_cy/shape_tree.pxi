@@ -41,6 +41,12 @@ cdef int judge_bare(Shapes* t, const Trace* r, uint32_t at) noexcept nogil:
     return 0
 
 
+cdef inline void meet(Shapes* t, uint32_t operation, uint32_t instance) noexcept nogil:
+    """Who does an operation, as long as it is always the same."""
+    if instance and t.sender[operation] != instance:
+        t.sender[operation] = NONE if t.sender[operation] else instance
+
+
 cdef int read_spans(Shapes* t, const Trace* r, bint sound) noexcept nogil:
     """The node of each span, and which have lost the other side; -> 0, -1 when memory is short."""
     cdef Scratch* w = &t.w
@@ -55,6 +61,7 @@ cdef int read_spans(Shapes* t, const Trace* r, bint sound) noexcept nogil:
             w.first[p] = <int32_t>i
     for i in range(r.spans):
         o = r.operation[i]
+        meet(t, o, r.instance[i])
         if not calls_out(r.mark[i]):
             w.node[i] = node_of(t, o, 0)
             continue
@@ -247,6 +254,7 @@ cdef int judge_visit(Shapes* t, const Trace* r, uint32_t past, uint32_t v) noexc
     if place == NONE:
         return 0
     t.place[place].trials += 1
+    t.place[place].last_ns = t.latest_ns
     for slot in range(t.node[w.visited[v]].kids):
         if not (w.seen[v] | w.missing[v]) >> slot & 1:
             continue

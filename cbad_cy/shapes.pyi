@@ -54,11 +54,12 @@ class Judgement(NamedTuple):
     the operation behind it). `since_ns` is the start of the first trace of the evidence, `time_ns` when the trace with which
     it alarmed was closed. `p_value` (0, 1]: 2^-surprise; `score` [0.5, 1): surprise / (surprise + alarm level); `surprise`:
     bits. Of `calls` traces with the parent (of a client whose other side is missing: its spans) since it began `affected` have
-    the feature, the share `value`; `usual` is its share in the past. `instance`: the one that sent the parent in most of them.
-    `suspects`: services and bits. `calls_more` is empty. `examples`: traces that show it, the newest first, at most
-    EXAMPLES_MAX: id, start, duration, spans, root operation, operations from the root to the parent (of more than PATH_MAX the
-    first and last half), whether the root failed. `subtree`: depth, operation, sign, repeats of the smallest subtree that is
-    new or repeated (+1; as in the newest example), or missing (-1; with what is usually below it), at most SUBTREE_MAX nodes.
+    the feature, the share `value`; `usual` is its share in the past, 0 where it never occurred. `instance`: the one that sent
+    the parent in most of them, if others were seen to send it. `suspects`: services and bits. `calls_more` is empty.
+    `examples`: traces that show it, the newest first, at most EXAMPLES_MAX: id, start, duration, spans, root operation,
+    operations from the root to the parent (of more than PATH_MAX the first and last half), whether the root failed. `subtree`:
+    depth, operation, sign, repeats of the smallest subtree that is new or repeated (+1; as in the newest example), or missing
+    (-1; with what is usually below it), at most SUBTREE_MAX nodes. `pool` is always 0.
     """
 
     question: str
@@ -79,6 +80,7 @@ class Judgement(NamedTuple):
     calls_more: tuple[tuple[str, int, int, int, int, float, float, float], ...]
     examples: tuple[tuple[bytes, int, int, int, int, tuple[int, ...], bool], ...]
     subtree: tuple[tuple[int, int, int, int], ...]
+    pool: int
 
 @final
 class ShapeTable:

@@ -69,6 +69,7 @@ class Judgement(NamedTuple):
     calls_more: tuple[tuple[str, int, int, int, int, float, float, float], ...]
     examples: tuple[tuple[bytes, int, int, int, int, tuple[int, ...], bool], ...]
     subtree: tuple[tuple[int, int, int, int], ...]
+    pool: int
 
 
 # ---- traces in -----------------------------------------------------------------------------------------------------
@@ -170,7 +171,7 @@ cdef object judgement_of(const Alarm* a):
         a.affected / <double>a.trials if a.trials else 1.0, a.usual, a.instance,
         tuple([(a.suspect[k], a.suspect_bits[k]) for k in range(2) if a.suspect_bits[k] > 0.0]), (),
         tuple([example_of(&a.example[k]) for k in range(a.examples)]),
-        tuple([(a.line[k].depth, a.line[k].operation, a.line[k].sign, a.line[k].repeats) for k in range(a.lines)]))
+        tuple([(a.line[k].depth, a.line[k].operation, a.line[k].sign, a.line[k].repeats) for k in range(a.lines)]), 0)
 
 
 @cython.final

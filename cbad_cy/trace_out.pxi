@@ -17,7 +17,7 @@ cdef int out_room(Out* o, size_t spans) noexcept nogil:
         if (
             widen(<void**>&o.trace_id, 16 * room) or widen(<void**>&o.size, 4 * room) or widen(<void**>&o.mark, room)
             or widen(<void**>&o.start_ns, 8 * room) or widen(<void**>&o.end_ns, 8 * room)
-            or widen(<void**>&o.closed_ns, 8 * room)
+            or widen(<void**>&o.closed_ns, 8 * room) or widen(<void**>&o.late, 8 * room)
         ):
             return -1
         o.traces_room = room
@@ -43,6 +43,7 @@ cdef void out_end(Out* o) noexcept nogil:
     free(o.start_ns)
     free(o.end_ns)
     free(o.closed_ns)
+    free(o.late)
     free(o.operation)
     free(o.parent)
     free(o.span_id)
@@ -54,7 +55,7 @@ cdef void out_end(Out* o) noexcept nogil:
     memset(o, 0, sizeof(Out))
 
 
-cdef void out_trace(Out* o, Tree* w, const Trace* e, uint64_t closed_ns, uint8_t mark) noexcept nogil:
+cdef void out_trace(Out* o, Tree* w, const Trace* e, uint64_t closed_ns, uint8_t mark, uint64_t late) noexcept nogil:
     """Append a trace of which the tree stands; there is room."""
     cdef int64_t start = LAST_NS, end = 0
     cdef size_t first = o.spans, to
@@ -90,6 +91,7 @@ cdef void out_trace(Out* o, Tree* w, const Trace* e, uint64_t closed_ns, uint8_t
     o.start_ns[to] = <uint64_t>start
     o.end_ns[to] = <uint64_t>end
     o.closed_ns[to] = closed_ns
+    o.late[to] = late
     o.traces += 1
 
 

@@ -88,6 +88,8 @@ class TraceTable:
 
     `traces_max` and `bytes_max` bound them (see `trace_bytes`), and when one is reached, a trace is closed early. ValueError:
     a bound out of range, or a `bytes_max` in which one trace of `trace_spans_max` spans has no room.
+
+    `late_by` ('Q') is of each trace of the newest `Closed` how many spans had been `late` when it closed, since the beginning.
     """
 
     traces_max: int
@@ -97,6 +99,7 @@ class TraceTable:
     idle_ns: int
     linger_ns: int
     late_ns: int
+    late_by: array[int]
     def __new__(
         cls,
         *,

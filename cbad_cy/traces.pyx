@@ -132,6 +132,7 @@ cdef struct Out:
     uint64_t* start_ns
     uint64_t* end_ns
     uint64_t* closed_ns
+    uint64_t* late              # spans that had been late by then
     uint32_t* operation
     int32_t* parent
     unsigned char* span_id
@@ -216,7 +217,7 @@ cdef int close_trace(Table* t, Tree* w, Out* o, uint32_t place, uint64_t closed_
         w.node[k].mark = c.mark[k % CHUNK]
     w.count = <int32_t>e.spans
     build_tree(w)
-    out_trace(o, w, e, closed_ns, mark)
+    out_trace(o, w, e, closed_ns, mark, t.late)
     t.told += e.spans
     t.closed += 1
     if mark & EARLY_BIT:
@@ -382,12 +383,14 @@ cdef class TraceTable:
     cdef Out out
     cdef readonly uint32_t traces_max, trace_spans_max, closed_max
     cdef readonly uint64_t bytes_max, idle_ns, linger_ns, late_ns
+    cdef readonly array.array late_by
 
     def __cinit__(
         self, *, traces_max, bytes_max, trace_spans_max=TRACE_SPANS_MAX, idle_ns, linger_ns, late_ns=LATE_NS,
         closed_max=CLOSED_MAX,
     ):
         table_begin(&self.table)
+        self.late_by = array.array("Q")
         for name, value, least, most in (
             ("traces_max", traces_max, 1, TRACES_MAX_MOST), ("trace_spans_max", trace_spans_max, 2, TRACE_SPANS_MAX_MOST),
             ("closed_max", closed_max, 1, CLOSED_MAX_MOST), ("idle_ns", idle_ns, 1, WAIT_NS_MOST),
@@ -420,6 +423,7 @@ cdef class TraceTable:
         try:
             if outcome != 0:
                 raise MemoryError("no room for traces; lower traces_max or bytes_max")
+            self.late_by = column_of("Q", self.out.late, self.out.traces)
             return told_of(&self.out)
         finally:
             out_end(&self.out)

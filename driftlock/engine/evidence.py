@@ -41,11 +41,11 @@ class SeriesEvidence:
 class CallEvidence:
     """Calls of one operation, or from one service to another, and what was odd about them.
 
-    `operation` is one of `callee`; `caller` is the service that calls it ("" = the operation by itself). `measure` says what is
-    compared: "duration", "self_time" (without the calls that it makes), "gap" (the caller's span without the callee's: network
-    and queues), "errors", "calls" or "repeats"; `value` came where `usual` is usual, in `unit` ("s", "1" = a share, or
-    "calls"). Of `calls` calls `affected` are odd. `bits` grow with strangeness; `instance` sent most of the odd ones ("" = no
-    one).
+    `operation` is one of `callee` ("" = all of them); `caller` is the service that calls it ("" = the operation by itself).
+    `measure` says what is compared: "duration", "self_time" (without the calls that it makes), "gap" (the caller's span without
+    the callee's: network and queues), "errors", "calls" or "repeats"; `value` came where `usual` is usual, in `unit` ("s",
+    "1" = a share, or "calls"). Of `calls` calls `affected` are odd. `bits` grow with strangeness; `instance` sent most of the
+    odd ones ("" = no one).
     """
 
     caller: str

@@ -100,3 +100,26 @@ def usual_traces(count: int, *, seed: int = 1) -> list[Over]:
 def asked(judgements: Iterable[Judgement]) -> list[tuple[str, str, int, int]]:
     """What they are about."""
     return [(it.question, it.measure, it.caller, it.operation) for it in judgements]
+
+
+# A gateway (1) with a client (2) calls a service of forty operations (3..42), which runs on three instances.
+KINDS = 40
+JOBS = (0, 1, 1, *[2] * KINDS)
+PODS = (61, 62, 63)
+
+
+def job_trace(
+    number: int, source: random.Random, *, slow: float = 1.0, way: int = 0, failing: bool = False, pod: int = 0
+) -> Over:
+    """One of the forty, a request each 0.1 s: `slow` times as long, `way` ns more on the way, or `failing`, on a `pod` only."""
+    at, on, operation = 10**18 + number * S // 10, PODS[source.randrange(3)], 3 + source.randrange(KINDS)
+    took, gap = (round(MS * source.lognormvariate(0.0, 0.4)) for _ in range(2))
+    mark = SERVER
+    if on == pod or not pod:
+        took, gap, mark = round(slow * took), gap + way, mark | (ERROR if failing else 0)
+    calls = [
+        Call(1, -1, SERVER, at, gap + took + MS, MS, 9),
+        Call(2, 0, CLIENT, at, gap + took, gap, 9),
+        Call(operation, 1, mark, at + gap, took, took, on),
+    ]
+    return Over(number, at + S, calls)

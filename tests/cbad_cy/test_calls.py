@@ -93,14 +93,38 @@ def test_an_operation_that_fails_is_told_where_it_began(operation: int) -> None:
     (it,) = told(failing(operation))
     assert asked([it]) == [("errors", "errors", 0, operation)]
     assert it.suspects[0][0] == SERVICES[operation]
-    assert it.usual < 0.01 < 0.1 < it.value == it.affected / it.calls
+    assert it.usual == 0.0 < 0.1 < it.value == it.affected / it.calls
     assert all(error for *_, error in it.examples)
 
 
 def test_a_call_that_fails_without_its_answer_failing_speaks_rather_against_who_is_called() -> None:
     (it,) = told(failing(SHOP_CALL))
+    assert it.pool == 0
     assert asked([it]) == [("errors", "errors", 0, SHOP_CALL)]
     assert [service for service, _ in it.suspects] == [SERVICES[STORE], SERVICES[SHOP_CALL]]
+
+
+@pytest.mark.parametrize(("share", "most"), [(0.06, False), (1.0, True)])
+def test_affected_are_those_that_are_rather_of_the_fault(share: float, most: bool) -> None:
+    """A tenth that is hit hard is not told as all calls a little slower; all are, where all are."""
+    it = told(slow_way if not most else lambda number, source: shop_trace(number, source, way=2 * MS), share=share, count=1500)[
+        0
+    ]
+    assert (it.measure, it.caller) == ("gap", SHOP_CALL)
+    if most:
+        assert it.affected > 0.6 * it.calls
+        assert 0.0015 < it.value < 0.004
+    else:
+        assert it.affected < 0.15 * it.calls
+        assert 0.25 < it.value < 0.4
+
+
+def test_what_failed_before_is_usual() -> None:
+    table, source = CallTable(operations_max=OPERATIONS), random.Random(1)
+    past = [shop_trace(number, source, failing=STORE if number % 50 == 7 else 0) for number in range(4000)]
+    assert fed(table, past, SERVICES) == []
+    faulty = [shop_trace(number, source, failing=STORE if number % 2 else 0) for number in range(4000, 4300)]
+    assert fed(table, faulty, SERVICES)[0].usual == pytest.approx(0.02, rel=0.2)
 
 
 def test_examples_are_traces_that_show_it() -> None:

@@ -4,14 +4,30 @@ import random
 import struct
 import zlib
 from array import array
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cbad_cy.calls import CallTable
+from cbad_cy.calls import CallTable, Judgement
 from cbad_cy.reference_calls import ReferenceCalls
-from tests.cbad_cy.call_traces import ERROR, MS, OPERATIONS, SERVICES, Call, Over, S, closed_of, fed, shop_trace, usual_traces
+from tests.cbad_cy.call_traces import (
+    ERROR,
+    JOBS,
+    MS,
+    OPERATIONS,
+    SERVICES,
+    Call,
+    Over,
+    S,
+    closed_of,
+    fed,
+    job_trace,
+    shop_trace,
+    usual_traces,
+)
 
 TIMES = (0, 1, 50, MS // 20, MS, MS, 2 * MS, 5 * MS, 100 * MS, 3 * S, 10**15)
 
@@ -63,15 +79,42 @@ def faulty(draw: st.DrawFn) -> list[Over]:
     return [*traces, *(it._replace(closed_ns=it.closed_ns + gap) for it in traces[-30:])]
 
 
-@settings(deadline=None, max_examples=40)
-@given(st.one_of(streams(), faulty()), st.sampled_from([14.81, 1.0, 25.0]))
-def test_the_oracle_says_the_same(traces: list[Over], level: float) -> None:
-    table, oracle = CallTable(operations_max=OPERATIONS), ReferenceCalls(level)
+def beside_the_oracle(traces: list[Over], services: Sequence[int], level: float) -> list[Judgement]:
+    table, oracle, found = CallTable(operations_max=len(services)), ReferenceCalls(level), list[Judgement]()
     table.alarm_level = level
     for trace in traces:
         closed = closed_of([trace])
-        assert table.feed(closed, array("I", SERVICES)) == oracle.feed(closed, array("I", SERVICES))
+        told = table.feed(closed, array("I", services))
+        assert told == oracle.feed(closed, array("I", services))
+        found += told
     assert table.graph() == oracle.graph()
+    return found
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.one_of(streams(), faulty()), st.sampled_from([14.81, 1.0, 25.0]))
+def test_the_oracle_says_the_same(traces: list[Over], level: float) -> None:
+    beside_the_oracle(traces, SERVICES, level)
+
+
+@pytest.mark.parametrize(
+    ("fault", "share", "pod", "pool"),
+    [
+        ({"slow": 3.0}, 1.0, 0, 1),
+        ({"slow": 3.0}, 0.3, 62, 1),
+        ({"way": 20 * MS}, 0.3, 62, 2),
+        ({"failing": True}, 0.05, 0, 1),
+        ({"failing": True}, 0.3, 62, 1),
+    ],
+)
+def test_the_oracle_says_the_same_of_whole_services_and_instances(
+    fault: dict[str, Any], share: float, pod: int, pool: int
+) -> None:
+    source, bad = random.Random(pod), random.Random(7)
+    traces = [job_trace(number, source) for number in range(2500)]
+    for number in range(2500, 3200):
+        traces.append(job_trace(number, source, pod=pod, **fault if bad.random() < share else {}))
+    assert pool in {it.pool for it in beside_the_oracle(traces, JOBS, 10.0)}
 
 
 @settings(deadline=None, max_examples=30)
@@ -135,6 +178,14 @@ def test_any_bytes_are_refused(junk: bytes, kept: int) -> None:
         table = CallTable(operations_max=OPERATIONS)
         with pytest.raises(ValueError, match="pasts of calls"):
             table.restore(parts)
+
+
+def test_parts_hold_little_where_little_is_known() -> None:
+    """Of a past that is a few times as much in memory."""
+    assert len(CallTable().parts()) < 200
+    table = CallTable()
+    fed(table, usual_traces(2000), SERVICES)
+    assert len(table.parts()) < 1000 * (table.operations + table.edges + table.instances)
 
 
 def test_numbers_that_are_none_are_refused() -> None:

@@ -44,7 +44,8 @@ def test_a_call_to_a_service_that_was_never_called_is_a_new_dependency() -> None
     assert 5 <= it.affected < 20
     assert it.value == it.affected / it.calls
     assert it.value > 0.09
-    assert it.usual < 0.001
+    assert it.usual == 0.0
+    assert it.instance == it.pool == 0
     assert it.surprise >= ALARM_LEVEL
     assert it.p_value == pytest.approx(2**-it.surprise)
     assert it.score == pytest.approx(it.surprise / (it.surprise + ALARM_LEVEL))
@@ -173,6 +174,21 @@ def test_a_service_whose_spans_do_not_come_any_more_is_told_when_that_lasts() ->
     assert it.examples[0][5] == (1, 3)
 
 
+@pytest.mark.parametrize(("past", "step_s"), [(300, 0.05), (6000, 0.05), (6000, 1)])
+def test_while_spans_do_not_come_a_client_without_other_side_does_not_become_usual(past: int, step_s: float) -> None:
+    """However many traces show it: nothing else is told of them than that the other side is gone, after three minutes."""
+    feed = learned(count=past, step_s=step_s)
+    found = feed([tree(1, LOST, tree(2, kind=INTERNAL))] * round(600 / step_s))
+    assert [(it.question, it.caller, it.operation) for it in found] == [("dependency", 3, 5)]
+
+
+def test_of_several_that_a_client_calls_the_one_that_is_gone_is_told() -> None:
+    other = replace(CALL, below=(tree(4),))
+    feed = learned(tree(1, CALL, other), step_s=0.1)
+    it = only(feed([tree(1, LOST, other)] * 4000))
+    assert (it.question, it.caller, it.operation, it.suspects[0][0]) == ("dependency", 3, 5, OF[5 - 1])
+
+
 def test_a_service_within_which_the_spans_of_clients_end_is_no_dependency() -> None:
     usual = tree(1, tree(3, tree(6), kind=CLIENT))
     feed = learned(usual, step_s=1)
@@ -297,6 +313,26 @@ def test_the_instance_that_sends_it() -> None:
     other = Feeder(OF)
     assert other(usual * 100) == []
     assert only(other([replace(usual[k % 20], below=()) if k % 9 == 0 else usual[k % 20] for k in range(800)])).instance == 0
+
+
+def test_an_instance_is_told_only_where_there_is_another() -> None:
+    usual = tree(1, tree(4), instance=7)
+    for others, expected in (([], 0), ([replace(usual, instance=8)], 7)):
+        feed = Feeder(OF)
+        assert feed(others + [usual] * 2000) == []
+        assert only(feed([replace(usual, below=())] * 40)).instance == expected
+    feed = Feeder(OF)
+    assert feed([usual, replace(usual, instance=8), *[usual] * 2000]) == []
+    other = Feeder(OF)
+    other.table.restore(feed.table.parts())
+    other.at_s, other.number = feed.at_s, feed.number
+    assert only(other([replace(usual, below=())] * 40)).instance == 7
+
+
+def test_what_is_usual_is_the_share_of_the_past() -> None:
+    feed = Feeder(OF)
+    feed([tree(1), *[tree(1, tree(4))] * 1999])
+    assert only(feed([tree(1)] * 40)).usual == pytest.approx(1 / 2000, rel=0.6)
 
 
 def test_a_long_way_loses_its_middle() -> None:

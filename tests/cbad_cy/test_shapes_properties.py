@@ -124,7 +124,8 @@ def test_what_is_told_makes_sense(stream: list[ClosedTrace], level: float) -> No
         assert 0 < it.p_value <= 2**-level
         assert 0.5 <= it.score < 1
         assert 0 < it.affected <= it.calls
-        assert 0 < it.usual < 1
+        assert 0 <= it.usual < 1
+        assert it.pool == 0
         assert it.value == it.affected / it.calls > it.usual
         assert it.since_ns < it.time_ns
         assert it.examples

@@ -1,7 +1,7 @@
 """From an alarm of the kernels, which speaks in numbers, to a finding."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from driftlock.engine.profile import Profile
 from driftlock.engine.traces.directory import Directory
 from driftlock.engine.traces.graph import service_text
 from driftlock.engine.traces.instances import Instances
-from driftlock.engine.traces.judgement import Judgement, SeenTrace
+from driftlock.engine.traces.judgement import POOL_MADE, Judgement, SeenTrace
 from driftlock.engine.traces.level import p_value_at
 from driftlock.engine.traces.sentence import Told, sentence, short_name
 from driftlock.engine.verdict import Calibration, Evidence, Finding, Question, content_id
@@ -33,9 +33,6 @@ EXAMPLES_MAX = 10
 PATH_MAX = 32
 SUBTREE_LINES_MAX = 40
 """What a finding shows at most of each."""
-
-CALL_BITS_MAX = 10.0
-"""No call counts for more in `cbad_cy.calls`: what has more bits for its calls is of a whole service or instance."""
 
 UNITS: Mapping[str, str] = MappingProxyType(
     {"duration": "s", "self_time": "s", "gap": "s", "errors": "1", "calls": "1", "repeats": "1"}
@@ -102,9 +99,10 @@ class Words:
 def trace_finding_id(stream_id: UUID, finding: Finding) -> UUID:
     """The id of a finding about calls or traces: as hard to guess as the stream's random id, the same on every replay.
 
-    It is a function of its question, whom it is about, the oddest calls and its end: of one edge there is one alarm a time.
+    It is a function of its question, whom it is about, the oddest calls and its end: of one edge there is one alarm a time. Of
+    all calls of a service the oddest are those of the operation that shows most.
     """
-    of = finding.calls[0] if finding.calls else None
+    of = next((it for it in finding.calls if it.operation), finding.calls[0] if finding.calls else None)
     names = (
         finding.question.value,
         finding.subject,
@@ -129,7 +127,8 @@ def trace_finding(it: Judgement, words: Words, context: TraceContext) -> Finding
         repeats=max((node[3] for node in it.subtree), default=1),
         kind=words.kind(it.operation),
         caller_kind=words.kind(it.caller),
-        wide=it.surprise > CALL_BITS_MAX * it.affected,
+        pool=it.pool,
+        above=words.operation(it.operation),
         suspects=[(short_name(suspect.service), suspect.share) for suspect in suspects],
     )
     return Finding(
@@ -187,11 +186,22 @@ def _p_value(it: Judgement) -> float:
 
 
 def _calls(it: Judgement, words: Words) -> tuple[CallEvidence, ...]:
-    """What alarmed, then the other odd edges, the oddest first."""
+    """What alarmed, then the other odd edges, the oddest first.
+
+    Of all calls of a service, or of an instance: these together, without operation; then the operation that shows most.
+    """
     first = _call(it.measure, it.caller, it.operation, it.calls, it.affected, it.value, it.usual, it.surprise, words)
-    first = CallEvidence(**{name: getattr(first, name) for name in first.__slots__} | {"instance": words.instance(it.instance)})
-    more = sorted(it.calls_more, key=lambda odd: (-odd[7], *odd[:3]))[: CALLS_MAX - 1]
+    first = replace(first, instance=words.instance(it.instance))
+    if it.pool:
+        first = replace(first, caller="", callee=words.of(_pooled(it)), operation="")
+    kept = 1 if it.pool else 0
+    more = [*it.calls_more[:kept], *sorted(it.calls_more[kept:], key=lambda odd: (-odd[7], *odd[:3]))][: CALLS_MAX - 1]
     return (first, *(_call(*odd, words) for odd in more))
+
+
+def _pooled(it: Judgement) -> int:
+    """An operation of the service of which all calls are meant."""
+    return it.caller if it.pool == POOL_MADE and it.caller else it.operation
 
 
 def _call(

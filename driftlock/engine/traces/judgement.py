@@ -13,6 +13,13 @@ Node: TypeAlias = "tuple[int, int, int, int]"
 """A node of the subtree that is new or missing: depth, operation, +1 or -1, how often in a row."""
 
 
+POOL_MADE = 1
+"""All that a service does or calls: the service of the caller, or of the operation where nobody calls."""
+
+POOL_CALLED = 2
+"""All that come from other services to that of the operation."""
+
+
 class Judgement(Protocol):
     """An alarm of `cbad_cy.calls` or `cbad_cy.shapes`. Operations, services and instances are numbers, 0 = none.
 
@@ -108,4 +115,9 @@ class Judgement(Protocol):
     @property
     def subtree(self) -> Sequence[Node]:
         """What is new or missing, in preorder."""
+        ...
+
+    @property
+    def pool(self) -> int:
+        """Whose calls they are: 0 = of `operation`, otherwise as in `POOL_MADE` and `POOL_CALLED`; only those of `instance`."""
         ...

@@ -7,6 +7,7 @@ from driftlock.engine.evidence import CallEvidence
 from driftlock.engine.explanation.sentence import QUOTE_CHARACTERS_MAX
 from driftlock.engine.limits import SECOND_NS
 from driftlock.engine.numbers.wording import moment
+from driftlock.engine.traces.judgement import POOL_CALLED
 from driftlock.engine.traces.quantity import beside, quantity
 from driftlock.engine.verdict import Question
 
@@ -28,8 +29,8 @@ class Told(NamedTuple):
 
     `roots` are operations at the roots of examples; `sign` is +1 for what is new, -1 for what is missing, 0 for neither;
     `repeats` is how often a repeated part came at least; `kind` and `caller_kind` are those of the operation and of the one
-    that calls it, as in OTLP. `wide`: so much evidence is not of this operation alone. `suspects` are services, named as in
-    `short_name`, with their shares, the most probable first.
+    that calls it, as in OTLP. `pool` is as in `Judgement`; where it is not 0, `above` is the operation that shows most.
+    `suspects` are services, named as in `short_name`, with their shares, the most probable first.
     """
 
     since_ns: int
@@ -39,15 +40,16 @@ class Told(NamedTuple):
     repeats: int = 1
     kind: int = 0
     caller_kind: int = 0
-    wide: bool = False
+    pool: int = 0
+    above: str = ""
     suspects: Sequence[tuple[str, float]] = ()
 
 
 def sentence(question: Question, it: CallEvidence, told: Told) -> str:
     """What is found, about the oddest calls."""
     match question:
-        case Question.LATENCY | Question.ERRORS if told.wide:
-            text = _wide(question, it)
+        case Question.LATENCY | Question.ERRORS if told.pool:
+            text = _pool(question, it, told)
         case Question.LATENCY:
             text = _latency(it, told)
         case Question.ERRORS:
@@ -68,11 +70,14 @@ def short_name(service: str) -> str:
     return service.rpartition("@")[0].rpartition("/")[2] or service.rpartition("/")[2]
 
 
-def _wide(question: Question, it: CallEvidence) -> str:
+def _pool(question: Question, it: CallEvidence, told: Told) -> str:
     """Many operations together show what none does by itself; one is named, without the numbers of the few calls it had."""
-    what = "take longer" if question is Question.LATENCY else "fail more often"
-    callee = short_name(it.callee)
-    return f"Calls of {callee} {what} than usual{_instance(it)}, above all {_cut(it.operation)}"
+    what = "take longer"
+    if question is Question.ERRORS:
+        what = "fail more often"
+    elif told.pool == POOL_CALLED:
+        what = "spend longer on the way"
+    return f"Calls of {short_name(it.callee)} {what} than usual{_instance(it)}, above all {_cut(told.above)}"
 
 
 def _latency(it: CallEvidence, told: Told) -> str:

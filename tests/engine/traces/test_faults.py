@@ -199,5 +199,14 @@ def test_a_bad_instance_of_a_service_of_many_operations_is_found() -> None:
     found = detector.fold(batch_of(bad), start(PAST + 1000), CODEC)
     assert {it.question for it in found} == {Question.ERRORS}
     assert {it.subject for it in found} == {"shop/jobs@prod"}
-    assert found[0].calls[0].affected < 10 < found[0].surprise
-    assert found[0].explanation.endswith("; jobs is the most probable cause.")
+    together, own, *_ = found[0].calls
+    assert (together.callee, together.operation, together.instance, together.usual) == ("shop/jobs@prod", "", "pod-2", 0.0)
+    assert 10 < together.affected < 40
+    assert together.value == pytest.approx(together.affected / together.calls)
+    assert 0.2 < together.value < 0.3
+    assert own.operation.startswith("run ")
+    assert own.affected < 4
+    assert len(found[0].examples) == 3
+    assert found[0].explanation == (
+        f"Calls of jobs fail more often than usual, most in pod-2, above all {own.operation}; jobs is the most probable cause."
+    )

@@ -24,6 +24,7 @@ from driftlock.engine.traces.finding import (
     trace_finding_id,
 )
 from driftlock.engine.traces.instances import Instances, span_instance_number
+from driftlock.engine.traces.judgement import POOL_CALLED, POOL_MADE
 from driftlock.engine.verdict import Calibration, Finding, Question
 
 STREAM = UUID(int=7)
@@ -49,6 +50,7 @@ class Alarm(NamedTuple):
     calls_more: tuple[Any, ...] = ()
     examples: tuple[Any, ...] = ()
     subtree: tuple[Any, ...] = ()
+    pool: int = 0
 
 
 def words(environment: str = "prod") -> Words:
@@ -102,9 +104,32 @@ def test_some_service_is_to_blame_for_all_that_alarmed() -> None:
     assert strong.suspects == (Suspect("shop/cart@prod", 60.0, 1.0),)
 
 
-def test_a_few_calls_are_not_told_as_what_a_whole_service_shows() -> None:
-    assert found(calls=3, affected=3, surprise=30.0).explanation.startswith("Calls from cart to payment (POST /pay) take 1.2 s")
-    assert found(calls=9, affected=2, surprise=30.0).explanation.startswith("Calls of payment take longer than usual")
+OWN: tuple[Any, ...] = ("gap", 1, 2, 9, 2, 0.5, 0.1, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("pool", "caller", "callee", "text"),
+    [
+        (POOL_CALLED, 1, "payment", "Calls of payment spend longer on the way than usual, most in pod-3, above all POST /pay;"),
+        (POOL_MADE, 1, "cart", "Calls of cart take longer than usual, most in pod-3, above all POST /pay;"),
+        (POOL_MADE, 0, "payment", "Calls of payment take longer than usual, most in pod-3, above all POST /pay;"),
+    ],
+)
+def test_what_a_whole_service_shows_is_not_told_of_one_operation(pool: int, caller: int, callee: str, text: str) -> None:
+    finding = found(pool=pool, caller=caller, measure="gap", calls_more=(OWN, ("gap", 3, 2, 9, 8, 0.5, 0.1, 5.0)))
+    assert finding.explanation.startswith(text)
+    first, own, other = finding.calls
+    assert first == CallEvidence("", f"shop/{callee}@prod", "", "gap", 15, 14, 1.2, 0.003, "s", 30.0, "pod-3")
+    assert (own.operation, own.calls, own.affected, own.bits) == ("POST /pay", 9, 2, 3.0)
+    assert other.bits == 5.0
+
+
+def test_findings_about_services_as_a_whole_have_ids_by_the_operation_that_shows_most() -> None:
+    one, same = (found(pool=POOL_MADE, calls_more=(OWN,), value=value) for value in (1.0, 2.0))
+    other = found(pool=POOL_MADE, calls_more=(("gap", 3, 2, 9, 2, 0.5, 0.1, 3.0), OWN))
+    third = found(pool=POOL_MADE, calls_more=(("gap", 1, 1, 9, 2, 0.5, 0.1, 3.0), OWN))
+    assert trace_finding_id(STREAM, one) == trace_finding_id(STREAM, same) == trace_finding_id(STREAM, other)
+    assert trace_finding_id(STREAM, one) != trace_finding_id(STREAM, third)
 
 
 def test_p_values_of_all_questions_are_thresholds() -> None:

@@ -30,6 +30,7 @@ class Alarm(NamedTuple):
     calls_more: tuple[Any, ...] = ()
     examples: tuple[Any, ...] = ()
     subtree: tuple[Any, ...] = ()
+    pool: int = 0
 
 
 def told(*those: tuple[Alarm, int]) -> list[bool]:

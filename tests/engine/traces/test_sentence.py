@@ -9,6 +9,7 @@ import pytest
 
 from driftlock.engine.evidence import CallEvidence
 from driftlock.engine.traces import sentence as module
+from driftlock.engine.traces.judgement import POOL_CALLED, POOL_MADE
 from driftlock.engine.traces.sentence import Told, sentence
 from driftlock.engine.verdict import Question
 from tests.engine.traces.rows import CLIENT, second
@@ -160,12 +161,15 @@ def test_a_callee_whose_spans_are_lost_may_still_be_called() -> None:
 
 
 def test_what_many_operations_show_together_is_said_of_their_service() -> None:
-    told = TOLD._replace(wide=True, time_ns=second(30))
+    told = TOLD._replace(pool=POOL_MADE, above="POST /pay", time_ns=second(30))
     assert sentence(Question.LATENCY, PAY, told) == (
         "Calls of payment take longer than usual, most in pod-3, above all POST /pay" + CAUSE
     )
     assert sentence(Question.ERRORS, FAILING, told) == (
         "Calls of payment fail more often than usual, above all POST /pay" + CAUSE
+    )
+    assert sentence(Question.LATENCY, replace(PAY, instance=""), told._replace(pool=POOL_CALLED)) == (
+        "Calls of payment spend longer on the way than usual, above all POST /pay" + CAUSE
     )
 
 
@@ -193,7 +197,7 @@ def test_the_sentences_of_the_documentation_are_true() -> None:
         "an operation by itself": sentence(Question.LATENCY, replace(PAY, measure="self_time", caller="", instance=""), TOLD),
         "failing calls": sentence(Question.ERRORS, FAILING, TOLD),
         "a whole service, or an instance of it": sentence(
-            Question.ERRORS, replace(FAILING, instance="pod-3"), TOLD._replace(wide=True)
+            Question.ERRORS, replace(FAILING, instance="pod-3"), TOLD._replace(pool=POOL_MADE, above="POST /pay")
         ),
         "a new part": sentence(Question.SHAPE, OFFERS, told),
         "a missing part": sentence(Question.SHAPE, replace(OFFERS, usual=0.02), told._replace(sign=-1)),
