@@ -122,6 +122,7 @@ cdef int watch_pool(
         alarmed[0] = True
     if outcome == 1:
         forget_fresh(p)
+    if outcome > 0:
         return raise_alarm(t, hottest(t, p, service, pool), NULL, m, pool, service, instance, 0.0)
     return 0
 
@@ -166,7 +167,7 @@ cdef int judge_duration(Table* t, const Batch* b, size_t number, size_t first, i
     p.local = p.local * decay(t.rule.now_s - p.local_s, LOCAL_HALF_S) + LOCAL[code]
     p.local_s = t.rule.now_s
     adopted = watch(&p.monitor, &said, &t.rule, t.level)
-    count_took(p, at)
+    count_took(p, at, &HITS[code][0])
     if odd:
         if HITS[code][told_sum(&p.monitor, 0)]:
             vote(&p.sender, sender, t.rule.now_ns)
@@ -174,8 +175,8 @@ cdef int judge_duration(Table* t, const Batch* b, size_t number, size_t first, i
     alarmed = p.monitor.alarmed != 0
     if adopted == 1:
         forget_fresh(p)
-        if raise_alarm(t, p, NULL, &p.monitor, ITSELF, service, 0, 0.0):
-            return -1
+    if adopted > 0 and raise_alarm(t, p, NULL, &p.monitor, ITSELF, service, 0, 0.0):
+        return -1
     outcome = watch_pool(t, p, SERVICE, &t.service[service].pools, &said, service, 0, &alarmed)
     if outcome == 0 and callee:
         outcome = watch_pool(t, p, CALLED, &t.service[callee_service].pools, &said, callee_service, 0, &alarmed)
@@ -195,7 +196,7 @@ cdef int watch_failing(
     count_call(of, failed)
     if of.failing.alarmed:
         alarmed[0] = True
-    if outcome == 1:
+    if outcome > 0:
         return raise_alarm(
             t, NULL, failing_most(t, f), &of.failing, SERVICE, f.service, instance, share_of(of.failed, of.total))
     return 0
@@ -219,7 +220,7 @@ cdef int judge_failure(Table* t, const Batch* b, size_t number, size_t first, in
         vote(&f.sender, b.instances[s], t.rule.now_ns)
         keep_example(f.example, t, b, number, first, i, 0.0, f.bad[ALTERNATIVES - 2])
     alarmed = f.monitor.alarmed != 0
-    if adopted == 1 and raise_alarm(t, NULL, f, &f.monitor, ITSELF, service, 0, 0.0):
+    if adopted > 0 and raise_alarm(t, NULL, f, &f.monitor, ITSELF, service, 0, 0.0):
         return -1
     outcome = watch_failing(t, f, &t.service[service].pools, &said, failed, 0, &alarmed)
     if outcome == 0 and own != NULL:

@@ -33,7 +33,7 @@ cdef Failures* failing_most(Table* t, Failures* met) noexcept nogil:
 
 cdef int raise_alarm(
     Table* t, Past* p, Failures* f, const Monitor* m, int pool, uint32_t service, uint32_t instance, double usual) noexcept nogil:
-    """Something alarmed: to be told at the end of the trace, unless it was told lately; -> 0, -1 when memory is short.
+    """Something alarmed, or still does: to be told at the end of the trace, unless it was told lately; -> 0, -1: no memory.
 
     A pool shows together what one of its operations, `p` or `f`, shows most; `usual` is its share of failures.
     """
@@ -41,7 +41,7 @@ cdef int raise_alarm(
     cdef Found* it
     cdef uint64_t* told_ns = &p.told_ns if p != NULL else &f.told_ns
     cdef int k = <int>m.alternative, told = told_sum(m, p == NULL)
-    if told_ns[0] and t.rule.now_ns - told_ns[0] < LAPSE_NS:
+    if told_ns[0] and t.rule.now_ns - told_ns[0] < AGAIN_NS:
         return 0
     told_ns[0] = t.rule.now_ns
     if t.found_count == t.found_room:
@@ -152,18 +152,15 @@ cdef inline double worth(const Example* e, uint64_t now_ns) noexcept nogil:
     return -2.0 if e.spans == 0 else -1.0 if now_ns - e.seen_ns > LAPSE_NS else e.bits
 
 
-cdef double lately(const Past* p, int k, uint64_t now_ns, double usual, bint most) noexcept nogil:
-    """What the affected calls of an alternative took, in s: the middle of those that say most; `usual` where none is known.
+cdef double lately(const Past* p, int k, uint64_t now_ns, double usual) noexcept nogil:
+    """What the affected calls of an alternative took since it began, in s: their mean.
 
-    Where most are affected, the geometric mean of all since it began, if that is more than usual.
+    Where none is counted, the middle of those that say most; `usual` where none is known.
     """
     cdef double[EXAMPLES] at
     cdef int i, count = 0
-    cdef double all
-    if most:
-        all = seconds_at(bounded(p.took[k] / (<double>(p.monitor.calls - p.monitor.calls_at[k])), BINS))
-        if all > usual:
-            return all
+    if p.monitor.sum[k] > 0.0 and p.monitor.affected[k]:
+        return p.took[k] / <double>p.monitor.affected[k]
     for i in range(EXAMPLES):
         if worth(&p.example[i], now_ns) >= 0.0 and p.example[i].seen_ns >= p.monitor.since_ns[k]:
             at[count] = p.example[i].at
@@ -188,7 +185,7 @@ cdef OddCall call_of(const Past* p, const Monitor* m, int k, uint64_t now_ns) no
     it.failure, it.caller, it.operation = False, p.operation if p.callee else 0, p.callee if p.callee else p.operation
     count_odd(&it, m, k, now_ns)
     it.usual = quantile(p.tail, p.total, 0.5, True)
-    it.value = lately(p, k, now_ns, it.usual, are_most(m, k))
+    it.value = lately(p, k, now_ns, it.usual)
     return it
 
 

@@ -54,7 +54,7 @@ cdef double level_of(const Monitor* m, int k, double sum, double now_s, double m
 
 
 cdef int grow(Monitor* m, int k, double old, const Said* said, const Rule* r, double level) noexcept nogil:
-    """What a sum that grew leads to; -> 1 for a new alarm."""
+    """What a sum that grew leads to; -> 1 for a new alarm, 2 for one that goes on and was not told for a while, 0."""
     cdef double sum = m.sum[k], bar
     cdef int outcome = 0
     if old == 0.0:
@@ -69,6 +69,11 @@ cdef int grow(Monitor* m, int k, double old, const Said* said, const Rule* r, do
             if m.alarmed == 0:
                 outcome = 1
                 m.alarm_s = r.now_s
+            elif r.now_ns - m.told_ns >= AGAIN_NS and m.anew[k] >= ANEW:
+                outcome = 2
+            if outcome:
+                memset(m.anew, 0, sizeof(m.anew))
+                m.told_ns = r.now_ns
                 m.alternative = k
                 m.bar = bar
                 m.reached = sum
@@ -80,7 +85,7 @@ cdef int grow(Monitor* m, int k, double old, const Said* said, const Rule* r, do
 
 
 cdef int watch(Monitor* m, const Said* said, Rule* r, double level) noexcept nogil:
-    """Add what a call says; -> 1 for a new alarm, -1 when what alarmed for long is adopted as usual, 0."""
+    """Add what a call says; -> as `grow`, -1 when what alarmed for long is adopted as usual."""
     cdef double fill, gain, old, left, sum, hot = 0.0
     cdef int k, outcome = 0
     if m.calls == 0:
@@ -107,6 +112,8 @@ cdef int watch(Monitor* m, const Said* said, Rule* r, double level) noexcept nog
             m.reserve[k] = smallest(left + smallest(-gain, old), RESERVE_MOST)
         sum = largest(old + gain, 0.0)
         m.sum[k] = sum
+        if m.alarmed:
+            m.anew[k] = largest(m.anew[k] + gain, 0.0)
         if sum > hot:
             hot = sum
         if gain > 0.0:
@@ -134,8 +141,11 @@ cdef int hottest_sum(const Monitor* m) noexcept nogil:
 
 
 cdef inline bint are_most(const Monitor* m, int k) noexcept nogil:
-    """Whether an alternative is one of most calls, and most of the calls since it began are affected."""
-    return SHARE[k] > 0.5 and 2 * m.affected[k] > m.calls - m.calls_at[k]
+    """Whether an alternative is one of most calls, and most of the calls since it began are affected.
+
+    Some usual ones are, by chance, so more than half is asked.
+    """
+    return SHARE[k] > 0.5 and 8 * m.affected[k] > 5 * (m.calls - m.calls_at[k])
 
 
 cdef int told_sum(const Monitor* m, int of) noexcept nogil:

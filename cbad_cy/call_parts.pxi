@@ -128,9 +128,9 @@ cdef bint are_weights(const float* bins, double least, double most) noexcept nog
 cdef bint is_monitor(const Monitor* m, const Rule* r) noexcept nogil:
     """Whether it could have come to be; sums of bits that are beyond all bounds could not."""
     return (
-        are_numbers(m.sum, 6 * ALTERNATIVES, 0.0, NUMBER_MOST) and are_numbers(&m.hot, 1, 0.0, NUMBER_MOST)
+        are_numbers(m.sum, 7 * ALTERNATIVES, 0.0, NUMBER_MOST) and are_numbers(&m.hot, 1, 0.0, NUMBER_MOST)
         and are_numbers(&m.first_s, 4, 0.0, r.now_s) and are_numbers(&m.bar, 2, 0.0, NUMBER_MOST)
-        and m.alarmed <= 1 and m.alternative < ALTERNATIVES
+        and m.alarmed <= 1 and m.alternative < ALTERNATIVES and m.told_ns <= r.now_ns
     )
 
 
@@ -212,7 +212,7 @@ cdef int put_back(Table* t, bytes parts) except -1:
     if numbers[0] != PARTS_VERSION:
         raise ValueError("these pasts of calls were stored by another version; begin anew")
     if numbers[12] > t.operations_max or numbers[13] != t.instances_max:
-        raise ValueError(f"these pasts are of {numbers[12]} operations; give a table of at least as many")
+        raise ValueError(f"these pasts of calls are of {numbers[12]} operations; give a table of at least as many")
     if (
         numbers[6] > t.operations_max + t.edges_max or numbers[7] > t.operations_max or numbers[8] > t.operations_max
         or numbers[9] > t.instances_max or numbers[10] >= t.instances_max or numbers[11] > t.graph_edges_max

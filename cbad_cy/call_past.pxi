@@ -87,15 +87,15 @@ cdef void forget_fresh(Past* p) noexcept nogil:
         p.fresh[bin] *= <float>ODD_WEIGHT
 
 
-cdef void count_took(Past* p, double position) noexcept nogil:
-    """A call, for alternatives of most calls."""
+cdef void count_took(Past* p, double position, const uint8_t* hits) noexcept nogil:
+    """A call, for alternatives by which it is affected, as its monitor counted it."""
     cdef const Monitor* m = &p.monitor
     cdef int k
     if m.hot == 0.0:
         return
     for k in range(ALTERNATIVES):
-        if SHARE[k] > 0.5 and m.sum[k] > 0.0:
-            p.took[k] = position if m.calls_at[k] == m.calls - 1 else p.took[k] + position
+        if hits[k] and (m.sum[k] > 0.0 or m.alarmed):
+            p.took[k] = seconds_at(position) + (p.took[k] if m.affected[k] > 1 else 0.0)
 
 
 cdef double quantile(const float* bins, double total, double share, bint cumulated) noexcept nogil:

@@ -20,6 +20,7 @@ cdef extern from *:
     static const double OVER_MOST = 10.0;          /* bits over the bar that are remembered */
     static const double HISTORY_LEAST_S = 600.0;
     static const double LAPSE_S = 180.0, ADOPT_S = 1800.0;
+    static const double ANEW = 12.0;               /* bits without which what was told is not told again */
     static const double ERRORS_BITS = 1.585;       /* so much stricter than about durations */
     static const double LEVEL = 14.81, BALANCED_P = 0.05;
 
@@ -46,7 +47,7 @@ cdef extern from *:
     const double RISE, RISE_MOST, GAIN_MOST, RESERVE_MOST, RESERVE_A_SECOND
     const double EXCURSION, EXCURSION_MOST, ALARMED_MOST, ALARMED_WEIGHT, EXCURSIONS_MOST, RECORD_FADES
     const double PRIOR_EXCURSIONS, PRIOR_MEAN, LOOKED_AT, RECORD_TIMES, RECORD_PLUS, OVER_MOST, HISTORY_LEAST_S
-    const double LAPSE_S, ADOPT_S, ERRORS_BITS, LEVEL, BALANCED_P
+    const double LAPSE_S, ADOPT_S, ANEW, ERRORS_BITS, LEVEL, BALANCED_P
     const double FLOOR_S, SLACK, HALF_S, HALF_CALLS, MERGE_S, MERGE_CALLS, HELD_S, HELD
     const double ADOPT_WEIGHT, ADOPT_HALVINGS, ADOPT_CALLS, ODD_WEIGHT, POPULATION
     const double SLOW_HALF_S, SLOW_CALLS, SLOW_WEIGHT, SLOW_SERVICES, SLOW_FADES, SLOW_SHARE, SLOW_STEP, SLOW_MOST, SLOW_S
@@ -76,6 +77,7 @@ cdef enum:
 
 cdef double HIGHEST_BIN = BINS - 1.01
 cdef uint64_t LAPSE_NS = 180_000_000_000
+cdef uint64_t AGAIN_NS = 60_000_000_000     # after so long, what goes on is told again
 
 cdef float[CODES][ALTERNATIVES] GAINS       # bits that a call of so many steps adds to each alternative
 cdef float[CODES] LOCAL                     # bits that it says about its place

@@ -44,8 +44,8 @@ class Judgement(NamedTuple):
     client's operation, `operation` the server's; s), "errors" (`caller` is 0; shares). `since_ns`: the first call that counts;
     `time_ns`: when the trace was closed with which it alarmed. `p_value` (0, 1]: 0.05 for what just alarms at ALARM_LEVEL, half
     of it for each bit more. `score` [0.5, 1): how far the sum is above its bar; `surprise`: the sum, in bits. `calls` since
-    then, and how many of them are `affected`: rather one of the fault than one of the others. `value`: of durations the middle
-    of the oddest, or if most are affected the geometric mean of all since then; of failures their share. `usual`: the median,
+    then, and how many of them are `affected`: rather one of the fault than one of the others. `value`: of durations the
+    mean of the affected; of failures their share. `usual`: the median,
     or the share, of before; 0 where none failed.
 
     `pool`: what these calls are. 0: of the operation, or the edge. 1: all that a service makes or does itself, that of
@@ -99,7 +99,8 @@ class CallTable:
         """Judge and learn closed traces in their order; -> alarms in the order in which they came. The GIL is released once.
 
         `services` ('I') holds the service of each operation by its number; that of an operation never changes. How traces are
-        cut into batches changes nothing. What alarmed is not told again for three minutes; after half an hour it is usual.
+        cut into batches changes nothing. What goes on is told again once a minute, as long as new bits come; after half an hour
+        it is usual.
         ValueError, before anything is learned: columns that do not fit together, numbers out of range.
         """
     def pass_time(self, now_ns: int) -> list[Judgement]:

@@ -38,10 +38,11 @@ cdef struct Monitor:
     double ended[8]             # excursions
     double height[8]            # the sum of theirs
     double record[8]
+    double anew[8]              # bits since it was told
     uint64_t since_ns[8]        # of this excursion
     uint64_t calls_at[8]
     uint64_t affected[8]        # since then
-    uint64_t calls, alarmed, alternative
+    uint64_t calls, alarmed, alternative, told_ns
     double hot                  # the highest sum
     double first_s, filled_s, alarm_s, evidence_s, bar, reached
 
@@ -63,7 +64,7 @@ cdef struct Past:
     float fresh[126]
     double total, waiting, merged_s, top
     double local, local_s       # bits of the last minute, that come below 0 when calls are as usual
-    double took[8]              # of each alternative of most calls: where their durations were since it began, summed
+    double took[8]              # of each alternative: what affected calls took since it began, in s
     uint64_t told_ns
     Voice sender                # of the affected calls
     Monitor monitor

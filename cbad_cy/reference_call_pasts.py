@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from cbad_cy.calls import PATH_MAX
-from cbad_cy.reference_call_rule import BINS, SHARE, Histogram, Monitor, Rates, Rule, Seen, Voice, seconds_at
+from cbad_cy.reference_call_rule import BINS, Histogram, Monitor, Rates, Rule, Seen, Voice, seconds_at
 from cbad_cy.traces import Closed
 
 CLIENT, PRODUCER, ERROR = 3, 4, 8
 LAPSE_NS = 180 * 10**9
-"""After so long an alarm is told again, and what was odd is forgotten."""
+"""After so long what was odd is forgotten."""
 
 OddCall = tuple[str, int, int, int, int, float, float, float]
 SeenRow = tuple[bytes, int, int, int, int, tuple[int, ...], bool]
@@ -26,19 +26,20 @@ class Past:
         self.told_ns = 0
         self.examples: list[Seen] = []
 
-    def count(self, at: float) -> None:
+    def count(self, at: float, hits: list[bool]) -> None:
         """A call: where its duration is among the bins."""
-        for k, total in enumerate(self.monitor.sums):
-            if SHARE[k] > 0.5 and total > 0:
-                self.took[k] = at if self.monitor.since(k)[0] == 1 else self.took[k] + at
+        monitor = self.monitor
+        for k in (k for k in range(8) if hits[k] and (monitor.sums[k] > 0 or (monitor.alarmed and monitor.hot > 0))):
+            self.took[k] = seconds_at(at) + (self.took[k] if monitor.affected[k] > 1 else 0.0)
 
     def numbers(self, now_ns: int) -> "Odd":
         """Since it began."""
         k, counts = self.monitor.told, counts_of(self.monitor, now_ns)
         usual, since = self.histogram.median(), self.monitor.since_ns[k]
-        value = seconds_at(min(BINS, self.took[k] / self.monitor.since(k)[0])) if self.monitor.most(k) else 0.0
         at = sorted(it.at for it in self.examples if it.seen_ns >= since and now_ns - it.seen_ns <= LAPSE_NS)
-        if value <= usual or not self.monitor.most(k):
+        if self.monitor.sums[k] > 0 and self.monitor.affected[k]:
+            value = self.took[k] / self.monitor.affected[k]
+        else:
             value = seconds_at(at[(len(at) - 1) // 2]) if at else usual
         names = (self.operation, self.callee) if self.callee else (0, self.operation)
         return Odd(("gap" if self.callee else "self_time"), *names, *counts, value, usual, max(self.monitor.sums))

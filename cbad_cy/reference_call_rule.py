@@ -10,6 +10,8 @@ SHARE = (0.95, 0.95, 0.4, 0.12, 0.04, 0.012, 0.004, 0.95)
 TAIL = (0.5, 0.25, 0.15, 0.12, 0.1, 0.08, 0.06, 0.1)
 FAILING = (0.002, 0.005, 0.015, 0.05, 0.15, 0.4, 0.9)
 LEVEL, ERRORS_BITS, ALARMED_WEIGHT = 14.81, 1.585, 0.25
+AGAIN_NS = 60 * 10**9
+"""After so long what goes on is told again."""
 LN_2 = 0.693147180559945309417
 
 
@@ -142,7 +144,7 @@ class Monitor:
         self.sums, self.reserves, self.peaks = [0.0] * 8, [12.0] * 8, [0.0] * 8
         self.ended, self.heights, self.records = [0.0] * 8, [0.0] * 8, [0.0] * 8
         self.since_ns, self.began, self.affected = [0] * 8, [0] * 8, [0] * 8
-        self.calls, self.alarmed, self.alternative = 0, False, 0
+        self.calls, self.alarmed, self.alternative, self.told_ns, self.anew = 0, False, 0, 0, [0.0] * 8
         self.first_s = self.filled_s = self.alarm_s = self.evidence_s = self.bar = self.reached = self.hot = 0.0
 
     def since(self, k: int) -> tuple[int, int]:
@@ -184,9 +186,9 @@ class Monitor:
         return max(range(8), key=self.sums.__getitem__)
 
     def most(self, k: int) -> bool:
-        """Whether most calls are affected, in an alternative of most calls."""
+        """Whether five in eight calls are affected, in an alternative of most calls."""
         calls, affected = self.since(k)
-        return SHARE[k] > 0.5 and 2 * affected > calls
+        return SHARE[k] > 0.5 and 8 * affected > 5 * calls
 
     @property
     def told(self) -> int:
@@ -201,7 +203,7 @@ class Monitor:
         return self.hot if now_s - self.filled_s <= 180 else 0.0
 
     def watch(self, gains: Sequence[float], hits: Sequence[bool], rule: Rule, level: float) -> int:
-        """1 = a new alarm, -1 = what alarmed for half an hour is adopted, 0."""
+        """1 = a new alarm, 2 = it goes on and is told again, -1 = what alarmed for half an hour is adopted, 0."""
         if not self.calls:
             rule.monitors[self.of] += 1
             self.first_s = self.filled_s = rule.now_s
@@ -219,6 +221,8 @@ class Monitor:
             gain = min(left, gains[k]) if gains[k] > 0 else gains[k]
             self.reserves[k] = left - gain if gain > 0 else min(12.0, left + min(-gain, old))
             self.sums[k] = max(0.0, old + gain)
+            if self.alarmed:
+                self.anew[k] = max(0.0, self.anew[k] + gain)
             hot.append(self.sums[k])
             if gain > 0:
                 outcome |= self.grow(k, old, hits[k], rule, level)
@@ -234,7 +238,7 @@ class Monitor:
         return outcome
 
     def grow(self, k: int, old: float, hit: bool, rule: Rule, level: float) -> int:
-        """What it leads to that a sum grew; 1 = a new alarm."""
+        """What it leads to that a sum grew; 1 = a new alarm, 2 = it goes on and was not told for a minute."""
         total, new = self.sums[k], 0
         if old == 0:
             self.since_ns[k], self.began[k], self.affected[k] = rule.now_ns, self.calls - 1, int(hit)
@@ -244,7 +248,12 @@ class Monitor:
             bar = max(4.0 + bits / self.slope(k), self.records[k] * 1.1 + 2.0)
             if total > bar:
                 if not self.alarmed:
-                    new, self.alarm_s, self.alternative, self.bar, self.reached = 1, rule.now_s, k, bar, total
+                    new, self.alarm_s = 1, rule.now_s
+                elif rule.now_ns - self.told_ns >= AGAIN_NS and self.anew[k] >= 12:
+                    new = 2
+                if new:
+                    self.told_ns, self.anew = rule.now_ns, [0.0] * 8
+                    self.alternative, self.bar, self.reached = k, bar, total
                 self.alarmed, self.evidence_s = True, rule.now_s
                 self.sums[k] = min(total, bar + 10.0)
         return new

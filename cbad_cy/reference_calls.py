@@ -12,6 +12,7 @@ from statistics import median
 from cbad_cy.calls import EXAMPLES_MAX, INSTANCES_MAX, ODD_CALLS_MAX, SUSPECTS_MAX, Judgement
 from cbad_cy.reference_call_pasts import CLIENT, LAPSE_NS, Edge, Failures, OddCall, Past, Pools, SeenRow, Trace, traces_of
 from cbad_cy.reference_call_rule import (
+    AGAIN_NS,
     ALL,
     ERRORS_BITS,
     GAINS,
@@ -142,11 +143,11 @@ class ReferenceCalls:
             f.sender.hear(span.instance, self.rule.now_ns)
             self._keep(f.examples, self._seen(trace, place, 0.0, f.rates.bad[6]))
         alarmed, shown = f.monitor.alarmed, self._seen(trace, place, 0.0, f.rates.bad[6])
-        if adopted == 1:
+        if adopted > 0:
             self._raise_alarm(f, f.monitor, Whose(ITSELF), shown)
         for pool, instance in ((of, 0), (own, span.instance)):
             if pool is not None:
-                new = pool.failing.watch(*said, self.rule, level) == 1
+                new = pool.failing.watch(*said, self.rule, level) > 0
                 pool.count(failed)
                 alarmed = alarmed or pool.failing.alarmed
                 if new:
@@ -178,7 +179,7 @@ class ReferenceCalls:
         p.local = p.local * decay(self.rule.now_s - p.local_s, 60.0) + LOCAL[code]
         p.local_s = self.rule.now_s
         adopted = p.monitor.watch(*said, self.rule, self.alarm_level)
-        p.count(at)
+        p.count(at, HITS[code])
         if odd and HITS[code][p.monitor.told]:
             p.sender.hear(callee.instance if callee and called else span.instance, self.rule.now_ns)
         shown = self._seen(trace, place, at, code / 8)
@@ -187,16 +188,18 @@ class ReferenceCalls:
         alarmed = p.monitor.alarmed
         if adopted == 1:
             p.histogram.forget_fresh()
+        if adopted > 0:
             self._raise_alarm(p, p.monitor, Whose(ITSELF), shown)
         pools = [(of.own, Whose(SERVICE, span.service))]
         pools += [(called_of.called, Whose(CALLED, callee.service))] if callee and called_of else []
         pools += [(own.own, Whose(SERVICE, span.service, span.instance))] if own else []
         pools += [(called.called, Whose(CALLED, callee.service, callee.instance))] if callee and called else []
         for monitor, whose in pools:
-            new = monitor.watch(*said, self.rule, self.alarm_level) == 1
+            new = monitor.watch(*said, self.rule, self.alarm_level)
             alarmed = alarmed or monitor.alarmed
-            if new:
+            if new == 1:
                 p.histogram.forget_fresh()
+            if new > 0:
                 same = [it for it in self.pasts.values() if whose.makes(it)]
                 self._raise_alarm(max([p, *same], key=lambda it: it.monitor.hot), monitor, whose, shown)
         p.histogram.learn(population, at, 0.03125 if alarmed and odd else 1.0, alarmed, adopted == -1, p.monitor, self.rule)
@@ -245,7 +248,7 @@ class ReferenceCalls:
     def _raise_alarm(self, of: Past | Failures, monitor: Monitor, whose: Whose, shown: Seen) -> None:
         """To be told when the trace is over, unless it was told lately."""
         now = self.rule.now_ns
-        if of.told_ns and now - of.told_ns < LAPSE_NS:
+        if of.told_ns and now - of.told_ns < AGAIN_NS:
             return
         of.told_ns = now
         reached, bar = monitor.reached, monitor.bar

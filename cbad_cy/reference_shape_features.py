@@ -10,7 +10,7 @@ FALLS = tuple(-math.log2(1 - step) for step in STEPS)
 FLOOR, HIGHEST = 1e-3, 0.98
 COLD, BLOCK, EARLY = 32, 512, 4096
 SUSPICIOUS = 7.0
-BLOCK_S, ADOPT_S, DEAD_S, PEAK_S, FADE_S = 600.0, 7200.0, 180.0, 3 * 86400.0, 1.44 * 86400.0
+BLOCK_S, ADOPT_S, DEAD_S, LACKS_S, AGAIN_S, PEAK_S, FADE_S = 600.0, 7200.0, 180.0, 45.0, 60.0, 3 * 86400.0, 1.44 * 86400.0
 
 
 def bits_of(p: float) -> float:
@@ -50,7 +50,12 @@ class Feature:
     peak: float = 0.0
     sums: list[float] = field(default_factory=lambda: [0.0] * len(STEPS))
     raised: bool = False
+    told: bool = False
     affected: int = 0
+    firm_ns: int = 0
+    firm_trial: int = 0
+    firm_odd: int = 0
+    told_ns: int = 0
     from_trial: int = 0
     from_ns: int = 0
     from_link: int = 0
@@ -111,32 +116,44 @@ class Feature:
         self.odd, self.last, self.sums = self.odd + 1.0, before + 1, [0.0] * len(STEPS)
 
     def occurs(
-        self, trial: int, now_ns: int, start_ns: int, level: float, *, dead: bool, lost: float, link_traces: int
+        self, trial: int, now_ns: int, start_ns: int, level: float, *, lasts: str, lost: float, link_traces: int
     ) -> bool:
-        """An occurrence; whether it alarms."""
+        """An occurrence; whether it alarms, or does still. What `lacks`, or is `dead`, must last."""
         before, p = trial - 1, self.rates()[0]
         if p >= 0.5 and self.past >= COLD:
             self.count_usual(before, now_ns)
             return False
         passed = float(max(before - self.last, 0))
+        if self.told:
+            self.sums = [min(it, level) for it in self.sums]
+        self.told = False
         self.sums = [max(s - passed * fall, 0.0) for s, fall in zip(self.sums, FALLS, strict=True)]
         self.raised = self.raised and max(self.sums) > 0.0
-        if max(self.sums) == 0.0 or (dead and self.sums[-1] == 0.0):
+        if max(self.sums) < SUSPICIOUS:
+            self.firm_ns, self.firm_trial, self.firm_odd = now_ns, before, 0
+        if max(self.sums) == 0.0 or (lasts == "dead" and self.sums[-1] == 0.0):
             self.affected, self.votes, self.examples = 0, 0, []
             self.from_trial, self.from_ns, self.since_ns, self.from_link = before, now_ns, start_ns, link_traces
         self.learn(p, before, now_ns)
         usual = self.rates(lost)[1]
         self.odd, self.last, self.affected = self.odd + 1.0, trial, self.affected + 1
+        self.firm_odd += 1
         if self.past < COLD:
             return False
+        many = self.firm_odd >= 0.25 * (trial - self.firm_trial)
+        early = lasts == "lacks" and many and seconds(self.firm_ns, now_ns) < LACKS_S
+        highest = 0.75 * level if early else level + 20.0
         for j, step in enumerate(STEPS):
             gain = bits_of(usual / (usual + step * (1.0 - usual)))
-            self.sums[j] = min(self.sums[j] + gain, level + 20.0)
-        lasts = seconds(self.from_ns, now_ns) >= DEAD_S
-        high = self.sums[-1] >= level and lasts if dead else max(self.sums) >= level
-        alarms = high and not self.raised
-        self.raised = self.raised or alarms
-        return alarms
+            self.sums[j] = min(self.sums[j] + gain, highest)
+        least = level + (12.0 if self.raised else 0.0)
+        alarms = max(self.sums) >= least
+        if lasts == "dead":
+            alarms = self.sums[-1] >= least and seconds(self.from_ns, now_ns) >= DEAD_S
+        if not alarms or early or (self.raised and seconds(self.told_ns, now_ns) < AGAIN_S):
+            return False
+        self.raised, self.told, self.told_ns = True, True, now_ns
+        return True
 
     def vote(self, instance: int) -> None:
         """Boyer and Moore's majority."""

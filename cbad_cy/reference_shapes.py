@@ -6,7 +6,7 @@ Tests compare; nothing else imports this. It keeps examples of any number of fea
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from cbad_cy.reference_shape_features import Example, Feature, share_of
+from cbad_cy.reference_shape_features import AGAIN_S, Example, Feature, seconds, share_of
 from cbad_cy.reference_traces import ClosedTrace, SpanRow
 from cbad_cy.shapes import ALARM_LEVEL, Judgement
 
@@ -175,7 +175,7 @@ class ReferenceShapes:
             self.bare[row.operation] = Feature(float(trial - 1), 0.0, trial - 1, self.now_ns)
         feature = self.bare[row.operation]
         start_ns, level = shown.trace.start_ns, self.alarm_level
-        alarms = feature.occurs(trial, self.now_ns, start_ns, level, dead=True, lost=0.0, link_traces=0)
+        alarms = feature.occurs(trial, self.now_ns, start_ns, level, lasts="dead", lost=0.0, link_traces=0)
         feature.vote(row.instance)
         told = []
         if alarms and row.mark & KIND == CLIENT:
@@ -296,7 +296,8 @@ class ReferenceShapes:
         trial, lost = self.trials[past, node], max(self.loss) if kind == MISSING else 0.0
         dead, ends = kind == MISSING and visit.kind in (CLIENT, PRODUCER), self.link(node, child)
         traces, start_ns = self.links[ends].traces if ends else 0, shown.trace.start_ns
-        alarms = feature.occurs(trial, self.now_ns, start_ns, self.alarm_level, dead=dead, lost=lost, link_traces=traces)
+        lasts = "dead" if dead else "lacks" if kind == MISSING else ""
+        alarms = feature.occurs(trial, self.now_ns, start_ns, self.alarm_level, lasts=lasts, lost=lost, link_traces=traces)
         feature.vote(shown.trace.spans[at].instance)
         told = []
         if alarms and self.is_news(past, node, child, kind, feature):
@@ -306,14 +307,15 @@ class ReferenceShapes:
         return told
 
     def is_news(self, past: int, node: Node, child: Node, kind: int, feature: Feature) -> bool:
-        """Whether nothing told it since it began."""
+        """Whether nothing told it lately, since it began."""
         name = {MISSING: "missing", PRESENT: "new"}.get(kind, "repeats")
         for known in {name, "new" if name == "repeats" else name}:
             told_ns = self.told.get((node, child, known), 0)
-            if told_ns and told_ns >= feature.from_ns:
+            if told_ns and told_ns >= feature.from_ns and seconds(told_ns, self.now_ns) < AGAIN_S:
                 return False
         everywhere = self.features.get((0, node, child, kind))
-        if past and everywhere and everywhere.raised and max(everywhere.sums) > 0.0:
+        raised = past and everywhere and everywhere.raised and max(everywhere.sums) > 0.0
+        if everywhere and raised and seconds(everywhere.told_ns, self.now_ns) < AGAIN_S:
             return False
         self.told[node, child, name] = self.now_ns
         return True

@@ -118,15 +118,18 @@ cdef inline int told_as(int type) noexcept nogil:
     return TOLD_MISSING if type == MISSING else TOLD_NEW if type == PRESENT else TOLD_REPEATS
 
 
+cdef inline bint is_known(const Shapes* t, uint64_t told_ns, const Monitor* m) noexcept nogil:
+    """Whether what was told then is what a feature shows now, and need not be told again yet."""
+    return told_ns and told_ns >= m.from_ns and is_lately(t, told_ns)
+
+
 cdef bint is_news(Shapes* t, uint32_t past, uint32_t visit, uint32_t slot, int type, const Monitor* m) noexcept nogil:
-    """Whether nothing told it since it began: another class of repeats, another root, or all traces together."""
+    """Whether nothing told it lately, since it began: another class of repeats, another root, or all traces together."""
     cdef uint32_t node = t.w.visited[visit], place, edge, number
     cdef Kid* kid = &t.kid[t.node[node].kid[slot]]
     cdef const Monitor* all
     cdef int told = told_as(type)
-    if kid.told_ns[told] and kid.told_ns[told] >= m.from_ns:
-        return False
-    if told == TOLD_REPEATS and kid.told_ns[TOLD_NEW] and kid.told_ns[TOLD_NEW] >= m.from_ns:
+    if is_known(t, kid.told_ns[told], m) or (told == TOLD_REPEATS and is_known(t, kid.told_ns[TOLD_NEW], m)):
         return False
     if past != EVERYWHERE:
         place = find(&t.places, <uint64_t>EVERYWHERE << 32 | node)
@@ -134,7 +137,7 @@ cdef bint is_news(Shapes* t, uint32_t past, uint32_t visit, uint32_t slot, int t
         number = t.edge[edge].monitor[type] if edge != NONE else NONE
         if number != NONE:
             all = &t.monitor[number]
-            if all.raised and largest_sum(all) > 0.0:
+            if all.raised and largest_sum(all) > 0.0 and is_lately(t, all.told_ns):
                 return False
     kid.told_ns[told] = t.latest_ns
     return True

@@ -19,6 +19,11 @@ cdef inline double seconds(uint64_t a_ns, uint64_t b_ns) noexcept nogil:
     return <double>(b_ns - a_ns) / 1e9 if b_ns > a_ns else 0.0
 
 
+cdef inline bint is_lately(const Shapes* t, uint64_t told_ns) noexcept nogil:
+    """Whether it is too early to tell again what was told then."""
+    return seconds(told_ns, t.latest_ns) < SHAPE_AGAIN_S
+
+
 cdef Rate rate_of(const Monitor* m, double lost) noexcept nogil:
     """`lost`: the share of traces that lost spans, where that looks like the feature."""
     cdef Rate r
@@ -120,27 +125,36 @@ cdef void begin_evidence(Shapes* t, Monitor* m, uint32_t link, uint64_t before, 
         m.story = NONE
 
 
-cdef bint occurs(
-    Shapes* t, Monitor* m, uint64_t trial, bint dead, double lost, uint32_t link, const Trace* r,
-) noexcept nogil:
-    """An occurrence in a trial; -> whether it alarms.
+cdef inline bint comes_late(const Monitor* m, uint64_t trial, uint64_t now_ns) noexcept nogil:
+    """Whether the spans of what is missing may still be on their way: many are missing, and not for long."""
+    return seconds(m.firm_ns, now_ns) < SHAPE_LACKS_S and <double>m.firm_odd >= SHAPE_LACKS * <double>(trial - m.firm_trial)
 
-    `dead`: the spans of a service that is called are missing; that is told when it lasts, and when most of them are.
+
+cdef bint occurs(
+    Shapes* t, Monitor* m, uint64_t trial, bint dead, bint lacks, double lost, uint32_t link, const Trace* r,
+) noexcept nogil:
+    """An occurrence in a trial; -> whether it alarms, or still does and was not told for a while.
+
+    `dead`: the spans of a service that is called are missing; that is told when it lasts, and when most of them are. `lacks`:
+    some part is missing; see `comes_late`.
     """
     cdef uint64_t before = trial - 1
     cdef Rate rate = rate_of(m, lost)
-    cdef double passed, most = 0.0
-    cdef bint alarms = False
+    cdef double passed, most = 0.0, level = t.level, highest = t.level + SHAPE_BEYOND
+    cdef bint alarms = False, early
     cdef int j
     if rate.past >= .5 and m.past >= COLD_TRIALS:
         count_usual(m, before, t.latest_ns)
         return False
     passed = <double>(before - m.last) if before > m.last else 0.0
     for j in range(TESTS):
+        if m.raised == 2 and m.sums[j] > level:  # what was told does not count again
+            m.sums[j] = level
         m.sums[j] = larger(m.sums[j] - passed * SHAPE_FALLS[j], 0.0)
         most = larger(most, m.sums[j])
-    if most == 0.0:
-        m.raised = 0
+    m.raised = 1 if m.raised and most > 0.0 else 0
+    if most < SHAPE_SUSPICIOUS:
+        m.firm_ns, m.firm_trial, m.firm_odd = t.latest_ns, before, 0
     if most == 0.0 or (dead and m.sums[TESTS - 1] == 0.0):
         begin_evidence(t, m, link, before, r)
     if learn(m, rate.past, most, before, t.latest_ns):
@@ -148,15 +162,26 @@ cdef bint occurs(
     m.odd += 1.0
     m.last = trial
     m.affected += 1
+    m.firm_odd += 1
     if m.past < COLD_TRIALS:
         return False
+    early = lacks and not dead and comes_late(m, trial, t.latest_ns)
+    if early:  # what is over by then must not be remembered for long
+        highest = SHAPE_EARLY * level
+    if m.raised:
+        level += SHAPE_ANEW
     for j in range(TESTS):
         m.sums[j] += bits_of(rate.usual / (rate.usual + SHAPE_STEPS[j] * (1.0 - rate.usual)))
-        if m.sums[j] > t.level + SHAPE_BEYOND:
-            m.sums[j] = t.level + SHAPE_BEYOND
-        if m.sums[j] >= t.level and (not dead or (j == TESTS - 1 and seconds(m.from_ns, t.latest_ns) >= SHAPE_DEAD_S)):
-            alarms = True
-    if not alarms or m.raised:
+        if m.sums[j] > highest:
+            m.sums[j] = highest
+        if m.sums[j] < level:
+            continue
+        if dead:
+            alarms = alarms or (j == TESTS - 1 and seconds(m.from_ns, t.latest_ns) >= SHAPE_DEAD_S)
+        else:
+            alarms = not early
+    if not alarms or (m.raised and is_lately(t, m.told_ns)):
         return False
-    m.raised = 1
+    m.raised = 2
+    m.told_ns = t.latest_ns
     return True

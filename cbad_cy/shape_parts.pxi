@@ -280,8 +280,9 @@ cdef bint monitors_hold(const Shapes* t) noexcept nogil:
         m = &t.monitor[i]
         if not (
             is_share(m.past, 1e18) and is_share(m.past_odd, m.past + .25) and is_share(m.odd, 1e18) and is_share(m.wander, 1e18)
-            and is_share(m.blocks, 1e18) and is_share(m.peak, 1.0) and m.raised <= 1 and m.votes <= m.affected
+            and is_share(m.blocks, 1e18) and is_share(m.peak, 1.0) and m.raised <= 2 and m.votes <= m.affected
             and m.since_ns < <uint64_t>1 << 63 and m.affected <= m.last and m.from_trial <= m.last
+            and m.firm_odd <= m.last and m.firm_trial <= m.last
         ):
             return False
         if m.story != NONE and (m.story >= STORIES or t.story[m.story].owner != i):

@@ -53,12 +53,16 @@ cdef extern from *:
     static const double SHAPE_BARE = .1;               /* share of a client's spans without child that is usual */
     static const double SHAPE_PEAK_LESS = 2., SHAPE_PEAK_S = 3 * 86400., SHAPE_FADE_S = 1.44 * 86400.;
     static const double SHAPE_BLOCK_S = 600., SHAPE_ADOPT_S = 7200., SHAPE_DEAD_S = 180., SHAPE_BEYOND = 20.;
+    static const double SHAPE_LACKS_S = 45.;           /* for so long a part must be missing: its spans may come late... */
+    static const double SHAPE_LACKS = .25;             /* ...where so many traces lack it; */
+    static const double SHAPE_EARLY = .75;             /* until then evidence stays below such a share of the level */
+    static const double SHAPE_AGAIN_S = 60., SHAPE_ANEW = 12.;  /* after so long and so many bits what goes on is told again */
     static const double SHAPE_GONE = .9;               /* share of traces without calls between two services */
     """
     const double SHAPE_FLOOR, SHAPE_MOST, SHAPE_WANDER_RARE, SHAPE_WANDER_OFTEN, SHAPE_RARE, SHAPE_WANDER_WIDE
     const double SHAPE_UNKNOWN_WIDE, SHAPE_WANDER_CLIP, SHAPE_SUSPICIOUS, SHAPE_BARE
     const double SHAPE_PEAK_LESS, SHAPE_PEAK_S, SHAPE_FADE_S, SHAPE_BLOCK_S, SHAPE_ADOPT_S, SHAPE_DEAD_S, SHAPE_BEYOND
-    const double SHAPE_GONE
+    const double SHAPE_GONE, SHAPE_LACKS_S, SHAPE_LACKS, SHAPE_EARLY, SHAPE_AGAIN_S, SHAPE_ANEW
     const double* SHAPE_STEPS
     const double* SHAPE_FALLS
 
@@ -113,10 +117,14 @@ cdef struct Monitor:
     uint64_t from_ns            # the time,
     uint64_t since_ns           # the start of the trace,
     uint64_t affected           # and occurrences since
+    uint64_t firm_ns            # when the evidence became suspicious, which it still is,
+    uint64_t firm_trial         # the trial before,
+    uint64_t firm_odd           # and occurrences since
+    uint64_t told_ns            # when it alarmed, or might have been told again
     uint32_t instance           # a majority vote (Boyer and Moore)
     uint32_t votes
     uint32_t story              # NONE
-    uint32_t raised
+    uint32_t raised             # 0, 1 = it alarmed, 2 = with the newest occurrence
 
 cdef struct Example:
     unsigned char trace_id[16]

@@ -33,7 +33,7 @@ cdef int judge_bare(Shapes* t, const Trace* r, uint32_t at) noexcept nogil:
     if t.bare[o] == NONE:
         return 0
     m = &t.monitor[t.bare[o]]
-    alarms = occurs(t, m, t.called[o], True, 0.0, NONE, r)
+    alarms = occurs(t, m, t.called[o], True, True, 0.0, NONE, r)
     vote(m, r.instance[at])
     if alarms and r.mark[at] & KIND == CLIENT and tell_bare(t, r, t.bare[o], at):
         return -1
@@ -211,7 +211,7 @@ cdef int judge_feature(
     m = &t.monitor[number]
     if type == MISSING:
         lost = larger(t.loss_fast, t.loss_slow)
-    alarms = occurs(t, m, trial, dead, lost, t.kid[kid].link, r)
+    alarms = occurs(t, m, trial, dead, type == MISSING, lost, t.kid[kid].link, r)
     return note_occurrence(t, r, past, visit, slot, type, number, trial, alarms)
 
 

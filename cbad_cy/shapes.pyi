@@ -11,14 +11,15 @@ by the method alone. One without child, whose operation usually has one (in nine
 stands for nothing, or, where its status is an error, for a call that was refused; what it may have called is not missing.
 
 A feature occurs or not in each trace that visits p (B: in each span of o): a trial. What is usual is the highest rate that its
-past allows: its share, how far that wandered from block to block, its peaks, and what is not known yet; of M at least the share
-of traces that lost spans lately. Beyond it four sequential tests against higher rates (Page, "Continuous inspection schemes",
-Biometrika 41, 1954) gather bits. As long as a feature keeps to its usual rate, one of them reaches `alarm_level` bits about
-once in 2^alarm_level trials (Lorden, "Procedures for reacting to a change in distribution", 1971). Missing spans of a service
-that is called (B of clients, M under clients and producers) alarm when they are most of them, and after three minutes. What
-lasts is learned after two hours. All traces together and those of each root operation are judged alike, and what both say is
-told once. A single trace never alarms, and neither does a new root operation, another order of parts, or a part that some
-traces lack anyway and a few more do.
+past allows: its share, how far that wandered from block to block, its peaks, and what is not known yet; of M at least the
+share of traces that lost spans lately. Beyond it four sequential tests against higher rates (Page, "Continuous inspection
+schemes", Biometrika 41, 1954) gather bits. As long as a feature keeps to its usual rate, one of them reaches `alarm_level`
+bits about once in 2^alarm_level trials (Lorden, "Procedures for reacting to a change in distribution", 1971). Missing spans of
+a service that is called (B of clients, M under clients and producers) alarm when they are most of them, and after three
+minutes; what else is missing in a quarter of them or more alarms when that lasts 45 seconds, as spans of a sender may come
+late. What goes on is told again once a minute, as long as new bits come; what lasts is learned after two hours. All traces
+together and those of each root operation are judged alike, and what both say is told only once. A single trace never alarms,
+and neither does a new root operation, another order of parts, or a part that some traces lack anyway and a few more do.
 """
 
 from array import array

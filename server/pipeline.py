@@ -14,7 +14,7 @@ import driftlock
 from cbad_cy.codec import Codec
 from driftlock.accounts.access import Access
 from driftlock.engine.dispatch import Dispatcher
-from driftlock.engine.limits import DispatchLimits, Limits
+from driftlock.engine.limits import SECOND_NS, DispatchLimits, Limits
 from driftlock.engine.ports import Configurator
 from driftlock.engine.profile import DEFAULT_CODEC
 from driftlock.errors import Conflict, Unavailable
@@ -93,7 +93,7 @@ async def open_pipeline(settings: Settings, urls: DatabaseUrls, log: FilteringBo
             tenant_ids=await tenants_with_state(database),
             now_ns=time.time_ns,
             seed=settings.seed,
-            limits=Limits(),
+            limits=fold_limits(settings),
             dispatch_limits=DispatchLimits(threads=settings.worker_threads),
             on_step=telemetry.committed,
             on_fault=lambda what: log.error("state given up", what=what),
@@ -119,6 +119,13 @@ async def open_pipeline(settings: Settings, urls: DatabaseUrls, log: FilteringBo
             },
             draining=asyncio.Event(),
         )
+
+
+def fold_limits(settings: Settings) -> Limits:
+    """Limits of the folds, as far as settings say."""
+    return Limits(
+        trace_linger_ns=settings.trace_linger_seconds * SECOND_NS, trace_idle_ns=settings.trace_idle_seconds * SECOND_NS
+    )
 
 
 @asynccontextmanager

@@ -65,6 +65,8 @@ class Settings:
     journal_bytes_max: int
     request_bytes_max: int
     worker_threads: int
+    trace_linger_seconds: int
+    trace_idle_seconds: int
     demo: bool
     demo_requests_per_minute: int
     demo_global_requests_per_minute: int
@@ -264,6 +266,20 @@ SETTINGS: tuple[Setting, ...] = (
         parse_int(0, 64),
     ),
     Setting(
+        "DRIFTLOCK_TRACE_LINGER_SECONDS",
+        "trace_linger_seconds",
+        "15",
+        "How long after the end of its root a trace waits for spans that are still on their way, 1..300.",
+        parse_int(1, 300),
+    ),
+    Setting(
+        "DRIFTLOCK_TRACE_IDLE_SECONDS",
+        "trace_idle_seconds",
+        "120",
+        "How long a trace waits for its next span, 1..3600; at least DRIFTLOCK_TRACE_LINGER_SECONDS.",
+        parse_int(1, 3600),
+    ),
+    Setting(
         "DRIFTLOCK_DEMO",
         "demo",
         "on",
@@ -336,7 +352,13 @@ def parse_settings(environment: Mapping[str, str]) -> Settings:
         raise SettingError(
             "DRIFTLOCK_MIGRATE_DATABASE_URL is set but DATABASE_URL is not: set both, or neither for the embedded database"
         )
-    return Settings(**values)  # type: ignore[arg-type]  # each parser returns its field's type
+    settings = Settings(**values)  # type: ignore[arg-type]  # each parser returns its field's type
+    if settings.trace_idle_seconds < settings.trace_linger_seconds:
+        raise SettingError(
+            f"DRIFTLOCK_TRACE_IDLE_SECONDS is {settings.trace_idle_seconds}, but DRIFTLOCK_TRACE_LINGER_SECONDS is "
+            f"{settings.trace_linger_seconds}: a trace that lingers is idle, so set it to at least that"
+        )
+    return settings
 
 
 def _parse(name: str, text: str, parse: Callable[[str], Parsed]) -> Parsed:

@@ -1,12 +1,12 @@
 """Detection profiles: the built-in ones, and the one that each stream has."""
 
 from api import models, views
-from api.endpoint import Call, Endpoint, Reply
+from api.endpoint import Call, Endpoint, Reply, pointer
 from api.overrides import given, overridden
 from api.ports import StreamRow
 from api.problems import BadMembers, ProblemMember
 from api.profile_models import ProfileChange, ProfileList, Range
-from api.routes.streams import find_stream
+from api.routes.streams import find_stream, is_of_traces
 from driftlock.accounts.keys import Scope
 from driftlock.engine.profile import DEFAULT_PROFILE, OVERRIDE_RANGES, PROFILES, Profile, restarts_calibration
 from driftlock.errors import Conflict
@@ -20,6 +20,11 @@ RESTARTED = (
     "it holds for events received from now on; sizes, codec or masks have changed, so earlier windows can not be compared with "
     "later ones and calibration starts again"
 )
+
+
+JUDGED_TRACES = "traces that are over from now on are judged with it; calibration goes on"
+OF_TRACES = frozenset({"p_value_threshold", "alerts_per_day_max"})
+"""Members that mean something for a stream of traces. The others are about lines."""
 
 
 async def list_profiles(call: Call) -> Reply:
@@ -46,6 +51,8 @@ async def change_profile(call: Call) -> Reply:
     change, tenant_id = call.body(ProfileChange), call.principal.tenant_id
     for attempt in range(1, ATTEMPTS_MAX + 1):  # what is set is laid over what is in force, so that has to be still in force
         row = await find_stream(call.deps, tenant_id, call.path("stream"))
+        if is_of_traces(row):
+            _refuse_members_of_lines(change)
         wanted = overridden(_base(row, change), given(change))
         try:
             if wanted != row.profile:
@@ -54,16 +61,25 @@ async def change_profile(call: Call) -> Reply:
         except Conflict:
             if attempt == ATTEMPTS_MAX:
                 raise
-    restarts = restarts_calibration(row.profile, wanted)
+    of_traces = is_of_traces(row)
+    restarts = not of_traces and restarts_calibration(row.profile, wanted)
+    judged = JUDGED_TRACES if of_traces else RESTARTED if restarts else JUDGED
     return Reply(
         models.ChangedStreamProfile(
             stream=views.stream_ref(row),
             profile=views.profile(wanted),
             changed=wanted != row.profile,
             calibration_restarts=restarts,
-            effect=UNCHANGED if wanted == row.profile else RESTARTED if restarts else JUDGED,
+            effect=UNCHANGED if wanted == row.profile else judged,
         )
     )
+
+
+def _refuse_members_of_lines(change: ProfileChange) -> None:
+    wrong = sorted(given(change).keys() - OF_TRACES)
+    if wrong:
+        detail = f"is about lines and does nothing in a stream of traces, which has {' and '.join(sorted(OF_TRACES))}"
+        raise BadMembers([ProblemMember(detail=detail, pointer=pointer(name)) for name in wrong])
 
 
 def _base(row: StreamRow, change: ProfileChange) -> Profile:

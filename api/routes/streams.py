@@ -7,12 +7,16 @@ from api.cursors import Position
 from api.deps import ApiDeps
 from api.endpoint import Call, Endpoint, Reply
 from api.paging import PageQuery, Pager
-from api.ports import StoredStreamEvent, StreamRow
+from api.ports import ServiceGraphRow, StoredStreamEvent, StreamRow
 from driftlock.accounts.keys import Scope
+from driftlock.engine.event import TRACES_SERVICE, Signal
+from driftlock.engine.ports import ServiceGraph
 from driftlock.errors import NotFound
 
 UUID_CHARS = 36
 SLUG_CHARS_MAX = 256
+NO_GRAPH = ServiceGraphRow(ServiceGraph(seq=0, as_of_ns=0, edges=()), edges_known=0)
+"""The service graph of a stream of traces that has not been stored yet."""
 
 
 async def list_streams(call: Call) -> Reply:
@@ -63,10 +67,15 @@ async def get_service_graph(call: Call) -> Reply:
     """Which services call which, of a stream of traces."""
     deps, tenant_id = call.deps, call.principal.tenant_id
     stream = await find_stream(deps, tenant_id, call.path("stream"))
-    row = await deps.service_graphs.get(tenant_id, stream.stream_id)
-    if row is None:
+    if not is_of_traces(stream):
         raise NotFound("this stream has no service graph; streams of traces, whose slugs begin with _traces, have one")
-    return Reply(trace_views.service_graph(stream, row))
+    row = await deps.service_graphs.get(tenant_id, stream.stream_id)
+    return Reply(trace_views.service_graph(stream, row or NO_GRAPH))
+
+
+def is_of_traces(stream: StreamRow) -> bool:
+    """Whether traces are put together in a stream; those of what services' spans say are of lines."""
+    return stream.key.signal is Signal.TRACES and stream.key.service == TRACES_SERVICE
 
 
 def _event_position(row: StoredStreamEvent) -> Position:

@@ -182,11 +182,12 @@ class _Decoding:
             return None
         key = (route.key, route.historical)
         columns = self._streams.get(key)
+        further = (columns is None) + (signal is Signal.TRACES and (route.environment, route.historical) not in self._traces)
+        if further and len(self._streams) + len(self._traces) + further > self._limits.streams_max:
+            text = f"a request has at most {self._limits.streams_max} streams; send smaller batches"
+            self._reject(BadRecord(Reason.TOO_MANY_STREAMS, text), records)
+            return None
         if columns is None:
-            if len(self._streams) >= self._limits.streams_max:
-                text = f"a request has at most {self._limits.streams_max} streams; send smaller batches"
-                self._reject(BadRecord(Reason.TOO_MANY_STREAMS, text), records)
-                return None
             columns = self._streams[key] = StreamColumns(route, self._limits.instances_max)
         return columns, route, self._redacted(route.instance) if route.instance else ""
 

@@ -14,7 +14,8 @@ class OtlpLimits:
     """Limits of a request and of its records.
 
     `request_bytes_max`: after decompression. `records_max`: log records, spans or data points. `containers_max`:
-    resources, scopes and metrics. `streams_max`, `instances_max`: distinct ones in a request, and in a stream of it.
+    resources, scopes and metrics. `streams_max`, `instances_max`: distinct ones in a request, and in a stream of it; the traces
+    of an environment are a stream, too.
     `operations_bytes_max`: the texts of all operations (service, name of the span, kind) in the traces of an environment in a
     request; those beyond lose their names. `operation_bytes_max`: the name of an operation, at most 256.
     `stack_end_chars_max`: of a longer stack trace than twice that, so much is kept of either end, in whole lines, and of the

@@ -237,17 +237,18 @@ class Dispatcher:
 
     async def _tick_for_ever(self) -> None:
         """Write the clock down while something waits for it, and let the applier save what is due."""
-        settled_ns = self._now_ns() + self._bounds.settle_ns
+        started_ns = self._now_ns()
         while True:
             await asyncio.sleep(self._bounds.clock_period_ns / SECOND_NS)
             with contextlib.suppress(Unavailable):
-                await self._tell_time(self._now_ns(), settled_ns)
+                await self._tell_time(self._now_ns(), started_ns)
             self._wake.set()
 
-    async def _tell_time(self, now_ns: int, settled_ns: int) -> None:
-        for tenant_id, stream_id in self._tenants.closing(now_ns):
-            await self._clock_journal.append_time(tenant_id, stream_id, now_ns)
-        if now_ns < settled_ns:
+    async def _tell_time(self, now_ns: int, started_ns: int) -> None:
+        if now_ns >= started_ns + self._bounds.close_settle_ns:
+            for tenant_id, stream_id in self._tenants.closing(now_ns):
+                await self._clock_journal.append_time(tenant_id, stream_id, now_ns)
+        if now_ns < started_ns + self._bounds.settle_ns:
             now_ns = self._tenants.before_silence(now_ns)
         if self._tenants.waiting_at(now_ns):
             await self._clock_journal.append_clock(now_ns)

@@ -27,7 +27,8 @@ class Limits:
     resources.
     Traces: `traces_open_max` traces of at most `trace_spans_max` spans wait in `traces_bytes_max` for the rest of them; one is
     over `trace_linger_ns` after its root was over and seen, at the latest when nothing of it came for `trace_idle_ns`, and by
-    the wall clock `trace_grace_ns` later where the stream has stopped. `operations_max` operations are told apart, and the
+    the wall clock `trace_grace_ns` later where the stream has stopped. Whatever senders' clocks say, spans take the time of a
+    stream no further ahead of the server's clock than `trace_ahead_ns`. `operations_max` operations are told apart, and the
     names of `trace_instances_max` instances are known.
     """
 
@@ -64,6 +65,7 @@ class Limits:
     trace_linger_ns: int = 15 * SECOND_NS
     trace_idle_ns: int = 2 * MINUTE_NS
     trace_grace_ns: int = 15 * SECOND_NS
+    trace_ahead_ns: int = 5 * SECOND_NS
     operations_max: int = 4096
     trace_instances_max: int = 4096
 
@@ -72,7 +74,9 @@ class Limits:
 class DispatchLimits:
     """Bounds of the applier. Times are in ns, sizes in bytes of journal bodies or of resident states.
 
-    For `settle_ns` after its start no stream is called silent: senders have to find their way back first.
+    Senders have to find their way back after a start: for `settle_ns` no stream is called silent, and for `close_settle_ns` no
+    trace is closed because the wall clock went on. `resident_streams_max` counts in ordinary streams: a stream of traces weighs
+    as many as it takes the bytes of.
     """
 
     read_bytes_max: int = 4 * 1024 * 1024
@@ -83,4 +87,5 @@ class DispatchLimits:
     step_checkpoints_max: int = 200
     clock_period_ns: int = 5 * SECOND_NS
     settle_ns: int = 2 * MINUTE_NS
+    close_settle_ns: int = 30 * SECOND_NS
     retry_delay_s: float = 0.5

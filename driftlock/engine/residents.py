@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -13,10 +13,15 @@ from driftlock.engine.folding import Clocks, Emitted, Folder, Resident
 from driftlock.engine.kinds import Saved
 from driftlock.engine.limits import DispatchLimits, Limits
 from driftlock.engine.ports import Checkpoint, JournalRow, RowKind, ServiceGraph, StateStore, StreamStatus
+from driftlock.engine.traces.detector import TraceDetector
 
 T = TypeVar("T")
 LARGE_STATE_PERIODS = 10
 """So many checkpoint periods a state of more than `checkpoint_bytes` may wait for the next one."""
+STREAM_BYTES = 128 * 1024
+"""About what the fold of an ordinary stream takes in memory."""
+TRACE_TABLES_BYTES = 768 * 1024
+"""What the fold of a stream of traces takes beside its open traces, as measured of one that is new."""
 
 
 @dataclass(slots=True)
@@ -40,8 +45,19 @@ class SavedStreams:
             self.graphs[ids] = ServiceGraph(saved.checkpoint.seq, resident.fold.clock.watermark_ns, saved.graph)
 
 
+def weight(resident: Resident) -> int:
+    """How many ordinary streams a stream counts as in memory."""
+    if isinstance(resident.fold, TraceDetector):
+        return 1 + (TRACE_TABLES_BYTES + resident.fold.traces.bytes) // STREAM_BYTES
+    return 1
+
+
 class Residents:
-    """Each stream belongs to one thread; which one does not matter to its fold, nor who else is in memory."""
+    """Each stream belongs to one thread; which one does not matter to its fold, nor who else is in memory.
+
+    There are at most `resident_streams_max` by their `weight`; the longest unused leave first. Those that the newest rows were
+    for stay, whatever they weigh: to write and read large ones at every step would take longer than to fold what they are sent.
+    """
 
     def __init__(
         self,
@@ -58,6 +74,7 @@ class Residents:
         self._threads = ThreadPoolExecutor(bounds.threads, thread_name_prefix="fold")
         self._folders = [Folder(seed, limits, on_fault) for _ in range(bounds.threads)]
         self._held: OrderedDict[UUID, Resident] = OrderedDict()
+        self._newest: Set[UUID] = frozenset()  # what the newest rows were for
 
     def close(self) -> None:
         """Leave what is under way; its results are lost, the journal has the rows."""
@@ -82,6 +99,7 @@ class Residents:
         which may have something to say to them. A row at or before the checkpoint of a fold is skipped by that fold.
         """
         heads = await self._heads(rows, due)
+        self._newest = frozenset(heads)
         by_stream: dict[UUID, list[JournalRow]] = {stream_id: [] for stream_id in heads}
         for row in rows:
             if row.stream_id is not None:
@@ -164,10 +182,10 @@ class Residents:
 
     async def save_due(self, now_ns: int, *, everything: bool) -> SavedStreams:
         """Checkpoints of streams that are due or have to leave memory."""
-        surplus = len(self._held) - self._bounds.resident_streams_max
+        leaving = set(self._surplus())
         due = []
-        for number, resident in enumerate(self._held.values()):
-            if resident.dirty_bytes and (everything or number < surplus or self._is_due(resident, now_ns)):
+        for stream_id, resident in self._held.items():
+            if resident.dirty_bytes and (everything or stream_id in leaving or self._is_due(resident, now_ns)):
                 due.append(resident)
         del due[self._bounds.step_checkpoints_max :]
 
@@ -188,11 +206,23 @@ class Residents:
 
     def trim(self) -> None:
         """Let streams leave memory that are too many: the longest unused first, as far as they are saved."""
-        for _ in range(len(self._held) - self._bounds.resident_streams_max):
-            oldest = next(iter(self._held.values()))
-            if oldest.dirty_bytes:
+        for stream_id in self._surplus():
+            if self._held[stream_id].dirty_bytes:
                 break
-            del self._held[oldest.stream_id]
+            del self._held[stream_id]
+
+    def _surplus(self) -> list[UUID]:
+        """Streams that have to leave memory, the longest unused first."""
+        weights = {stream_id: weight(resident) for stream_id, resident in self._held.items()}
+        surplus = sum(weights.values()) - self._bounds.resident_streams_max
+        leaving = []
+        for stream_id, weighs in weights.items():
+            if surplus <= 0:
+                break
+            if stream_id not in self._newest:
+                leaving.append(stream_id)
+                surplus -= weighs
+        return leaving
 
 
 def _is_numeric(row: JournalRow) -> bool:

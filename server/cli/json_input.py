@@ -20,13 +20,14 @@ class BadLines:
         """A line that stops the run, whatever was asked for."""
         self.refused = visible(f"{where}: {error}")
 
-    def bad(self, where: str, error: Exception) -> None:
-        """A line that is not what was asked for."""
+    def bad(self, where: str, error: Exception) -> bool:
+        """A line that is not what was asked for; whether it stops the run."""
         told = visible(f"{where} {error}")
         if not self._skip_bad:
             self.refused = f"{told}; correct it, or leave such lines out with --skip-bad"
         self._skipped += 1
         self._first_skipped = self._first_skipped or told
+        return not self._skip_bad
 
     def check(self) -> None:
         """End the command when a line stopped the run."""

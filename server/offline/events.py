@@ -10,8 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import NamedTuple, NoReturn, cast
 
-from api.rfc3339 import TIME_NS_MAX, parse_rfc3339, parse_unix_seconds
+from api.rfc3339 import parse_rfc3339, parse_unix_seconds
 from driftlock.engine.canonical import LABEL_BYTES_MAX, CanonicalLimits, Cuts, TooDeep, Value, label, log_text, utf8
+from server.offline.times import OUTSIDE, TIME_NS_MAX
 
 LINE_BYTES_MAX = 1024 * 1024
 STREAMS_MAX = 1000
@@ -113,7 +114,7 @@ def _time_ns(value: object) -> int:
     except (ValueError, OverflowError) as error:
         raise BadLine(f'has a "time" that can not be read: {error}') from None
     if not 0 <= ns <= TIME_NS_MAX:
-        raise BadLine('has a "time" outside the years 1970 to 2554; numbers are seconds, not milliseconds')
+        raise BadLine(f'has a "time" that {OUTSIDE}')
     return ns
 
 

@@ -39,7 +39,7 @@ class Budget:
 
     def __init__(self, alerts_per_day: int) -> None:
         self._alerts_per_day = alerts_per_day
-        self._spent: dict[int, int] = {}  # event times span 584 years: some 213,000 days at most
+        self._spent: dict[int, int] = {}  # event times span 146 years: some 53,000 days at most
 
     def over(self, incident: Begun) -> bool:
         """Whether this incident, the next one to be told, is one too many for its day."""

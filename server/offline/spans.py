@@ -75,6 +75,11 @@ class SpanReader:
         self._services: dict[str, str] = {}  # as spelled -> as a server calls it
         self._named: set[str] = set()
 
+    @property
+    def spellings(self) -> int:
+        """How many ways to write services' names are remembered."""
+        return len(self._services)
+
     def span(self, line: bytes) -> SpanLine:
         """The span of a line; raises `BadLine`, or `TooManyStreams`."""
         if len(line) > LINE_BYTES_MAX:

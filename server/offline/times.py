@@ -1,7 +1,10 @@
 """Times of long inputs, one line each: `api.rfc3339` for many times of the same day, at a fraction of the cost."""
 
-from api.rfc3339 import NS_PER_SECOND, TIME_NS_MAX, parse_rfc3339, parse_unix_seconds, rfc3339
+from api.rfc3339 import NS_PER_SECOND, parse_rfc3339, parse_unix_seconds, rfc3339
 
+TIME_NS_MAX = parse_rfc3339("2116-01-01T00:00:00Z") - 1
+"""The latest event time of a run: kernels count up to 2**62 ns, in February 2116, and its clock goes on behind its events."""
+OUTSIDE = "is outside the years 1970 to 2115; numbers are seconds, not milliseconds"
 DAY_S = 86_400
 _MINUTES_A_DAY = 1440
 # Below this a number of Unix seconds with three decimals is told from all its neighbours by its milliseconds.
@@ -39,7 +42,7 @@ class Times:
         except (ValueError, OverflowError) as error:
             raise BadTime(f"can not be read: {error}") from None
         if not 0 <= ns <= TIME_NS_MAX:
-            raise BadTime("is outside the years 1970 to 2554; numbers are seconds, not milliseconds")
+            raise BadTime(OUTSIDE)
         return ns
 
     def shown(self, ns: int) -> str:

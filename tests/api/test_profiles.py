@@ -9,10 +9,10 @@ import pytest
 import cbad_cy.codec
 from api.models import ChangedStreamProfile, StreamProfile
 from api.ports import StreamRow
-from api.profile_models import ProfileList
+from api.profile_models import ProfileChange, ProfileList
 from driftlock.accounts.keys import Scope
 from driftlock.engine.calibration import events_until_calibrated, events_until_first_alarm
-from driftlock.engine.event import Signal, StreamKey
+from driftlock.engine.event import Signal, StreamKey, trace_stream_key
 from driftlock.engine.limits import Limits
 from driftlock.engine.masks import CLASSES
 from driftlock.engine.profile import DEFAULT_CODEC, OVERRIDE_RANGES, PROFILES, Profile
@@ -162,6 +162,57 @@ async def test_a_wrong_change_is_refused_where_it_is_wrong(
     assert [member["pointer"] for member in response.json()["errors"]] == pointers
     assert service.house.configured == []
     assert service.house.stream_rows[TENANT][stream.stream_id].profile == PROFILES["balanced"]
+
+
+@pytest.fixture
+def traces(service: Service) -> StreamRow:
+    key_of_traces = trace_stream_key("prod")
+    row = make_stream(stream_id_of(TENANT, key_of_traces), "_traces.prod", key_of_traces)
+    service.house.stream_rows[TENANT][row.stream_id] = row
+    return row
+
+
+TRACES_PATH = "/v1/streams/_traces.prod/profile"
+OF_LINES = {
+    "ncd_threshold": 0.4,
+    "baseline_size": 800,
+    "window_size": 40,
+    "hop_size": 5,
+    "codec": "lz4",
+    "codec_level": 1,
+    "permutations_max": 99,
+    "group_by": "trace_id",
+    "masks": ["order-{digits}"],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), OF_LINES.items(), ids=OF_LINES)
+async def test_what_is_about_lines_is_refused_for_a_stream_of_traces(
+    service: Service, traces: StreamRow, name: str, value: object
+) -> None:
+    for body in ({name: value}, {"profile": "strict", "p_value_threshold": 0.02, name: value}):
+        response = await patch(service, body, TRACES_PATH)
+        assert response.status_code == 400
+        [problem] = response.json()["errors"]
+        assert problem["pointer"] == f"/{name}"
+        assert "does nothing in a stream of traces" in problem["detail"]
+    assert service.house.configured == []
+
+
+async def test_every_member_is_about_lines_or_means_something_for_traces() -> None:
+    assert OF_LINES.keys() | {"p_value_threshold", "alerts_per_day_max", "profile"} == ProfileChange.model_fields.keys()
+    for member in OF_LINES:
+        assert f"`{member}`" in REST.read_text()
+
+
+@pytest.mark.parametrize("body", [{"p_value_threshold": 0.02}, {"alerts_per_day_max": 3}, {"profile": "strict"}])
+async def test_a_stream_of_traces_goes_on_under_another_profile(service: Service, traces: StreamRow, body: object) -> None:
+    answer = (await patch(service, body, TRACES_PATH)).json()
+    assert (answer["changed"], answer["calibration_restarts"]) == (True, False)
+    assert "traces" in answer["effect"]
+    assert "calibration goes on" in answer["effect"]
+    assert [stream_id for stream_id, _ in service.house.configured] == [traces.stream_id]
+    assert (await patch(service, body, TRACES_PATH)).json()["changed"] is False
 
 
 @pytest.mark.parametrize("name", ["nope", "00000000-0000-0000-0000-000000000007", "%00", "x" * 5000])

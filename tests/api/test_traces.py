@@ -11,7 +11,7 @@ from api.graph_models import ServiceGraph as GraphBody
 from api.incident_models import IncidentDetail, IncidentPage
 from api.models import Anomaly, AnomalyPage
 from api.ports import ServiceGraphRow, StreamRow
-from driftlock.engine.event import trace_stream_key
+from driftlock.engine.event import Signal, StreamKey, trace_stream_key
 from driftlock.engine.evidence import CallEvidence, Suspect, TraceExample
 from driftlock.engine.fold import GraphEdge
 from driftlock.engine.ports import ServiceGraph
@@ -177,11 +177,24 @@ async def test_streams_without_a_graph_and_those_of_others_have_none(service: Se
     path = f"/v1/streams/{stream.stream_id}/service-graph"
     assert (await service.client.get(path)).status_code == 404
     assert (await service.client.get(path, headers={"X-Api-Key": key("other")})).status_code == 200
-    mine = make_stream(UUID(int=78), "checkout", trace_stream_key(""))
-    service.house.stream_rows[TENANT][mine.stream_id] = mine
-    response = await service.client.get("/v1/streams/checkout/service-graph")
-    assert (response.status_code, response.json()["code"]) == (404, "not_found")
-    assert "_traces" in response.json()["detail"]
+    for signal in (Signal.TRACES, Signal.LOGS):
+        mine = make_stream(UUID(int=78), "checkout", StreamKey(signal, "checkout"))
+        service.house.stream_rows[TENANT][mine.stream_id] = mine
+        response = await service.client.get("/v1/streams/checkout/service-graph")
+        assert (response.status_code, response.json()["code"]) == (404, "not_found")
+        assert "_traces" in response.json()["detail"]
+
+
+async def test_a_service_graph_that_has_not_been_stored_yet_is_empty(service: Service) -> None:
+    stream = add_traces(service.house)
+    response = await service.client.get(f"/v1/streams/{stream.stream_id}/service-graph")
+    assert response.status_code == 200
+    assert GraphBody.model_validate_json(response.content).stream.slug == "_traces.prod"
+    assert {name: value for name, value in response.json().items() if name != "stream"} == {
+        "as_of": None,
+        "edges": [],
+        "edges_omitted": 0,
+    }
 
 
 DOCUMENTED = [

@@ -83,11 +83,11 @@ class Feeder:
         self.at_s = 0.0
         self.number = 0
 
-    def __call__(self, trees: Iterable[Tree], *, marks: int = 0) -> list[Judgement]:
+    def __call__(self, trees: Iterable[Tree], *, marks: int = 0, step_s: float | None = None) -> list[Judgement]:
         made = []
         for it in trees:
             self.number += 1
-            self.at_s += self.step_s
+            self.at_s += self.step_s if step_s is None else step_s
             made.append(trace(it, self.number, at_s=self.at_s, marks=marks))
         return self.table.feed(columns(made), self.services)
 

@@ -1,6 +1,5 @@
 """What alarms about calls, and what is told of it."""
 
-import itertools
 import pickle
 import random
 from array import array
@@ -141,14 +140,6 @@ def test_examples_are_traces_that_show_it() -> None:
         assert it.since_ns - S <= start_ns < it.time_ns
         assert duration_ns > 300 * MS
         assert (spans, root, path, error) == (5, GATEWAY, (1, 2, 3, 4, 5), False)
-
-
-def test_what_is_told_is_not_told_again_for_three_minutes() -> None:
-    table, source = CallTable(operations_max=OPERATIONS), random.Random(1)
-    fed(table, usual_traces(USUAL), SERVICES)
-    judgements = fed(table, [slow_store(number, source) for number in range(USUAL, USUAL + 15_000)], SERVICES)
-    same = [it.time_ns for it in judgements if it.operation == STORE]
-    assert all(later - earlier >= 180 * S for earlier, later in itertools.pairwise(same))
 
 
 def test_what_stays_becomes_usual() -> None:

@@ -81,7 +81,7 @@ def test_a_missing_part_is_told_with_what_is_usually_below_it() -> None:
 
 
 def test_a_call_that_is_never_made_any_more_is_a_dependency_that_is_gone() -> None:
-    it = only(learned()([replace(USUAL, below=USUAL.below[1:])] * 30))
+    it = only(learned()([replace(USUAL, below=USUAL.below[1:])] * 30, step_s=2))
     assert (it.question, it.measure, it.caller, it.operation, it.value) == ("dependency", "calls", 1, 5, 1.0)
 
 
@@ -89,7 +89,7 @@ def test_a_call_is_not_gone_as_long_as_others_make_it() -> None:
     other = tree(7, CALL)
     feed = learned()
     assert feed([other, USUAL] * 2000) == []
-    it = only(feed([replace(USUAL, below=USUAL.below[1:]), other] * 30))
+    it = only(feed([replace(USUAL, below=USUAL.below[1:]), other] * 30, step_s=1))
     assert (it.question, it.value, it.subtree[0]) == ("shape", 1.0, (0, 3, -1, 1))
 
 
@@ -139,14 +139,14 @@ def test_nothing_is_missing_in_traces_that_are_incomplete(marks: int) -> None:
 
 @pytest.mark.parametrize("marks", [4, 8])
 def test_duplicates_and_skew_make_no_trace_incomplete(marks: int) -> None:
-    assert learned()([tree(1)] * 200, marks=marks) != []
+    assert learned()([tree(1)] * 200, marks=marks, step_s=1) != []
 
 
 def test_nothing_is_missing_in_sampled_traces() -> None:
-    feed, odd = learned(), trace(tree(1), 1, at_s=100)
-    sampled = replace(odd, spans=tuple(replace(row, mark=row.mark | 32) for row in odd.spans))
-    assert feed.table.feed(columns([sampled] * 200), feed.services) == []
-    assert feed.table.feed(columns([odd] * 200), feed.services) != []
+    feed, odd = learned(), [trace(tree(1), number, at_s=100 + number) for number in range(200)]
+    sampled = [replace(it, spans=tuple(replace(row, mark=row.mark | 32) for row in it.spans)) for it in odd]
+    assert feed.table.feed(columns(sampled[:100]), feed.services) == []
+    assert feed.table.feed(columns(odd[100:]), feed.services) != []
 
 
 # ---- the other side ------------------------------------------------------------------------------------------------
@@ -166,12 +166,13 @@ def test_a_client_that_lost_the_other_side_stands_for_nothing() -> None:
 def test_a_service_whose_spans_do_not_come_any_more_is_told_when_that_lasts() -> None:
     feed, odd = learned(step_s=1), tree(1, LOST, tree(2, kind=INTERNAL))
     assert feed([odd] * 180) == []
-    it = only(feed([odd] * 300))
+    it = only(feed([odd] * 60))
     assert (it.question, it.measure, it.caller, it.operation) == ("dependency", "calls", 3, 5)
     assert it.time_ns - it.since_ns == 181 * S
     assert it.suspects == ((3, it.surprise),)
     assert it.subtree == ((0, 5, -1, 1), (1, 8, -1, 1))
     assert it.examples[0][5] == (1, 3)
+    assert [(again.time_ns - it.time_ns) // S for again in feed([odd] * 180)] == [60, 120, 180]
 
 
 @pytest.mark.parametrize(("past", "step_s"), [(300, 0.05), (6000, 0.05), (6000, 1)])
@@ -179,20 +180,22 @@ def test_while_spans_do_not_come_a_client_without_other_side_does_not_become_usu
     """However many traces show it: nothing else is told of them than that the other side is gone, after three minutes."""
     feed = learned(count=past, step_s=step_s)
     found = feed([tree(1, LOST, tree(2, kind=INTERNAL))] * round(600 / step_s))
-    assert [(it.question, it.caller, it.operation) for it in found] == [("dependency", 3, 5)]
+    assert {(it.question, it.caller, it.operation) for it in found} == {("dependency", 3, 5)}
+    assert found[0].time_ns - found[0].since_ns >= 180 * S
+    assert 6 <= len(found) <= 7
 
 
 def test_of_several_that_a_client_calls_the_one_that_is_gone_is_told() -> None:
     other = replace(CALL, below=(tree(4),))
     feed = learned(tree(1, CALL, other), step_s=0.1)
-    it = only(feed([tree(1, LOST, other)] * 4000))
+    it = only(feed([tree(1, LOST, other)] * 2000))
     assert (it.question, it.caller, it.operation, it.suspects[0][0]) == ("dependency", 3, 5, OF[5 - 1])
 
 
 def test_a_service_within_which_the_spans_of_clients_end_is_no_dependency() -> None:
     usual = tree(1, tree(3, tree(6), kind=CLIENT))
     feed = learned(usual, step_s=1)
-    it = only(feed([tree(1, replace(usual.below[0], below=()))] * 300))
+    it = only(feed([tree(1, replace(usual.below[0], below=()))] * 200))
     assert (it.question, it.caller, it.operation) == ("shape", 3, 6)
 
 
@@ -215,19 +218,19 @@ def test_while_spans_are_lost_nothing_is_missing() -> None:
     for _ in range(100):
         assert feed([USUAL] * 4, marks=16) == feed([USUAL] * 14) == feed([less] * 2) == []
     feed = learned()
-    assert any(feed([USUAL] * 18) + feed([less] * 2) for _ in range(10))
+    assert any(feed([USUAL] * 18, step_s=1) + feed([less] * 2, step_s=1) for _ in range(10))
 
 
 def test_clients_are_told_apart_by_what_they_call() -> None:
     """One of three calls by a client of one name is left out."""
     calls = [tree(3, tree(it), kind=CLIENT) for it in (4, 5, 9)]
-    it = only(learned(tree(1, *calls))([tree(1, *calls[:2])] * 30))
+    it = only(learned(tree(1, *calls))([tree(1, *calls[:2])] * 30, step_s=2))
     assert (it.caller, it.operation, it.subtree) == (1, 9, ((0, 3, -1, 1), (1, 9, -1, 1)))
 
 
 def test_producers_too() -> None:
     usual = tree(1, tree(3, tree(4, kind=CONSUMER), kind=PRODUCER), tree(3, tree(5, kind=CONSUMER), kind=PRODUCER))
-    it = only(learned(usual)([replace(usual, below=usual.below[:1])] * 30))
+    it = only(learned(usual)([replace(usual, below=usual.below[:1])] * 30, step_s=2))
     assert (it.operation, it.subtree) == (5, ((0, 3, -1, 1), (1, 5, -1, 1)))
 
 
@@ -246,9 +249,9 @@ def test_how_many_clients_are_told_apart() -> None:
     feed = Feeder(OF, pairs_max=1)
     assert feed([tree(1, CALL, tree(6, tree(9), kind=CLIENT))] * 1000) == []
     assert feed.table.overflowed == 1000
-    it = only(feed([tree(1, tree(6, tree(9), kind=CLIENT))] * 30))
+    it = only(feed([tree(1, tree(6, tree(9), kind=CLIENT))] * 30, step_s=2))
     assert it.operation == 5
-    it = only(feed([tree(1, CALL)] * 30))
+    it = only(feed([tree(1, CALL)] * 30, step_s=2))
     assert (it.operation, it.subtree) == (6, ((0, 6, -1, 1), (1, 9, -1, 1)))
 
 
@@ -278,15 +281,6 @@ def test_traces_without_root_have_no_past_of_their_own() -> None:
     assert feed([tree(1, tree(3, tree(5)))] * 200, marks=1) == []
 
 
-def test_what_lasts_is_adopted_and_what_comes_again_is_told_again() -> None:
-    """An alarm; after two hours it is usual; when it had ended for a day, it is new again."""
-    feed, odd = learned(tree(1), step_s=10), tree(1, tree(7))
-    only(feed([odd] * 10))
-    assert feed([odd, tree(1)] * 1000) == []
-    assert feed([tree(1)] * 8640 * 3) == []
-    assert only(feed([odd] * 400)).usual < 0.2
-
-
 def test_what_ends_and_comes_again_is_told_again() -> None:
     feed, odd = learned(), USUAL.plus(tree(7))
     first = only(feed([odd] * 8))
@@ -312,7 +306,8 @@ def test_the_instance_that_sends_it() -> None:
     assert only(feed(odd * 40)).instance == 7
     other = Feeder(OF)
     assert other(usual * 100) == []
-    assert only(other([replace(usual[k % 20], below=()) if k % 9 == 0 else usual[k % 20] for k in range(800)])).instance == 0
+    odd = [replace(usual[k % 20], below=()) if k % 9 == 0 else usual[k % 20] for k in range(800)]
+    assert only(other(odd)).instance == 0
 
 
 def test_an_instance_is_told_only_where_there_is_another() -> None:
@@ -320,19 +315,19 @@ def test_an_instance_is_told_only_where_there_is_another() -> None:
     for others, expected in (([], 0), ([replace(usual, instance=8)], 7)):
         feed = Feeder(OF)
         assert feed(others + [usual] * 2000) == []
-        assert only(feed([replace(usual, below=())] * 40)).instance == expected
+        assert only(feed([replace(usual, below=())] * 40, step_s=2)).instance == expected
     feed = Feeder(OF)
     assert feed([usual, replace(usual, instance=8), *[usual] * 2000]) == []
     other = Feeder(OF)
     other.table.restore(feed.table.parts())
     other.at_s, other.number = feed.at_s, feed.number
-    assert only(other([replace(usual, below=())] * 40)).instance == 7
+    assert only(other([replace(usual, below=())] * 40, step_s=2)).instance == 7
 
 
 def test_what_is_usual_is_the_share_of_the_past() -> None:
     feed = Feeder(OF)
     feed([tree(1), *[tree(1, tree(4))] * 1999])
-    assert only(feed([tree(1)] * 40)).usual == pytest.approx(1 / 2000, rel=0.6)
+    assert only(feed([tree(1)] * 40, step_s=2)).usual == pytest.approx(1 / 2000, rel=0.6)
 
 
 def test_a_long_way_loses_its_middle() -> None:
@@ -361,7 +356,7 @@ def test_a_large_part_is_cut() -> None:
         deep = tree(11 + depth, deep, *[tree(k) for k in range(25, 30)])
     shown = only(learned()([USUAL.plus(tree(7, deep))] * 30)).subtree
     assert len(shown) == SUBTREE_MAX
-    missing = only(learned(tree(10, deep))([tree(10)] * 30)).subtree
+    missing = only(learned(tree(10, deep))([tree(10)] * 30, step_s=2)).subtree
     assert len(missing) == SUBTREE_MAX
     chain = tree(11)
     for depth in range(20):

@@ -111,6 +111,18 @@ def test_flush_closes_in_the_order_of_first_spans() -> None:
 # ---- spans that are left out ---------------------------------------------------------------------------------------
 
 
+def test_of_each_trace_it_is_told_how_many_spans_were_late_when_it_closed() -> None:
+    into = table()
+    assert list(into.late_by) == []
+    spans = [span(1, 0, 0, 20, trace=1), span(2, 1, 0, 10, trace=1), span(1, 0, 0, 20, trace=2), span(3, 1, 0, 10, trace=1)]
+    feed(into, [*spans, span(1, 0, 0, 20, trace=3), span(9, 0, 0, 20, trace=9)], [0, 500 * MS, 510 * MS, 520 * MS, 530 * MS, 0])
+    assert list(into.late_by) == [0]
+    into.pass_time(625 * MS)
+    assert list(into.late_by) == [2]
+    into.flush()
+    assert list(into.late_by) == [2, 2]
+
+
 def test_late_spans_are_counted_and_open_no_trace_for_some_time() -> None:
     into = table(late_ns=50 * MS)
     feed(into, [span(1)], 0)

@@ -274,11 +274,20 @@ def test_instances_max() -> None:
     assert (batch.instances, list(batch.instance_index)) == (("h1", "h2"), [1, 2, 0, 1])
 
 
-def test_streams_max_counts_the_streams_of_services() -> None:
-    requests = [spans(call(), resource=resource(service)) for service in "abc"]
-    decoded = run(*requests, limits=OtlpLimits(streams_max=2))
+def test_streams_max_counts_the_streams_of_services_and_that_of_their_traces() -> None:
+    requests = [spans(call(), resource=resource(service)) for service in "abca"]
+    decoded = run(*requests, limits=OtlpLimits(streams_max=3))
     assert decoded.rejected == {Reason.TOO_MANY_STREAMS: 1}
     assert traces(decoded).series == ("a\x1fa\x1f0", "b\x1fa\x1f0")
+
+
+@pytest.mark.parametrize("named", [{}, {"driftlock.stream_id": "shop"}], ids=["services", "one stream id"])
+def test_streams_max_counts_the_traces_of_each_environment(named: dict[str, str]) -> None:
+    requests = [spans(call(), resource=resource("a", environment, **named)) for environment in ("e1", "e2", "e3", "e1")]
+    decoded = run(*requests, limits=OtlpLimits(streams_max=4 - len(named)))
+    assert decoded.rejected == {Reason.TOO_MANY_STREAMS: 1}
+    assert [it.key.environment for it in decoded.batches if not it.records] == ["e1", "e2"]
+    assert decoded.accepted == 3
 
 
 # ---- any requests ---------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Traces of programs that official SDKs instrument, in Python and Node, over real HTTP: a shop, and a fault in its checkout."""
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +12,9 @@ from tests.e2e.harness import Server, wait_for
 from tests.e2e.sdk.shop import Shop
 
 pytestmark = pytest.mark.e2e
+LINGER_S = 2
 USUAL, USUAL_S = 240, 8.0
-ODD, ODD_S = 216, 18.0  # what is odd for a moment is one event, however often; of a fault it is told when it lasts
+ODD, ODD_S = 192, 16.0  # what is odd for a moment is one event, however often; of a fault it is told when it lasts
 ALWAYS = {("", "frontend"): USUAL + ODD, ("frontend", "checkout"): USUAL + ODD, ("checkout", "stock"): USUAL + ODD}
 
 
@@ -54,6 +55,17 @@ FAULTS = (
 )
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for which traces are over soon."""
+    home = tmp_path_factory.mktemp("sdk")
+    home.chmod(0o700)
+    running = Server(home / "data", DRIFTLOCK_TRACE_LINGER_SECONDS=str(LINGER_S))
+    running.start()
+    yield running
+    running.close()
+
+
 def test_faults_are_told_with_their_culprits_and_their_traces(server: Server, subtests: pytest.Subtests) -> None:
     with ThreadPoolExecutor(len(FAULTS)) as shops:
         traded = dict(zip(FAULTS, shops.map(lambda fault: trade(server, fault), FAULTS), strict=True))
@@ -77,7 +89,7 @@ def trade(server: Server, fault: Fault) -> tuple[set[str], set[str]]:
         shop.checkout.tell(fault.order.format(discounts=shop.discounts))
         odd = shop.trade(ODD, ODD_S)
         shop.close()
-        shop.let_time_pass()
+        shop.let_time_pass(LINGER_S + 0.5)
     assert len(usual | odd) == USUAL + ODD
     return usual, odd
 

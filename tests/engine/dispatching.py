@@ -19,6 +19,7 @@ def applier(
     *,
     limits: Limits | None = None,
     now_ns: int = BASE_NS,
+    clock: Callable[[], int] | None = None,
     on_fault: Callable[[str], None] = pytest.fail,
 ) -> Dispatcher:
     """Where the journal was left: a new one on the same journal is a restart."""
@@ -30,7 +31,7 @@ def applier(
         recovery_seq=journal.recovery_seq(),
         applied_seq=journal.applied_seq,
         tenant_ids=[TENANT],
-        now_ns=lambda: now_ns,
+        now_ns=clock or (lambda: now_ns),
         seed=7,
         limits=limits or Limits(),
         dispatch_limits=bounds,

@@ -149,7 +149,7 @@ async def test_time_that_was_taken_is_not_taken_again_after_a_crash() -> None:
 async def test_the_applier_writes_the_time_down_while_a_trace_waits_for_it() -> None:
     journal = MemoryJournal()
     await send(journal, shop(0)[0], START_NS + SECOND_NS)
-    quick = replace(LIMITS, clock_period_ns=SECOND_NS // 100)
+    quick = replace(LIMITS, clock_period_ns=SECOND_NS // 100, close_settle_ns=0)
     async with running(journal, now_ns=START_NS + 5 * MINUTE_NS, limits=quick) as dispatcher:
         for _ in range(200):
             if any(row.kind is RowKind.TIME for row in journal.rows):
@@ -161,6 +161,21 @@ async def test_the_applier_writes_the_time_down_while_a_trace_waits_for_it() -> 
         known = len(journal.rows)
         await asyncio.sleep(0.1)
         assert len(journal.rows) == known  # nothing waits any more
+
+
+@pytest.mark.parametrize("since_start_s", [1, 29, 30])
+async def test_after_a_start_senders_may_deliver_first_what_they_kept(since_start_s: int) -> None:
+    """The server was down for an hour: what was on its way then comes before the clock closes the traces that wait for it."""
+    journal = MemoryJournal()
+    await send(journal, shop(0)[0], START_NS + SECOND_NS)
+    quick = replace(LIMITS, clock_period_ns=SECOND_NS // 100)
+    now_ns = START_NS + 3600 * SECOND_NS
+    async with applier(journal, quick, clock=lambda: now_ns) as dispatcher:
+        await dispatcher.scored(len(journal.rows))
+        now_ns += since_start_s * SECOND_NS
+        await asyncio.sleep(0.2)
+    told = any(row.kind is RowKind.TIME for row in journal.rows)
+    assert told == (since_start_s * SECOND_NS >= LIMITS.close_settle_ns)
 
 
 async def test_a_row_with_a_time_that_can_not_be_read_is_skipped() -> None:

@@ -40,13 +40,15 @@ def test_everything_but_the_event_itself_can_be_left_out() -> None:
         ('{"text": "a", "time": NaN}', "NaN is not JSON"),
         ('{"text": "a", "time": -1}', "numbers are seconds, not milliseconds"),
         ('{"text": "a", "time": 1714557600000000000}', "numbers are seconds, not milliseconds"),
+        ('{"text": "a", "time": 4607280000}', '"time" that is outside the years 1970 to 2115'),
+        ('{"text": "a", "time": "2116-01-01T00:00:00Z"}', '"time" that is outside the years 1970 to 2115'),
         ('{"text": "a", "time": 1e999}', '"time" that can not be read'),
         ('{"text": "a", "time": true}', "neither Unix seconds nor"),
         ('{"text": "a", "time": "yesterday"}', "with an offset from UTC"),
         ('{"text": "a", "time": 1' + "0" * 5000 + "}", "is not JSON"),
         ('"' + "x" * LINE_BYTES_MAX + '"', "line_bytes_max"),
     ],
-    ids=range(21),
+    ids=range(23),
 )
 def test_what_is_no_event_says_why(line: bytes | str, told: str) -> None:
     with pytest.raises(BadLine, match=told):

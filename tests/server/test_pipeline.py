@@ -13,16 +13,23 @@ from structlog.typing import FilteringBoundLogger
 
 from driftlock.engine.dispatch import Dispatcher
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
-from driftlock.engine.limits import DispatchLimits, Limits
+from driftlock.engine.limits import SECOND_NS, DispatchLimits, Limits
 from driftlock.engine.ports import Step, StreamBatch, Submission
 from driftlock.engine.testing import MemoryJournal
 from driftlock.errors import Internal
 from server.logs import configure_logs
-from server.pipeline import running_dispatcher
+from server.pipeline import fold_limits, running_dispatcher
 from server.process import Stopped, until
+from server.settings import parse_settings
 
 BATCH = RecordBatch(text=b"line", lengths=array("I", [4]), times_ns=array("Q", [1]))
 SUBMISSION = Submission(UUID(int=1), Signal.LOGS, 1, (StreamBatch(StreamKey(Signal.LOGS, "x"), BATCH),))
+
+
+def test_settings_become_limits() -> None:
+    assert fold_limits(parse_settings({})) == Limits()
+    settings = parse_settings({"DRIFTLOCK_TRACE_LINGER_SECONDS": "7", "DRIFTLOCK_TRACE_IDLE_SECONDS": "8"})
+    assert fold_limits(settings) == Limits(trace_linger_ns=7 * SECOND_NS, trace_idle_ns=8 * SECOND_NS)
 
 
 @pytest.fixture

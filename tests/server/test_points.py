@@ -70,6 +70,7 @@ BAD = [
     ('{"time": null, "value": 7}', "neither Unix seconds nor"),
     ('{"time": true, "value": 7}', "neither Unix seconds nor"),
     ('{"time": NaN, "value": 7}', '"time" that can not be read'),
+    ('{"time": 4607280000, "value": 7}', '"time" that is outside the years 1970 to 2115'),
     ('{"time": 1e999, "value": 7}', '"time" that can not be read'),
     ('{"time": "yesterday", "value": 7}', "with an offset from UTC"),
     ('{"time": -1, "value": 7}', "numbers are seconds, not milliseconds"),

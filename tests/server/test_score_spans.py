@@ -1,5 +1,6 @@
 import json
 import random
+import select
 import signal
 import subprocess
 from collections import Counter
@@ -15,13 +16,15 @@ from hypothesis import strategies as st
 from driftlock.engine.canonical import CanonicalLimits
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES
 from server.cli import main
+from server.offline.belief import CONFIRMING_SPANS
 from server.offline.events import STREAMS_MAX
 from server.offline.spans import SpanReader
-from server.offline.traces import STEP_SPANS_MAX, SpanScorer
+from server.offline.traces import SpanScorer
 from tests.e2e.harness import COMMAND, environment
 from tests.server.span_lines import FIRST_S, lines, spans
 
 TRACES, ODD_FROM = 1200, 1100
+READ_S_MAX = 60  # for what a process has to answer
 SPANS = spans(TRACES, odd_from=ODD_FROM)
 DATA = b"".join(lines(SPANS))
 
@@ -128,9 +131,9 @@ def test_order_within_a_few_seconds_changes_no_trace() -> None:
 
 def test_a_step_holds_so_many_spans() -> None:
     scorer = SpanScorer(PROFILES[DEFAULT_PROFILE], seed=0, events=True)
-    told = [scorer.take([SOME[0]]) for _ in range(STEP_SPANS_MAX + 1)]
+    told = [scorer.take([SOME[0]]) for _ in range(4097)]
     assert not any(told[:-1])
-    assert len(of("span", objects(told[-1]))) == STEP_SPANS_MAX
+    assert len(of("span", objects(told[-1]))) == 4096
 
 
 def test_spans_without_a_place_in_a_trace_are_lines_only() -> None:
@@ -153,9 +156,14 @@ def test_a_live_pipe_is_answered_step_by_step() -> None:
         assert process.stdout is not None
         process.stdin.write(b"".join(raw[:60]))
         process.stdin.flush()
-        assert json.loads(process.stdout.readline())["index"] == 0
+        answered, _, _ = select.select([process.stdout], [], [], READ_S_MAX)
+        told = process.stdout.readline() if answered else b"{}"
         process.send_signal(signal.SIGINT)
-        process.stdout.read()
+        try:
+            process.communicate(timeout=READ_S_MAX)
+        finally:
+            process.kill()
+    assert json.loads(told)["index"] == 0
     assert process.returncode == 130
 
 
@@ -173,6 +181,45 @@ def test_bad_lines_can_be_left_out_and_are_counted() -> None:
     done = score("--skip-bad", data=b"".join([b"{\n", *lines(SPANS[:100]), b"7\n"]))
     assert (done.exit_code, done.stdout) == (0, score(data=b"".join(lines(SPANS[:100]))).stdout)
     assert done.stderr.startswith("2 lines skipped; the first: standard input, line 1 is not JSON")
+
+
+AHEAD = {"time": FIRST_S + 20 * 365 * 86_400, "trace": "7", "span": "7", "service": "cart", "name": "GET", "dur_us": 5}
+
+
+@pytest.mark.parametrize("place", [0, 1, 60, 3000, len(SPANS) - CONFIRMING_SPANS])
+def test_one_clock_that_is_years_ahead_stops_no_judging(place: int) -> None:
+    raw = lines(SPANS)
+    raw.insert(place, *lines([AHEAD]))
+    done = score("--skip-bad", data=b"".join(raw))
+    assert (done.exit_code, done.stdout) == (0, WHOLE.stdout)
+    assert done.stderr.startswith(f'1 lines skipped; the first: standard input, line {place + 1} has a "time" more than 10 min')
+
+
+@pytest.mark.parametrize("more", [[], [b"no json\n"]], ids=["alone", "before another bad line"])
+def test_a_clock_that_is_years_ahead_is_named_when_it_stops_the_run(more: list[bytes]) -> None:
+    raw = lines(SPANS[:100])
+    done = score(data=b"".join([*raw[:80], *lines([AHEAD]), *raw[80:], *more]))
+    assert done.exit_code == 1
+    [line] = done.stderr.splitlines()
+    assert 'standard input, line 81 has a "time" more than 10 minutes ahead' in line
+    assert "--skip-bad" in line
+    assert done.stdout == score(data=b"".join(raw[:80])).stdout
+
+
+def test_after_a_gap_spans_are_judged_as_before() -> None:
+    before, after = spans(60), [it | {"time": it["time"] + 7200} for it in spans(60, seed=4)]
+    done = score("--skip-bad", data=b"".join(lines([*before, *after])))
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert len(of("span", objects(done.stdout))) == 600
+
+
+@pytest.mark.parametrize("time", [4_607_279_999, 4_607_280_000], ids=["the last second", "beyond"])
+def test_the_latest_time_is_judged_and_ends_and_a_later_one_is_refused(time: int) -> None:
+    done = score("--skip-bad", data=b"".join(lines([*SPANS[:100], AHEAD | {"time": time}])))
+    told = of("span", objects(done.stdout))
+    assert done.exit_code == 0
+    assert len(told) == (101 if time == 4_607_279_999 else 100)
+    assert ("outside the years 1970 to 2115" in done.stderr) == (time == 4_607_280_000)
 
 
 def test_too_many_services_stop_the_run_even_when_bad_lines_are_skipped() -> None:

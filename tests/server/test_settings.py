@@ -19,6 +19,7 @@ def test_defaults_listen_on_loopback_only() -> None:
     assert 1 <= settings.worker_threads <= 8
     assert (settings.demo, settings.demo_requests_per_minute, settings.demo_global_requests_per_minute) == (True, 10, 120)
     assert settings.trusted_proxies == ()
+    assert (settings.trace_linger_seconds, settings.trace_idle_seconds) == (15, 120)
 
 
 def test_every_field_has_one_setting_and_every_setting_a_description() -> None:
@@ -41,6 +42,8 @@ def test_every_field_has_one_setting_and_every_setting_a_description() -> None:
         ("DRIFTLOCK_JOURNAL_BYTES_MAX", "2GiB", "journal_bytes_max", 2 * GIB),
         ("DRIFTLOCK_REQUEST_BYTES_MAX", "1048576", "request_bytes_max", MIB),
         ("DRIFTLOCK_WORKER_THREADS", "3", "worker_threads", 3),
+        ("DRIFTLOCK_TRACE_LINGER_SECONDS", "2", "trace_linger_seconds", 2),
+        ("DRIFTLOCK_TRACE_IDLE_SECONDS", "3600", "trace_idle_seconds", 3600),
         ("DRIFTLOCK_DEMO", "off", "demo", False),
         ("DRIFTLOCK_DEMO_REQUESTS_PER_MINUTE", "3", "demo_requests_per_minute", 3),
         ("DRIFTLOCK_DEMO_GLOBAL_REQUESTS_PER_MINUTE", "100000", "demo_global_requests_per_minute", 100_000),
@@ -76,6 +79,10 @@ def test_each_variable_sets_its_field(name: str, text: str, field: str, value: o
         ("DRIFTLOCK_REQUEST_BYTES_MAX", "65MiB", str(64 * MIB)),
         ("DRIFTLOCK_REQUEST_BYTES_MAX", "16 megabytes", "KiB"),
         ("DRIFTLOCK_WORKER_THREADS", "65", "64"),
+        ("DRIFTLOCK_TRACE_LINGER_SECONDS", "0", "from 1 to 300"),
+        ("DRIFTLOCK_TRACE_LINGER_SECONDS", "301", "from 1 to 300"),
+        ("DRIFTLOCK_TRACE_IDLE_SECONDS", "3601", "from 1 to 3600"),
+        ("DRIFTLOCK_TRACE_IDLE_SECONDS", "14", "at least that"),
         ("DRIFTLOCK_DEMO", "yes", "on, off"),
         ("DRIFTLOCK_DEMO_REQUESTS_PER_MINUTE", "0", "from 1 to 10000"),
         ("DRIFTLOCK_DEMO_GLOBAL_REQUESTS_PER_MINUTE", "1e3", "from 1 to 100000"),

@@ -17,7 +17,7 @@ from driftlock.engine.canonical import CanonicalLimits
 from driftlock.engine.event import RecordBatch, Signal, SpanMark, StreamKey, trace_stream_key
 from server.offline.events import LINE_BYTES_MAX, STREAMS_MAX, BadLine, TooManyStreams
 from server.offline.span_batches import TRACES, batches_of
-from server.offline.spans import KINDS, STATUSES, SpanLine, SpanReader
+from server.offline.spans import KINDS, SPELLINGS_MAX, STATUSES, SpanLine, SpanReader
 
 LEAST = {"time": 1_700_000_000, "service": "cart", "name": "GET /", "dur_us": 5}
 TRACE, SPAN, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "00f067aa0ba902b7"
@@ -91,7 +91,8 @@ BAD = [
     ("{}", 'has no "time"'),
     (LEAST | {"extra": 1}, 'has a member "extra", which spans do not have; put it into "attributes"'),
     (LEAST | {"time": "noon"}, 'has a "time" that can not be read'),
-    (LEAST | {"time": 1e12}, 'has a "time" that is outside the years'),
+    (LEAST | {"time": 1e12}, 'has a "time" that is outside the years 1970 to 2115'),
+    (LEAST | {"time": 4_607_280_000}, 'has a "time" that is outside the years 1970 to 2115'),
     (LEAST | {"service": 7}, 'has a "service" that is not a string'),
     (LEAST | {"service": "\u202e"}, 'has a "service" without a printable character'),
     (LEAST | {"service": "x" * 257}, "of more than 256 bytes"),
@@ -141,6 +142,19 @@ def test_services_are_bounded() -> None:
     assert STREAMS_MAX == 1000
 
 
+def test_spellings_are_bounded() -> None:
+    """However many ways there are to write a name, `SPELLINGS_MAX` of them are remembered; others are known all the same."""
+    reader = SpanReader(CanonicalLimits(), services_max=1)
+    held = []
+    for number in range(SPELLINGS_MAX + 50):
+        pad = " " * (number % 70) + "\t" * (number // 70)
+        assert reader.span(json.dumps(LEAST | {"service": f"{pad}cart"}).encode()).service == "cart"
+        held.append(reader.spellings)
+    assert held[:2] == [1, 2]
+    assert held[SPELLINGS_MAX - 1 :] == [SPELLINGS_MAX] * 51
+    assert SPELLINGS_MAX == 4096
+
+
 def test_nobody_is_called_as_the_stream_of_traces_is() -> None:
     span = read(service="_traces", trace=TRACE, span=SPAN)
     assert list(batches_of([span])) == [StreamKey(Signal.TRACES, "__traces"), TRACES]
@@ -152,7 +166,7 @@ attributes = st.dictionaries(st.text("abc.", max_size=3), st.one_of(texts, st.bo
 SPANS = st.lists(
     st.fixed_dictionaries(
         {
-            "time": st.integers(1, 2**33),
+            "time": st.integers(1, 2**32),
             "service": st.sampled_from(["cart", "shop", "_traces", "käse"]),
             "name": texts,
             "dur_us": st.integers(-5, 10**9),

@@ -134,7 +134,10 @@ def joined(spans: Iterable[Span]) -> list[Span]:
 
 
 class Budget:
-    """The ledgers of a tenant and of its streams. `alerts_per_day_max` is the tenant's budget and may change at any time."""
+    """The ledgers of a tenant and of its streams; a stream of traces has one for each service that it blames.
+
+    `alerts_per_day_max` is the tenant's budget and may change at any time.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.alerts_per_day_max = limits.tenant_alerts_per_day_max

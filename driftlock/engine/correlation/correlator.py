@@ -16,9 +16,12 @@ from uuid import UUID
 
 from driftlock.engine.correlation.budget import Budget
 from driftlock.engine.correlation.flag import ALERTS_PER_DAY_MAX, Flag, Progress, Watch
+from driftlock.engine.correlation.pending import Pending
 from driftlock.engine.correlation.pooling import Pool
 from driftlock.engine.correlation.state import TenantParts, tenant_bytes, tenant_from
 from driftlock.engine.correlation.stories import Moment, Stories
+from driftlock.engine.correlation.story import Story
+from driftlock.engine.correlation.streams import Streams
 from driftlock.engine.fold import Summary
 from driftlock.engine.limits import MINUTE_NS, Limits
 from driftlock.engine.ports import FindingRow, IncidentRow
@@ -36,11 +39,15 @@ class Correlator:
         self.tenant_id = tenant_id
         self._limits = limits
         self._clock_ns = 0
-        self._progress: dict[UUID, Progress] = {}
+        self._streams = Streams()
         self._reached: dict[UUID, int] = {}
-        """The bucket of the newest flag of each stream in `progress` that had one."""
-        self._pending: list[Flag] = []
+        """The bucket of the newest flag of each stream in `streams` that had one."""
+        self._pending = Pending(limits.bucket_ns)
         self._watches: dict[UUID, Watch] = {}
+        self._silent: set[UUID] = set()
+        """Streams whose silence was told and lasts."""
+        self._looked_ns = -1
+        """How far the slowest stream was when all open incidents were looked at last."""
         self._pool = Pool(tenant_id, limits)
         self._stories = Stories(tenant_id, limits, Budget(limits))
         self._found: list[FindingRow] = []
@@ -50,7 +57,7 @@ class Correlator:
         return self._unfinished() or any(not watch.told and watch.due_ns <= now_ns for watch in self._watches.values())
 
     def _unfinished(self) -> bool:
-        return bool(self._pending) or bool(self._pool.waiting) or self._stories.live(self._silent())
+        return bool(self._pending) or bool(self._pool.waiting) or self._stories.live(self._silent)
 
     def set_budget(self, alerts_per_day_max: int) -> None:
         """Let the tenant have at most so many alerts in any 24 hours of event time, from here on."""
@@ -69,30 +76,42 @@ class Correlator:
         self, stream_id: UUID, progress: Progress, flags: Iterable[Flag], summaries: Iterable[Summary] = ()
     ) -> list[IncidentRow]:
         """Take what a stream's fold emitted for one journal row."""
-        self._progress[stream_id] = progress
+        known = self._streams.progress.get(stream_id)
+        self._streams.put(stream_id, progress)
         watch = self._watches.get(stream_id)
         if watch is None or watch.due_ns != progress.due_ns:  # a row without records changes nothing
             self._watches.pop(stream_id, None)
+            self._silent.discard(stream_id)
             if progress.due_ns:
                 self._watches[stream_id] = Watch(progress.due_ns)
-        self._pending.extend(flags)
+        for flag in flags:
+            self._pending.add(flag, self._reached.get(flag.stream_id, 0))
         self._pool.take(stream_id, summaries, progress)
         waits = bool(self._pending) or bool(self._pool.waiting)
         if not waits and not self._stories.open:
             return []
-        moving = min(entry.watermark_ns for entry in self._progress.values()) if waits else 0
         full = len(self._pending) > self._limits.pending_flags_max or self._pool.full
-        return self._advance(moving, everything=full)
+        bucket_ns, slowest_ns = self._limits.bucket_ns, self._streams.watermark_ns
+        before_ns = known.watermark_ns if known is not None else -1
+        steps = slowest_ns // bucket_ns != self._looked_ns // bucket_ns
+        if progress.across and progress.watermark_ns // bucket_ns != before_ns // bucket_ns:
+            steps = True
+        rows, taken = self._advance(slowest_ns, everything=full)
+        if steps:  # what waits for others may be over
+            self._looked_ns = slowest_ns
+            return latest([*rows, *self._end()])
+        names = [name for flag in taken for name in flag.names]
+        stream_ids = [stream_id, *(flag.stream_id for flag in taken)]
+        return latest([*rows, *self._end(self._stories.concerned(stream_ids, (*names, progress.service)))])
 
     def clock(self, now_ns: int) -> list[IncidentRow]:
         """Take a clock record: it closes buckets, and ends what has been quiet for long unless it replays the past."""
         self._clock_ns = max(self._clock_ns, now_ns)
-        rows = self._advance(self._clock_ns - self._limits.bucket_grace_ns, everything=False)
+        rows, _ = self._advance(self._clock_ns - self._limits.bucket_grace_ns, everything=False)
         quiet_ns = self._clock_ns - self._limits.incident_idle_ns
-        waiting = {flag.stream_id for flag in self._pending}
-        for stream_id in [known for known, progress in self._progress.items() if progress.received_ns < quiet_ns]:
-            if stream_id not in waiting:
-                del self._progress[stream_id]
+        for stream_id in [known for known, it in self._streams.progress.items() if it.received_ns < quiet_ns]:
+            if not self._pending.of_stream(stream_id):
+                self._streams.remove(stream_id)
                 self._reached.pop(stream_id, None)
         rows.extend(self._end())
         return latest(rows)
@@ -107,12 +126,13 @@ class Correlator:
 
     def closing(self, now_ns: int) -> list[UUID]:
         """Streams that have to be told that it is `now_ns`, by id: something in them is over by then."""
-        return sorted(stream_id for stream_id, it in self._progress.items() if it.closes_ns and it.closes_ns <= now_ns)
+        return sorted(stream_id for stream_id, it in self._streams.progress.items() if it.closes_ns and it.closes_ns <= now_ns)
 
     def give_up(self, now_ns: int) -> None:
         """Wait no more for streams that are due at `now_ns` and did not answer: until they have records, they never will."""
         for stream_id in self.due(now_ns):
             del self._watches[stream_id]
+            self._silent.discard(stream_id)
 
     def silent(self, flag: Flag) -> list[IncidentRow] | None:
         """Take the flag that a stream is silent; None when that is known, or when it is not to be told of this stream.
@@ -123,62 +143,41 @@ class Correlator:
         if watch is None or watch.told:
             return None
         watch.told = True
+        self._silent.add(flag.stream_id)
         return latest(self._stories.join(flag, flag.end_ns // self._limits.bucket_ns))
 
-    def _silent(self) -> set[UUID]:
-        return {stream_id for stream_id, watch in self._watches.items() if watch.told}
-
-    def _buckets(self) -> dict[UUID, int]:
-        """The bucket of each pending flag. Event times may step back, windows do not: a flag waits for those before it."""
-        reached = dict(self._reached)
-        buckets = {}
-        for flag in sorted(self._pending, key=lambda flag: flag.window):
-            bucket = max(reached.get(flag.stream_id, 0), flag.end_ns // self._limits.bucket_ns)
-            buckets[flag.finding_id] = reached[flag.stream_id] = bucket
-        return buckets
-
-    def _advance(self, until_ns: int, *, everything: bool) -> list[IncidentRow]:
-        buckets = self._buckets()
-        over = until_ns // self._limits.bucket_ns
-        due = [flag for flag in self._pending if everything or buckets[flag.finding_id] < over]
-        if due:
-            taken = {flag.finding_id for flag in due}
-            self._pending = [flag for flag in self._pending if flag.finding_id not in taken]
-        for together in self._pool.close(None if everything else until_ns // MINUTE_NS, self._progress):
+    def _advance(self, until_ns: int, *, everything: bool) -> tuple[list[IncidentRow], list[Flag]]:
+        """Take the flags of all buckets that are over: what became of incidents, and the flags."""
+        due = self._pending.take(None if everything else until_ns // self._limits.bucket_ns)
+        for together in self._pool.close(None if everything else until_ns // MINUTE_NS, self._streams.progress):
             self._found.append(together.row)
-            due.append(together.flag)
-            buckets[together.flag.finding_id] = together.flag.end_ns // self._limits.bucket_ns
+            due.append((together.flag.end_ns // self._limits.bucket_ns, together.flag))
         # What is about many services goes first, so that those of one find the story that they belong to.
-        due.sort(
-            key=lambda it: (buckets[it.finding_id], not it.across, it.stream, it.window, it.end_ns, it.finding_id),
-        )
+        due.sort(key=lambda it: (it[0], not it[1].across, it[1].stream, it[1].window, it[1].end_ns, it[1].finding_id))
         rows: list[IncidentRow] = []
-        for flag in due:
-            bucket = buckets[flag.finding_id]
-            if flag.stream_id in self._progress:
+        for bucket, flag in due:
+            if flag.stream_id in self._streams.progress:
                 self._reached[flag.stream_id] = max(bucket, self._reached.get(flag.stream_id, 0))
             rows.extend(self._stories.join(flag, bucket))
-        rows.extend(self._end())
-        return latest(rows)
+        return rows, [flag for _, flag in due]
 
-    def _end(self) -> list[IncidentRow]:
-        return self._stories.end(
-            Moment(
-                progress=self._progress,
-                pending=self._pending,
-                silent=self._silent(),
-                clock_ns=self._clock_ns - self._limits.bucket_grace_ns,
-            )
+    def _end(self, among: Iterable[Story] | None = None) -> list[IncidentRow]:
+        moment = Moment(
+            streams=self._streams,
+            pending=self._pending,
+            silent=self._silent,
+            clock_ns=self._clock_ns - self._limits.bucket_grace_ns,
         )
+        return self._stories.end(moment, among)
 
     def to_bytes(self) -> bytes:
         """The bytes from which `restore` continues."""
         return tenant_bytes(
             TenantParts(
                 clock_ns=self._clock_ns,
-                progress=self._progress,
+                progress=self._streams.progress,
                 reached=self._reached,
-                pending=self._pending,
+                pending=list(self._pending),
                 watches=self._watches,
                 stories=list(self._stories.open.values()),
                 budget=self._stories.budget,
@@ -190,8 +189,14 @@ class Correlator:
     def restore(self, body: bytes) -> None:
         """Continue from the bytes of `to_bytes`; raises `Internal` when they are damaged."""
         parts = tenant_from(body, self._limits)
-        self._clock_ns, self._progress, self._reached = parts.clock_ns, parts.progress, parts.reached
-        self._pending, self._watches = parts.pending, parts.watches
+        self._clock_ns, self._reached, self._looked_ns = parts.clock_ns, parts.reached, -1
+        self._streams = Streams()
+        for stream_id, progress in parts.progress.items():
+            self._streams.put(stream_id, progress)
+        self._pending = Pending(self._limits.bucket_ns)
+        self._pending.restore(parts.pending, parts.reached)
+        self._watches = parts.watches
+        self._silent = {stream_id for stream_id, watch in self._watches.items() if watch.told}
         self._stories = Stories(self.tenant_id, self._limits, parts.budget)
         for story in parts.stories:
             self._stories.put(story)

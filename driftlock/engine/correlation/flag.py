@@ -103,6 +103,11 @@ class Flag:
         """The traces that count."""
         return self.trace_ids[:FLAG_TRACES_MAX]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The services and the traces by which it may join an incident; none if it stands alone."""
+        return (*self.services, *self.named_traces) if self.services else ()
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:

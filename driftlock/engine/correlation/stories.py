@@ -1,22 +1,27 @@
 """Open incidents: which flags tell one story, and when it is over.
 
 Flags of one stream that are at most `incident_gap_windows` windows apart are one incident. So are flags of different streams
-that are at most `JOIN_NS` of event time apart, in buckets, if they have a service in common, or a trace: a service that sent
-what was found, or that traces make suspect. A stream of traces is of no service by itself, so its flags join by what they are
-about only. Where a flag fits several incidents it joins that with which it shares the most traces, then that which suspects
-the same services most, then the oldest. Two incidents never become one. Flags must be given in the order of their buckets.
+that are at most `JOIN_NS` of event time apart, in buckets, if they have a trace in common, or suspect the same service with
+some weight (`Suspicion.accepts`): one that sent what was found, or that traces blame. A stream of traces is of no service by
+itself, so its flags join by what they are about only. Where a flag fits several incidents it joins that with which it shares
+the most traces, then that which suspects the same services most, then the oldest. Two incidents never become one. Flags must
+be given in the order of their buckets.
 """
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from driftlock.engine.correlation.budget import Budget, Peak
-from driftlock.engine.correlation.flag import Flag, Progress
+from driftlock.engine.correlation.flag import Flag
+from driftlock.engine.correlation.mentions import Mentions
+from driftlock.engine.correlation.pending import Pending
 from driftlock.engine.correlation.story import Fit, Member, Story
+from driftlock.engine.correlation.streams import Streams
+from driftlock.engine.correlation.suspicion import blame_shares
 from driftlock.engine.limits import MINUTE_NS, Limits
 from driftlock.engine.ports import IncidentRow
-from driftlock.engine.verdict import IncidentState
+from driftlock.engine.verdict import IncidentState, content_id
 
 JOIN_NS = 5 * MINUTE_NS
 """Flags of different streams with a service or a trace in common that are no farther apart are one incident."""
@@ -30,55 +35,10 @@ class Moment:
     streams have passed by the clock.
     """
 
-    progress: Mapping[UUID, Progress]
-    pending: Sequence[Flag]
+    streams: Streams
+    pending: Pending
     silent: Set[UUID]
     clock_ns: int
-
-
-@dataclass(slots=True)
-class Behind:
-    """Streams that may still say something: how many there are, and how far the slowest of them is."""
-
-    count: int = 0
-    watermark_ns: int = 0
-
-    def add(self, watermark_ns: int) -> None:
-        """One more stream."""
-        self.watermark_ns = min(self.watermark_ns, watermark_ns) if self.count else watermark_ns
-        self.count += 1
-
-
-@dataclass(slots=True)
-class Others:
-    """The streams of a tenant: all of them, those of many services' traces, and those of each of some services."""
-
-    everyone: Behind = field(default_factory=Behind)
-    across: Behind = field(default_factory=Behind)
-    services: dict[str, Behind] = field(default_factory=dict)
-
-    def add(self, progress: Progress) -> None:
-        """Count a stream."""
-        self.everyone.add(progress.watermark_ns)
-        if progress.across:
-            self.across.add(progress.watermark_ns)
-        elif progress.service in self.services:
-            self.services[progress.service].add(progress.watermark_ns)
-
-    def of(self, story: Story) -> Behind | None:
-        """Those whose flags may join a story by the time; None when there is none but its only stream.
-
-        Where it knows traces these are all: lines of any service may name one of them.
-        """
-        known = Behind()
-        if story.exemplars:
-            known = self.everyone
-        else:
-            for behind in (self.across, *(self.services[service] for service, _ in story.suspicion)):
-                if behind.count:
-                    known.add(behind.watermark_ns)
-                    known.count += behind.count - 1
-        return known if known.count > 1 or self.across.count else None
 
 
 class Stories:
@@ -90,10 +50,12 @@ class Stories:
         self._tenant_id = tenant_id
         self._limits = limits
         self._of_stream: dict[UUID, UUID] = {}
+        self._mentions = Mentions()
 
     def put(self, story: Story) -> None:
         """Continue with a story."""
         self.open[story.incident.incident_id] = story
+        self._mentions.put(story)
         for stream_id, member in story.members.items():
             if not member.across:
                 self._of_stream[stream_id] = story.incident.incident_id
@@ -106,9 +68,12 @@ class Stories:
         """Take a flag; what became of incidents."""
         rows, story = self._of(flag, bucket)
         if story is None:
-            story = Story.opened(self._tenant_id, flag)
+            story = Story.begun(self._tenant_id, flag, bucket)
         story.take(flag, bucket)
-        self.put(story)
+        self.open[story.incident.incident_id] = story
+        if not flag.across:
+            self._of_stream[flag.stream_id] = story.incident.incident_id
+        self._mentions.put(story)
         told = self._charge(story, flag)
         return [*rows, IncidentRow(self._tenant_id, story.incident, (flag.finding_id,), story.alerted_ns, told)]
 
@@ -123,8 +88,9 @@ class Stories:
                 return [], current
             rows = self._leave(current, flag.stream_id)
         best: tuple[Fit, Story] | None = None
-        for story in self.open.values():
-            fit = story.fit(flag) if story.near(flag, bucket, buckets) else None
+        said = blame_shares(flag)
+        for story in map(self.open.__getitem__, self._mentions.of(flag.names)):
+            fit = story.fit(flag, bucket, said) if story.near(flag, bucket, buckets) else None
             if fit is not None and (best is None or fit > best[0]):
                 best = fit, story
         return rows, None if best is None else best[1]
@@ -138,50 +104,55 @@ class Stories:
     def _charge(self, story: Story, flag: Flag) -> bool:
         """Ask the budget for an incident's alert, once it has one more finding; True when it alerts just now.
 
-        It is the flag's stream whose budget is asked: another one of the incident may have spent its own.
+        It is the flag's stream whose budget is asked: another one of the incident may have spent its own. A stream of traces
+        has a budget for each service that its flags blame first, so that a noisy one spends its own only.
         """
+        ledger_id = flag.stream_id
+        if flag.across and flag.blamed:
+            ledger_id = content_id(flag.stream_id.bytes + flag.blamed[0].service.encode())
         peak = Peak(flag.end_ns, story.strongest, story.incident.incident_id)
         if story.alerted_ns is not None:
-            self.budget.grew(flag.stream_id, peak)
+            self.budget.grew(ledger_id, peak)
             return False
-        if not self.budget.decide(flag.stream_id, peak, flag.alerts_per_day_max):
+        if not self.budget.decide(ledger_id, peak, flag.alerts_per_day_max):
             return False
         story.alerted_ns = flag.end_ns
         story.incident = replace(story.incident, alerted=True)
         return True
 
-    def end(self, moment: Moment) -> list[IncidentRow]:
-        """Close what is over: its streams have gone on for long enough without a flag, or say nothing any more."""
-        waiting = {flag.stream_id for flag in moment.pending}
-        past = [
+    def concerned(self, stream_ids: Iterable[UUID], names: Iterable[str]) -> list[Story]:
+        """Those that may be over because streams have gone on, or because flags that name something wait no more."""
+        own = (self._of_stream[stream_id] for stream_id in stream_ids if stream_id in self._of_stream)
+        return [self.open[it] for it in dict.fromkeys((*own, *self._mentions.of(names)))]
+
+    def end(self, moment: Moment, among: Iterable[Story] | None = None) -> list[IncidentRow]:
+        """Close what is over: its streams have gone on for long enough without a flag, or say nothing any more.
+
+        Only those of `among` are looked at (None = all).
+        """
+        over = [
             story
-            for story in self.open.values()
-            if all(
-                stream_id not in waiting and self._past(story, stream_id, member, moment)
-                for stream_id, member in story.members.items()
-            )
+            for story in (self.open.values() if among is None else among)
+            if all(self._past(story, stream_id, member, moment) for stream_id, member in story.members.items())
+            and not self._lingers(story, moment)
         ]
-        if not past:
-            return []
-        others = Others(services={service: Behind() for story in past for service, _ in story.suspicion})
-        for progress in moment.progress.values():
-            others.add(progress)
-        return [self._close(story) for story in past if not self._lingers(story, others.of(story), moment)]
+        return [self._close(story) for story in over]
 
     def _past(self, story: Story, stream_id: UUID, member: Member, moment: Moment) -> bool:
         """Whether no flag of a stream can join a story by its windows any more."""
-        if stream_id in moment.silent:
+        if stream_id in moment.silent or moment.pending.of_stream(stream_id):
             return False
-        progress = moment.progress.get(stream_id)
+        progress = moment.streams.progress.get(stream_id)
         if progress is None:
             return not story.historical
         return member.across or progress.windows - 1 - member.window > self._limits.incident_gap_windows
 
-    def _lingers(self, story: Story, behind: Behind | None, moment: Moment) -> bool:
+    def _lingers(self, story: Story, moment: Moment) -> bool:
         """Whether a flag of another stream, or one about its services or traces, may still join a story by its time."""
-        if not len(story.suspicion) or behind is None:
+        behind = moment.streams.behind(story) if len(story.suspicion) else None
+        if behind is None:
             return False
-        if any(story.fit(flag) for flag in moment.pending):
+        if any(map(moment.pending.name, story.names)):
             return True
         passed_ns = behind.watermark_ns
         if not story.historical:
@@ -190,6 +161,7 @@ class Stories:
 
     def _close(self, story: Story) -> IncidentRow:
         del self.open[story.incident.incident_id]
+        self._mentions.remove(story.incident.incident_id)
         for stream_id, member in story.members.items():
             if not member.across:
                 del self._of_stream[stream_id]

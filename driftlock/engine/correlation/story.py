@@ -1,5 +1,6 @@
 """An open incident: what it consists of by now, and how well a flag fits it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
@@ -8,6 +9,12 @@ from driftlock.engine.correlation.exemplars import Exemplars
 from driftlock.engine.correlation.flag import Flag
 from driftlock.engine.correlation.suspicion import Suspicion
 from driftlock.engine.verdict import Incident, IncidentState, content_id
+
+INCIDENT_STREAMS_MAX = 200
+"""So many streams an incident lists, those that came first; findings of further ones join and count all the same."""
+
+YOUNG_BUCKETS = 10
+"""So long an incident is young, in buckets of event time: twice the time that may lie between two of its flags."""
 
 Fit = tuple[int, float]
 """How many traces a flag and an incident share, and how much they suspect the same services (0 to 1)."""
@@ -30,21 +37,22 @@ class Story:
     """An open incident. `members` are the streams whose further flags may join it by their windows, or by those of others.
 
     `strongest` and `title` are of its strongest finding, `suspicion` says which services are involved, `exemplars` which
-    traces. `alerted_ns` is the event time of its alert; None = the budget kept it quiet.
+    traces. `opened` is the bucket of its first flag, `alerted_ns` the event time of its alert; None = the budget kept it quiet.
     """
 
     incident: Incident
     historical: bool
     strongest: Strength
     title: str
+    opened: int
     alerted_ns: int | None = None
     members: dict[UUID, Member] = field(default_factory=dict)
     suspicion: Suspicion = field(default_factory=Suspicion)
     exemplars: Exemplars = field(default_factory=Exemplars)
 
     @classmethod
-    def opened(cls, tenant_id: UUID, flag: Flag) -> "Story":
-        """The incident that begins with a flag, which is still to be taken."""
+    def begun(cls, tenant_id: UUID, flag: Flag, bucket: int) -> "Story":
+        """The incident that begins with a flag of that bucket, which is still to be taken."""
         incident = Incident(
             incident_id=content_id(tenant_id.bytes + flag.finding_id.bytes),
             stream_ids=(flag.stream_id,),
@@ -58,26 +66,32 @@ class Story:
             surprise_max=flag.surprise,
             alerted=False,
         )
-        return cls(incident, flag.historical, flag.strength, flag.title)
+        return cls(incident, flag.historical, flag.strength, flag.title, bucket)
 
     @property
     def bucket(self) -> int:
         """The bucket of its newest flag."""
         return max(member.bucket for member in self.members.values())
 
+    @property
+    def names(self) -> set[str]:
+        """All services and traces by which a flag of another stream may find it."""
+        return {service for service, _ in self.suspicion}.union(self.exemplars.recent, self.exemplars.ids)
+
     def take(self, flag: Flag, bucket: int) -> None:
         """Let a flag join."""
-        known = self.members.get(flag.stream_id, Member(flag.window, bucket))
+        known = self.members.pop(flag.stream_id, Member(flag.window, bucket))  # whose flag is the newest stands last
         self.members[flag.stream_id] = Member(max(known.window, flag.window), max(known.bucket, bucket), flag.across)
         if flag.strength > self.strongest:
             self.strongest, self.title = flag.strength, flag.title
-        self.suspicion.take(flag)
+        self.suspicion.take(flag, bucket)
         if flag.services:
             self.exemplars.take(flag)
         now = self.incident
+        listed = flag.stream_id in now.stream_ids or len(now.stream_ids) >= INCIDENT_STREAMS_MAX
         self.incident = replace(
             now,
-            stream_ids=now.stream_ids if flag.stream_id in now.stream_ids else (*now.stream_ids, flag.stream_id),
+            stream_ids=now.stream_ids if listed else (*now.stream_ids, flag.stream_id),
             start_ns=min(now.start_ns, flag.start_ns),
             end_ns=max(now.end_ns, flag.end_ns),
             findings=now.findings + 1,
@@ -100,16 +114,16 @@ class Story:
         """Whether it had a flag at most so many buckets from there, other than one that only windows tell apart from this."""
         return any(
             abs(bucket - member.bucket) <= buckets
-            for stream_id, member in self.members.items()
+            for stream_id, member in reversed(self.members.items())
             if member.across or stream_id != flag.stream_id
         )
 
-    def fit(self, flag: Flag) -> Fit | None:
-        """How well a flag fits by the services and the traces that it names, higher = better; None when it does not."""
-        services = flag.services
-        if not services:
-            return None
+    def fit(self, flag: Flag, bucket: int, said: Mapping[str, float]) -> Fit | None:
+        """How well a flag fits by the services and the traces that it names, higher = better; None when it does not.
+
+        `said` are the flag's `blame_shares`.
+        """
         shared = self.exemplars.shared(flag.named_traces)
-        if not shared and not any(service in self.suspicion for service in services):
+        if not shared and not self.suspicion.accepts(said, young=bucket - self.opened <= YOUNG_BUCKETS):
             return None
-        return shared, self.suspicion.overlap(flag)
+        return shared, self.suspicion.overlap(said)

@@ -6,7 +6,7 @@ from driftlock.engine.correlation.budget import Strength
 from driftlock.engine.correlation.budget_state import strength_from, strength_message
 from driftlock.engine.correlation.exemplars import Exemplars
 from driftlock.engine.correlation.story import Member, Story
-from driftlock.engine.correlation.suspicion import Against, Suspicion
+from driftlock.engine.correlation.suspicion import Against, Suspicion, muted
 from driftlock.engine.verdict import Incident, IncidentState
 from driftlock.v1 import state_pb2
 
@@ -40,6 +40,9 @@ def story_message(story: Story) -> state_pb2.OpenIncident:
             for trace_id, strength in story.exemplars.shown.items()
         ],
         recent_trace=story.exemplars.recent,
+        opened=story.opened,
+        calls_bucket=story.suspicion.calls_bucket,
+        own_bucket=story.suspicion.own_bucket,
     )
 
 
@@ -66,6 +69,7 @@ def story_from(message: state_pb2.OpenIncident, bucket_ns: int) -> Story:
         historical=message.historical,
         strongest=strongest,
         title=message.title,
+        opened=message.opened if message.HasField("opened") else message.start_ns // bucket_ns,
         alerted_ns=message.alerted_ns if message.HasField("alerted_ns") else None,
         members=members or {first: Member(message.last_window, message.end_ns // bucket_ns)},
         suspicion=_suspicion_from(message, strongest),
@@ -82,16 +86,20 @@ def _involved_message(service: str, against: Against) -> state_pb2.InvolvedServi
         own=against.own,
         strongest=None if against.strongest is None else strength_message(against.strongest),
         title=against.title,
+        recent=against.recent,
     )
 
 
 def _suspicion_from(message: state_pb2.OpenIncident, strongest: Strength) -> Suspicion:
-    suspicion = Suspicion()
+    suspicion = Suspicion(message.calls_bucket, message.own_bucket)
     for it in message.involved:
         known = strength_from(it.strongest) if it.HasField("strongest") else None
-        suspicion.put(it.service, Against(it.calls, it.own, known, it.title))
+        against = Against(it.calls, it.own, known, it.title)
+        against.recent = it.recent if it.HasField("recent") else against.bits  # of a version in which nothing faded
+        suspicion.put(it.service, against)
     if message.service and not message.involved:  # of a version in which an incident was of one service
-        suspicion.put(message.service, Against(0.0, max(0.0, message.surprise_max), strongest, message.title))
+        own = max(0.0, message.surprise_max)
+        suspicion.put(message.service, Against(0.0, own, strongest, message.title, muted(own)))
     return suspicion
 
 

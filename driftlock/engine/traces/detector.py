@@ -7,10 +7,9 @@ spans -> place in time -> numbers of operations -> `cbad_cy.traces` (whole trace
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate, islice
 
 from cbad_cy.calls import ALARM_LEVEL as CALLS_LEVEL
-from cbad_cy.calls import CallTable
+from cbad_cy.calls import EDGES_MAX, GRAPH_EDGES_MAX, CallTable
 from cbad_cy.codec import Codec
 from cbad_cy.shapes import ALARM_LEVEL as SHAPES_LEVEL
 from cbad_cy.shapes import ShapeTable
@@ -19,7 +18,6 @@ from driftlock.engine.detector import stream_seed
 from driftlock.engine.event import RecordBatch, StreamKey
 from driftlock.engine.fold import Abandoned, GraphEdge, Summary
 from driftlock.engine.limits import MINUTE_NS, Limits
-from driftlock.engine.numbers.columns import own_times
 from driftlock.engine.profile import Profile
 from driftlock.engine.traces.directory import Directory
 from driftlock.engine.traces.finding import TraceContext, Words, suspected, trace_finding
@@ -29,7 +27,7 @@ from driftlock.engine.traces.joining import Joining
 from driftlock.engine.traces.judgement import Judgement
 from driftlock.engine.traces.level import trace_level
 from driftlock.engine.traces.observer import TraceObserver, seen_traces
-from driftlock.engine.traces.pace import Pace, Where
+from driftlock.engine.traces.pace import Bounds, Pace, Where, timed
 from driftlock.engine.traces.traffic import BLOCK, Traffic
 from driftlock.engine.verdict import Calibration, Finding, Observer, StreamEvent, StreamEventKind
 from driftlock.engine.window import EventClock
@@ -54,8 +52,9 @@ class TraceDetector:
         self.clock = EventClock(limits)
         self.pace = Pace(limits.trace_grace_ns)
         self.events = 0
-        self.passed = Where()  # when a row last said what time it is, if that was ahead of the watermark
-        self.mark_event = 0  # the span with which the watermark came to where it is
+        self.passed = Where()  # when a row last said what time it is, if that was ahead of `mark_ns`
+        self.mark_ns = 0  # the time of the stream: that of its newest span, within what the wall clock allows
+        self.mark_event = 0  # the span with which it came to where it is
         self.first_minute = -1  # the minute of event time with which windows are numbered from `offset` on; -1 = none yet
         self.offset = 0
         self.directory = Directory(limits)
@@ -82,7 +81,7 @@ class TraceDetector:
     @property
     def windows(self) -> int:
         """Minutes of event time since the first one; the number of the open minute."""
-        return self._window(self.clock.watermark_ns)
+        return self._window(self.mark_ns)
 
     @property
     def health(self) -> tuple[Calibration, str]:
@@ -106,10 +105,28 @@ class TraceDetector:
             remarks.append(f"{self.traces.cut:,} spans of traces of more than {self.traces.trace_spans_max:,} were left out")
         if self.traces.overflowed:
             remarks.append(f"{self.traces.overflowed:,} traces were closed early, because too many were open")
+        remarks += self._overflows()
         said = "; ".join(filter(None, remarks))
         if not traces:
             return Calibration.CALIBRATING, said if self.events else "no span has come"
         return Calibration.OK if self.learned_ns else Calibration.PROVISIONAL, said
+
+    def _overflows(self) -> list[str]:
+        """What the tables of calls and of shapes had no room for."""
+        remarks = []
+        if self.calls.edges_overflowed:
+            remarks.append(
+                f"{self.calls.edges_overflowed:,} calls were between more pairs of operations than the {EDGES_MAX:,} that are "
+                "told apart, and count to the operation that calls"
+            )
+        if self.calls.graph_overflowed:
+            remarks.append(
+                f"{self.calls.graph_overflowed:,} calls were between more pairs of services than the {GRAPH_EDGES_MAX:,} that "
+                "the service graph shows"
+            )
+        if self.shapes.overflowed:
+            remarks.append(f"{self.shapes.overflowed:,} times a part of a trace was not looked at, because there are too many")
+        return remarks
 
     @property
     def events_until_ready(self) -> int:
@@ -127,7 +144,7 @@ class TraceDetector:
     @property
     def closes_ns(self) -> int:
         """The wall-clock time from which on a row with the time closes an open trace; 0 = none will."""
-        return self.pace.wall_ns(self.traces.next_due_ns, self.clock.watermark_ns)
+        return self.pace.wall_ns(self.traces.next_due_ns, self.mark_ns)
 
     def silence(self, now_ns: int) -> Finding | None:  # noqa: ARG002
         """None: that no spans come is said by the streams of their services."""
@@ -173,14 +190,14 @@ class TraceDetector:
         """
         if not len(batch):
             return []
-        before_ns, first_event, receive_timed = self.clock.watermark_ns, self.events, self.clock.receive_timed
+        before_ns, first_event, receive_timed = self.mark_ns, self.events, self.clock.receive_timed
         placed = self.clock.place(batch, received_ns)
-        marks = array("Q", islice(accumulate(placed.times_ns, max, initial=before_ns), 1, None))
-        self.events += len(batch)
         self.pace.took(received_ns, historical=batch.historical)
+        starts, marks = timed(batch, placed, before_ns, Bounds.of(self.limits, received_ns, live=self.pace.live))
+        self.events += len(batch)
         mark_event = self.mark_event
         if marks[-1] > before_ns:
-            self.mark_event = first_event + bisect_left(marks, marks[-1])
+            self.mark_ns, self.mark_event = marks[-1], first_event + bisect_left(marks, marks[-1])
         if self.first_minute < 0:
             self.first_minute = marks[0] // MINUTE_NS
         if self.restarted:
@@ -189,13 +206,13 @@ class TraceDetector:
             self._tell(StreamEventKind.RESTARTED, Where(marks[0], first_event, marks[0]), reason)
         if not _are_spans(batch):
             return []
-        closed = self._assemble(batch, own_times(batch, placed, received_ns + self.limits.future_ns), marks)
+        closed = self._assemble(batch, starts, marks)
         if abandoned():
             raise Abandoned
         threshold = batch.p_value_threshold or self.profile.p_value_threshold
 
         def where(time_ns: int) -> Where:
-            """By the span with which the watermark came to `time_ns`, or beyond, however spans are cut into rows."""
+            """By the span with which the stream came to `time_ns`, or beyond, however spans are cut into rows."""
             if time_ns <= self.passed.time_ns:
                 return self.passed._replace(time_ns=time_ns)
             if time_ns <= before_ns:
@@ -225,8 +242,8 @@ class TraceDetector:
 
     def pass_time(self, now_ns: int) -> list[Finding]:
         """Take a row that says what time it is: traces that are over by then are closed and judged."""
-        time_ns = self.pace.event_ns(now_ns, self.clock.watermark_ns)
-        if time_ns > max(self.clock.watermark_ns, self.passed.time_ns):
+        time_ns = self.pace.event_ns(now_ns, self.mark_ns)
+        if time_ns > max(self.mark_ns, self.passed.time_ns):
             self.passed = self._newest(time_ns)
         findings = self._judge(self.traces.pass_time(time_ns), self.profile.p_value_threshold, self._newest)
         judgements: list[Judgement] = [*self.calls.pass_time(time_ns), *self.shapes.pass_time(time_ns)]
@@ -237,8 +254,7 @@ class TraceDetector:
         return self._judge(self.traces.flush(), self.profile.p_value_threshold, self._newest)
 
     def _newest(self, time_ns: int) -> Where:
-        watermark_ns = min(time_ns, self.clock.watermark_ns)
-        return Where(time_ns, max(0, self.events - 1), watermark_ns, self.clock.receive_timed)
+        return Where(time_ns, max(0, self.events - 1), min(time_ns, self.mark_ns), self.clock.receive_timed)
 
     def _judge(
         self,
@@ -268,7 +284,7 @@ class TraceDetector:
         learned = LEARNING_TRACES - 1 - first  # the place of the trace with which enough are over
         if 0 <= learned < len(closed.sizes):
             self.learned_ns = closed.closed_ns[learned]
-        for place, trouble in self.traffic.count(first, closed):
+        for place, trouble in self.traffic.count(first, closed, self.traces.late_by):
             time_ns = closed.closed_ns[place]
             if place == learned:  # blocks end with it: see `LEARNING_TRACES`
                 self._tell(StreamEventKind.CALIBRATED, where(time_ns), _learned())

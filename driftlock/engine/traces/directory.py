@@ -72,6 +72,10 @@ class Directory:
         """Whether some operations could not be told apart."""
         return bool(self._others)
 
+    def tells_apart(self, operation: int) -> bool:
+        """Whether a number is of one operation, and not of all those of a service, or of others, that have none."""
+        return operation not in self._others
+
     def numbers(self, series: Sequence[str], index: "array[int]") -> "array[int]":
         """The operation of each span; `index` is 1-based into the identities `series`, 0 = none."""
         if len(self._known) > NAMES_REMEMBERED * self.operations_max:

@@ -34,6 +34,9 @@ PATH_MAX = 32
 SUBTREE_LINES_MAX = 40
 """What a finding shows at most of each."""
 
+PARTS = frozenset({Question.SHAPE, Question.DEPENDENCY})
+"""What is asked about parts of traces."""
+
 UNITS: Mapping[str, str] = MappingProxyType(
     {"duration": "s", "self_time": "s", "gap": "s", "errors": "1", "calls": "1", "repeats": "1"}
 )
@@ -85,6 +88,10 @@ class Words:
     def operation(self, number: int) -> str:
         """Its name; "" for 0."""
         return self._directory.operations[number].name
+
+    def tells_apart(self, operation: int) -> bool:
+        """Whether it is one operation, and not all for which there was no number; also of 0."""
+        return self._directory.tells_apart(operation)
 
     def place(self, operation: int) -> str:
         """Service and operation, as paths and subtrees show them."""
@@ -182,7 +189,7 @@ def trace_finding(it: Judgement, words: Words, context: TraceContext) -> Finding
 
 def _p_value(it: Judgement) -> float:
     """The threshold at which it would just alarm. Of shapes the kernel tells bits, of calls this."""
-    return p_value_at(SHAPES_LEVEL, it.surprise) if it.question in {Question.SHAPE, Question.DEPENDENCY} else it.p_value
+    return p_value_at(SHAPES_LEVEL, it.surprise) if it.question in PARTS else it.p_value
 
 
 def _calls(it: Judgement, words: Words) -> tuple[CallEvidence, ...]:
@@ -233,8 +240,13 @@ def suspected(it: Judgement, words: Words) -> list[tuple[int, float]]:
     """Services by number with the bits against them, the most first; those of equal bits by name.
 
     Where the kernel names nobody it is the service of the operation. Some service is to blame for what the alarm says: where
-    less speaks against the first than the bits of the alarm, all are raised in proportion, so that it has them.
+    less speaks against the first than the bits of the alarm, all are raised in proportion, so that it has them. What operations
+    that are not told apart call says nothing, nor how often they are called: of their parts nobody (0) is suspected.
     """
+    if it.question in PARTS and not all(
+        map(words.tells_apart, (it.caller, it.operation, *(node[1] for node in it.subtree[:1])))
+    ):
+        return [(0, it.surprise)]
     found: dict[int, float] = {}
     for service, bits in it.suspects:
         if service and bits > 0:
@@ -274,8 +286,14 @@ def _ends_of(path: Sequence[int]) -> Sequence[int]:
 
 
 def _subtree(it: Judgement, words: Words) -> tuple[str, ...]:
-    lines = []
+    """Its lines; without operations that are not told apart, and what is below them."""
+    lines, below = [], SUBTREE_LINES_MAX
     for depth, operation, sign, repeats in it.subtree[:SUBTREE_LINES_MAX]:
+        if depth > below:
+            continue
+        below = SUBTREE_LINES_MAX if words.tells_apart(operation) else depth
+        if below == depth:
+            continue
         mark = {1: "+ ", -1: "- "}.get(sign, "  ")
         lines.append(f"{mark}{'  ' * depth}{words.place(operation)}{f' x{repeats}' if repeats > 1 else ''}")
     return tuple(lines)

@@ -47,7 +47,12 @@ class Joining:
         self._told: dict[tuple[str, int], ToldOf] = {}
 
     def tells(self, it: Judgement, service: int) -> bool:
-        """Whether a judgement whose first suspect is `service` is a finding of its own; it is remembered then."""
+        """Whether a judgement whose first suspect is `service` is a finding of its own; it is remembered then.
+
+        What nobody (0) is suspected of is none.
+        """
+        if not service:
+            return False
         of = about(it), service
         told = self._told.get(of)
         if told is not None and it.time_ns - told.time_ns < JOINED_NS and it.surprise < STRONGER * told.bits:

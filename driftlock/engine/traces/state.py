@@ -3,6 +3,8 @@
 Open traces are in it. A fold that continues from it gives the same findings as one that was never interrupted.
 """
 
+from dataclasses import astuple
+
 import zstandard
 
 from driftlock.engine.event import StreamKey
@@ -34,6 +36,7 @@ def trace_state(detector: TraceDetector) -> bytes:
         codec_version=CODEC_VERSION,
         events=detector.events,
         mark_event=detector.mark_event,
+        mark_ns=detector.mark_ns,
         offset=detector.offset,
         first_minute=None if detector.first_minute < 0 else detector.first_minute,
         late_events=clock.late_events,
@@ -51,7 +54,7 @@ def trace_state(detector: TraceDetector) -> bytes:
         operation=[traces_pb2.Operation(service=it.service, name=it.name, kind=it.kind) for it in directory.operations[1:]],
         overflowed=directory.overflowed,
         instance=list(detector.instances.names.values()),
-        traffic=[traffic.traces, traffic.partial, traffic.early, traffic.spans, traffic.sampled],
+        traffic=astuple(traffic),
         degraded=detector.degraded,
         learned_ns=detector.learned_ns,
         open_traces=detector.traces.parts(),
@@ -80,7 +83,8 @@ def restore_traces(body: bytes, key: StreamKey, seed: int, limits: Limits) -> Tr
     if state.stream != key.text:
         raise Damaged(f"checkpoint belongs to {state.stream!r}, not to {key.text!r}")
     detector = TraceDetector(key, profile_of(state.config), seed, limits)
-    detector.events, detector.mark_event, detector.offset = state.events, state.mark_event, state.offset
+    detector.events, detector.offset = state.events, state.offset
+    detector.mark_ns, detector.mark_event = state.mark_ns, state.mark_event
     detector.first_minute = state.first_minute if state.HasField("first_minute") else -1
     clock = detector.clock
     clock.late_events, clock.receive_timed = state.late_events, state.receive_timed

@@ -143,15 +143,17 @@ class Shop:
         for program in reversed(self.programs):
             program.close()
 
-    def let_time_pass(self) -> None:
-        """One more span of each service, by clocks that are minutes ahead, of a trace whose root does not come.
+    def let_time_pass(self, lingering_s: float) -> None:
+        """When all traces are over, one more span of each service, of a trace whose root does not come.
 
-        A trace is over some time after its last span, and findings become incidents when all streams have come so far.
+        Their clocks are minutes ahead: findings become incidents when all streams have come so far. What is over is not said
+        by them but by the time that has passed.
         """
-        ahead_ns = time.time_ns() + AHEAD_NS
+        time.sleep(lingering_s)
         root = SpanContext(trace_id=1, span_id=1, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
         awaited = set_span_in_context(NonRecordingSpan(root))
         for service in SERVICES:
+            ahead_ns = time.time_ns() + AHEAD_NS
             provider = self._provider(service)
             provider.get_tracer(service).start_span("wait", awaited, start_time=ahead_ns).end(ahead_ns + 10**6)
             assert provider.force_flush()

@@ -125,6 +125,48 @@ def test_of_equals_the_older_one_is_joined() -> None:
     assert groups(told(*flags[:2], even), *flags[:2], even) == [0, 1, 0]
 
 
+def test_a_hub_that_is_suspected_everywhere_brings_nothing_together() -> None:
+    """Every 12 minutes another service is the culprit; each finding suspects the same one beside it."""
+    faults = [f"shop/s{number}@prod" for number in range(8)]
+    flags = [blame(600 + 60 * (12 * at + 4 * step), name, CART_SERVICE) for at, name in enumerate(faults) for step in range(3)]
+    tenant = Tenant()
+    tenant.everybody(0)
+    tenant.moves(SPANS, 4 * 3600, *flags)
+    tenant.everybody(4 * 3600 + 60)
+    assert groups(tenant, *flags) == [number for number in range(8) for _ in range(3)]
+    assert all(row.incident.alerted for row in tenant.rows.values())
+    assert [row.incident.suspects[0].service for row in tenant.rows.values()] == faults
+
+
+def test_a_new_outage_is_not_part_of_what_has_gone_on_for_long() -> None:
+    noise = [flag(METRICS, 600 + 240 * number, surprise=3.0) for number in range(8)]
+    early, late = blame(700, PAY_SERVICE, CART_SERVICE), blame(600 + 240 * 6, MAIL_SERVICE, CART_SERVICE)
+    assert groups(told(*noise, early, late), *noise, early, late) == [0] * 9 + [1]
+
+
+def test_lines_of_a_weak_suspect_are_another_incident_unless_a_trace_tells_otherwise() -> None:
+    cause = blame(600, PAY_SERVICE, CART_SERVICE, MAIL_SERVICE, traces=(ONE,))
+    apart = cause, flag(LOGS, 660), flag(MAIL, 660)
+    assert groups(told(*apart), *apart) == [0, 0, 1]
+    together = cause, flag(LOGS, 660), flag(MAIL, 660, traces=(ONE,))
+    assert groups(told(*together), *together) == [0, 0, 0]
+
+
+def test_a_noisy_service_spends_its_own_budget_only() -> None:
+    noisy = [replace(blame(60 * 20 * number, PAY_SERVICE), alerts_per_day_max=2) for number in range(1, 9)]
+    other = replace(blame(60 * 170, MAIL_SERVICE, bits=10.0), alerts_per_day_max=2)
+    tenant = Tenant()
+    tenant.everybody(0)
+    tenant.moves(SPANS, 5 * 3600, *noisy, other)
+    tenant.everybody(5 * 3600 + 60)
+    alerted = {row.incident.suspects[0].service: 0 for row in tenant.rows.values()}
+    for row in tenant.rows.values():
+        alerted[row.incident.suspects[0].service] += row.incident.alerted
+    assert len(tenant.rows) == 9
+    assert alerted[PAY_SERVICE] <= 2
+    assert alerted[MAIL_SERVICE] == 1
+
+
 def test_two_open_incidents_never_become_one() -> None:
     flags = flag(LOGS, 600, traces=(ONE,)), flag(MAIL, 600, traces=(TWO,)), flag(PAY, 660, traces=(ONE, TWO))
     tenant = told(*flags)
@@ -200,6 +242,8 @@ def test_an_open_incident_of_an_earlier_version_goes_on() -> None:
     [incident] = state.incident
     assert [it.service for it in incident.involved] == [CART_SERVICE]
     incident.ClearField("involved")
+    incident.ClearField("opened")
+    incident.ClearField("own_bucket")
     incident.service = CART_SERVICE
     tenant.fold.restore(pack(state))
     tenant.moves(METRICS, 3600, flag(METRICS, 720))
@@ -209,6 +253,24 @@ def test_an_open_incident_of_an_earlier_version_goes_on() -> None:
     [row] = tenant.rows.values()
     [suspect] = row.incident.suspects
     assert (suspect.service, suspect.share) == (CART_SERVICE, 1.0)
+
+
+def test_involved_services_of_a_version_in_which_nothing_faded_have_their_bits() -> None:
+    tenant = Tenant()
+    tenant.everybody(0)
+    tenant.moves(SPANS, 700, blame(600, PAY_SERVICE, CART_SERVICE))
+    tenant.everybody(670)
+    state = unpack(state_pb2.TenantState(), tenant.fold.to_bytes())
+    [incident] = state.incident
+    incident.ClearField("opened")
+    incident.ClearField("calls_bucket")
+    for involved in incident.involved:
+        involved.ClearField("recent")
+    tenant.fold.restore(pack(state))
+    tenant.everybody(700)
+    tenant.moves(LOGS, 3600, flag(LOGS, 780))
+    tenant.everybody(7200)
+    assert tenant.incidents == [((SPANS, LOGS), 2, CLOSED)]
 
 
 SERVICES = (CART_SERVICE, PAY_SERVICE, MAIL_SERVICE)

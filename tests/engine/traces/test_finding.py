@@ -20,6 +20,7 @@ from driftlock.engine.traces.finding import (
     UNITS,
     TraceContext,
     Words,
+    suspected,
     trace_finding,
     trace_finding_id,
 )
@@ -59,6 +60,30 @@ def words(environment: str = "prod") -> Words:
     directory.numbers(series, array("I", [1, 2, 3]))
     instances.numbers(("pod-3",), array("I", [1]), 1)
     return Words(directory, instances, environment)
+
+
+def small_words() -> Words:
+    """Of operations of which the fourth and the last are what is not told apart."""
+    directory = Directory(Limits(operations_max=24))
+    directory.numbers([f"shop/cart\x1fGET /{'abcdefghij'[k]}\x1f2" for k in range(10)], array("I", range(1, 11)))
+    return Words(directory, Instances(9), "prod")
+
+
+@pytest.mark.parametrize("question", ["shape", "dependency"])
+def test_of_parts_of_what_is_not_told_apart_nobody_is_suspected(question: str) -> None:
+    names = small_words()
+    assert [names.operation(number) for number in range(1, 5)] == ["GET /a", "GET /b", "GET /c", "other"]
+    for fields in ({"caller": 4}, {"operation": 4}, {"subtree": ((0, 4, -1, 1), (1, 1, -1, 1))}):
+        assert suspected(Alarm(question=question, suspects=((1, 30.0),))._replace(**fields), names) == [(0, 30.0)]
+        assert suspected(Alarm(suspects=((1, 30.0),))._replace(**fields), names) == [(1, 30.0)]
+    below = Alarm(question=question, suspects=((1, 30.0),), subtree=((0, 2, -1, 1), (1, 4, -1, 1)))
+    assert suspected(below, names) == [(1, 30.0)]
+
+
+def test_what_is_not_told_apart_is_left_out_of_a_part() -> None:
+    part = ((0, 2, 1, 1), (1, 4, 1, 1), (2, 1, 1, 1), (1, 3, 1, 2))
+    found = trace_finding(Alarm(question="shape", measure="calls", suspects=((1, 30.0),), subtree=part), small_words(), CONTEXT)
+    assert found.subtree == ("+ shop/cart GET /b", "+   shop/cart GET /c x2")
 
 
 def found(**fields: Any) -> Finding:

@@ -54,6 +54,10 @@ def test_another_question_or_service_is_another_finding() -> None:
     assert told((Alarm(), 1), (Alarm(), 2), (Alarm(question="errors"), 1)) == [True, True, True]
 
 
+def test_what_nobody_is_suspected_of_is_not_told() -> None:
+    assert told((Alarm(), 0), (later(9), 1)) == [False, True]
+
+
 def test_how_a_call_was_seen_to_be_slow_does_not_matter() -> None:
     assert told((Alarm(), 1), (later(9, measure="gap", caller=3, operation=4, instance=7), 1)) == [True, False]
 

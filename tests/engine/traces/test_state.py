@@ -60,6 +60,8 @@ def test_all_that_is_known_of_a_stream_comes_back() -> None:
     fold = learned()
     before = fold.detector
     before.configure(PROFILES["strict"])
+    before.fold(batch_of([ahead := shop(range(2000, 2001))[0]]), ahead.start_ns - MINUTE_NS, CODEC)
+    assert before.mark_ns < before.clock.watermark_ns
     fold.restart()
     after = fold.detector
     assert after is not before
@@ -69,6 +71,7 @@ def test_all_that_is_known_of_a_stream_comes_back() -> None:
         before.profile, before.events_until_ready, before.closes_ns,
     )  # fmt: skip
     assert vars(after.clock) == vars(before.clock)
+    assert (after.mark_ns, after.mark_event) == (before.mark_ns, before.mark_event)
     assert (after.pace, after.traffic) == (before.pace, before.traffic)
     assert after.graph() == before.graph() != ()
     assert (len(after.traces), after.traces.spans) == (len(before.traces), before.traces.spans)
