@@ -3,7 +3,7 @@
 from cbad_cy.codec import Codec
 from driftlock.engine.findings import Context
 from driftlock.engine.interaction import InteractionVerdict
-from driftlock.engine.verdict import Calibration, Evidence, Finding, MissingLine, NovelLine, Question
+from driftlock.engine.verdict import OF_NO_WINDOW, Calibration, Evidence, Finding, MissingLine, NovelLine, Question
 
 HALF_BITS = 16.0
 """So many bits above usual are the effect 1/2."""
@@ -17,6 +17,7 @@ def interaction_finding(verdict: InteractionVerdict, window: int, number: int, c
     """
     effect = verdict.bits / (verdict.bits + HALF_BITS)
     return Finding(
+        **OF_NO_WINDOW,
         stream=context.stream,
         window=window,
         first_event=verdict.first_event,
@@ -29,23 +30,12 @@ def interaction_finding(verdict: InteractionVerdict, window: int, number: int, c
         p_value=verdict.p_value,
         p_value_threshold=context.p_value_threshold,
         confidence=verdict.confidence,
-        p_permutation=1.0,
-        permutations=0,
-        ratio=1.0,
-        ratio_normal=1.0,
-        compression_ratio=1.0,
-        compression_ratio_normal=1.0,
-        compression_ratio_p_value=1.0,
-        entropy=0.0,
-        entropy_normal=0.0,
-        entropy_p_value=1.0,
         profile=context.profile.name,
         calibration=Calibration.OK,
         codec=codec.name,
         codec_level=codec.level,
         codec_version=codec.version,
         seed=context.seed,
-        late_events=0,
         receive_timed=context.receive_timed,
         explanation=f"{verdict.sentence}.",
         lines=tuple(
@@ -60,8 +50,6 @@ def interaction_finding(verdict: InteractionVerdict, window: int, number: int, c
             )
             for line in verdict.present
         ),
-        window_lines=(),
-        baseline_lines=(),
         question=Question.INTERACTION,
         surprise=verdict.bits,
         evidence=(Evidence(Question.INTERACTION, verdict.p_value, effect, verdict.bits),),

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from hashlib import blake2b
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypedDict
 from uuid import UUID
 
 from driftlock.engine.evidence import CallEvidence, Chart, SeriesEvidence, Suspect, TraceExample
@@ -247,6 +247,42 @@ class Finding:
             for line in fields["lines"]:
                 del line["time_ns"]
         return _json(fields)
+
+
+class OfNoWindow(TypedDict):
+    """What a finding says of the lines of a window."""
+
+    p_permutation: float
+    permutations: int
+    ratio: float
+    ratio_normal: float
+    compression_ratio: float
+    compression_ratio_normal: float
+    compression_ratio_p_value: float
+    entropy: float
+    entropy_normal: float
+    entropy_p_value: float
+    late_events: int
+    window_lines: tuple[str, ...]
+    baseline_lines: tuple[str, ...]
+
+
+OF_NO_WINDOW: Final = OfNoWindow(
+    p_permutation=1.0,
+    permutations=0,
+    ratio=1.0,
+    ratio_normal=1.0,
+    compression_ratio=1.0,
+    compression_ratio_normal=1.0,
+    compression_ratio_p_value=1.0,
+    entropy=0.0,
+    entropy_normal=0.0,
+    entropy_p_value=1.0,
+    late_events=0,
+    window_lines=(),
+    baseline_lines=(),
+)
+"""The neutral values of it, for findings that are not about a window."""
 
 
 def _series_from(fields: dict[str, Any]) -> SeriesEvidence:

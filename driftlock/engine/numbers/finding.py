@@ -19,7 +19,7 @@ from driftlock.engine.numbers.sentence import (
     value_sentence,
 )
 from driftlock.engine.profile import Profile
-from driftlock.engine.verdict import Calibration, Evidence, Finding, MissingLine, Question, content_id
+from driftlock.engine.verdict import OF_NO_WINDOW, Calibration, Evidence, Finding, MissingLine, Question, content_id
 
 CODEC = "numeric"
 CODEC_VERSION = str(SERIES_VERSION)
@@ -111,6 +111,7 @@ def number_finding(
     """The finding, its numbers rounded to `DIGITS`; what findings say of a window of lines is neutral in it."""
     score, p_value, surprise = rounded(said.score), rounded(said.p_value), rounded(said.surprise)
     return Finding(
+        **OF_NO_WINDOW,
         stream=context.stream,
         window=context.window,
         first_event=context.event,
@@ -123,28 +124,15 @@ def number_finding(
         p_value=p_value,
         p_value_threshold=context.p_value_threshold,
         confidence=rounded(1.0 - p_value),
-        p_permutation=1.0,
-        permutations=0,
-        ratio=1.0,
-        ratio_normal=1.0,
-        compression_ratio=1.0,
-        compression_ratio_normal=1.0,
-        compression_ratio_p_value=1.0,
-        entropy=0.0,
-        entropy_normal=0.0,
-        entropy_p_value=1.0,
         profile=context.profile.name,
         calibration=said.calibration,
         codec=CODEC,
         codec_level=0,
         codec_version=CODEC_VERSION,
         seed=context.seed,
-        late_events=0,
         receive_timed=context.receive_timed,
         explanation=said.sentence,
         lines=(),
-        window_lines=(),
-        baseline_lines=(),
         question=said.question,
         surprise=surprise,
         evidence=(Evidence(said.question, p_value, score, surprise),),

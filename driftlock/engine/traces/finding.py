@@ -18,7 +18,7 @@ from driftlock.engine.traces.instances import Instances
 from driftlock.engine.traces.judgement import POOL_MADE, Judgement, SeenTrace
 from driftlock.engine.traces.level import p_value_at
 from driftlock.engine.traces.sentence import Told, sentence, short_name
-from driftlock.engine.verdict import Calibration, Evidence, Finding, Question, content_id
+from driftlock.engine.verdict import OF_NO_WINDOW, Calibration, Evidence, Finding, Question, content_id
 
 CODEC = "traces"
 CODEC_VERSION = f"{TRACES_VERSION}.{CALLS_VERSION}.{SHAPES_VERSION}"
@@ -139,6 +139,7 @@ def trace_finding(it: Judgement, words: Words, context: TraceContext) -> Finding
         suspects=[(short_name(suspect.service), suspect.share) for suspect in suspects],
     )
     return Finding(
+        **OF_NO_WINDOW,
         stream=context.stream,
         window=context.window,
         first_event=context.event,
@@ -151,28 +152,15 @@ def trace_finding(it: Judgement, words: Words, context: TraceContext) -> Finding
         p_value=p_value,
         p_value_threshold=context.p_value_threshold,
         confidence=rounded(1.0 - p_value),
-        p_permutation=1.0,
-        permutations=0,
-        ratio=1.0,
-        ratio_normal=1.0,
-        compression_ratio=1.0,
-        compression_ratio_normal=1.0,
-        compression_ratio_p_value=1.0,
-        entropy=0.0,
-        entropy_normal=0.0,
-        entropy_p_value=1.0,
         profile=context.profile.name,
         calibration=context.calibration,
         codec=CODEC,
         codec_level=0,
         codec_version=CODEC_VERSION,
         seed=context.seed,
-        late_events=0,
         receive_timed=context.receive_timed,
         explanation=sentence(question, calls[0], told),
         lines=(),
-        window_lines=(),
-        baseline_lines=(),
         question=question,
         surprise=surprise,
         evidence=(Evidence(question, p_value, score, surprise),),
