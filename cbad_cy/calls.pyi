@@ -22,8 +22,9 @@ In a trace in which spans were cut or that was closed early, self times mean not
 
 import builtins
 from array import array
-from typing import Final, NamedTuple, Self, final
+from typing import Final, Self, final
 
+from cbad_cy.judgement import Judgement
 from cbad_cy.traces import Closed
 
 ALARM_LEVEL: Final[float]
@@ -36,49 +37,6 @@ EXAMPLES_MAX: Final[int]
 PATH_MAX: Final[int]
 SUSPECTS_MAX: Final[int]
 ODD_CALLS_MAX: Final[int]
-
-class Judgement(NamedTuple):
-    """An alarm. Operations, services and instances are numbers, 0 = none; times are event times in ns.
-
-    `question`: "latency" or "errors". `measure`: "self_time" (`caller` is 0, `value` and `usual` are s), "gap" (`caller` is the
-    client's operation, `operation` the server's; s), "errors" (`caller` is 0; shares). `since_ns`: the first call that counts;
-    `time_ns`: when the trace was closed with which it alarmed. `p_value` (0, 1]: 0.05 for what just alarms at ALARM_LEVEL, half
-    of it for each bit more. `score` [0.5, 1): how far the sum is above its bar; `surprise`: the sum, in bits. `calls` since
-    then, and how many of them are `affected`: rather one of the fault than one of the others. `value`: of durations the
-    mean of the affected; of failures their share. `usual`: the median,
-    or the share, of before; 0 where none failed.
-
-    `pool`: what these calls are. 0: of the operation, or the edge. 1: all that a service makes or does itself, that of
-    `caller`, or of `operation` where that is 0. 2: all that come from others to the service of `operation`. Of 1 and 2
-    `operation` shows most, but less than half of the bits; `value` and `usual` of durations are its own, and all its own
-    numbers are the first of `calls_more`.
-
-    `instance`: of which the affected calls are, or most of them, where a service has several; of a pool: whose calls alone it
-    is about. `suspects`: services and their bits, the most probable cause first, at most SUSPECTS_MAX. `calls_more`: what else
-    is odd, the oddest first, at most ODD_CALLS_MAX: measure, caller, operation, calls, affected, value, usual, bits.
-    `examples`: traces that say most, at most EXAMPLES_MAX: id, start, duration, spans, operation of the first span, operations
-    from a root to the odd span (at most PATH_MAX: the middle is left out), whether that has an error. `subtree`: always empty.
-    """
-
-    question: str
-    measure: str
-    caller: int
-    operation: int
-    since_ns: int
-    time_ns: int
-    p_value: float
-    score: float
-    surprise: float
-    calls: int
-    affected: int
-    value: float
-    usual: float
-    instance: int
-    suspects: tuple[tuple[int, float], ...]
-    calls_more: tuple[tuple[str, int, int, int, int, float, float, float], ...]
-    examples: tuple[tuple[bytes, int, int, int, int, tuple[int, ...], bool], ...]
-    subtree: tuple[tuple[int, int, int, int], ...]
-    pool: int
 
 @final
 class CallTable:
@@ -103,8 +61,6 @@ class CallTable:
         it is usual.
         ValueError, before anything is learned: columns that do not fit together, numbers out of range.
         """
-    def pass_time(self, now_ns: int) -> list[Judgement]:
-        """Let event time pass: later traces count as closed at `now_ns` at least. Time alone alarms nothing: always empty."""
     def graph(self) -> list[tuple[int, int, int, int, float, float, int, int]]:
         """Calls between services, by caller and callee.
 

@@ -4,7 +4,7 @@
 Correctly rounded operations and integers only: equal traces give equal judgements on every machine.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 cimport cython
 from cpython cimport array
@@ -16,6 +16,8 @@ from libc.string cimport memcmp, memcpy, memset
 import array
 import math
 import zlib
+
+from cbad_cy.judgement import Judgement
 
 cdef enum:
     ALTERNATIVES = 8
@@ -214,30 +216,6 @@ SUSPECTS_MAX: Final[int] = SUSPECTS
 ODD_CALLS_MAX: Final[int] = ODD
 
 
-class Judgement(NamedTuple):
-    """See the .pyi."""
-
-    question: str
-    measure: str
-    caller: int
-    operation: int
-    since_ns: int
-    time_ns: int
-    p_value: float
-    score: float
-    surprise: float
-    calls: int
-    affected: int
-    value: float
-    usual: float
-    instance: int
-    suspects: tuple
-    calls_more: tuple
-    examples: tuple
-    subtree: tuple
-    pool: int
-
-
 cdef str measure_of(const OddCall* it):
     return "errors" if it.failure else "gap" if it.caller else "self_time"
 
@@ -290,10 +268,8 @@ cdef size_t check_closed(object closed, Py_ssize_t traces, Py_ssize_t spans) exc
 cdef class CallTable:
     """See the .pyi.
 
-    >>> from array import array
-    >>> table = CallTable(operations_max=100)
-    >>> table.graph(), table.pass_time(10**18)
-    ([], [])
+    >>> CallTable(operations_max=100).graph()
+    []
     """
 
     cdef readonly uint32_t operations_max
@@ -378,13 +354,6 @@ cdef class CallTable:
         if outcome != 0:
             raise MemoryError("no room for the pasts of calls; lower operations_max")
         return [judgement_of(&self.table.found[i]) for i in range(self.table.found_count)]
-
-    def pass_time(self, uint64_t now_ns):
-        """See the .pyi."""
-        if now_ns > self.table.rule.now_ns:
-            self.table.rule.now_ns = now_ns
-            self.table.rule.now_s = <double>now_ns * 1e-9
-        return []
 
     def graph(self):
         """See the .pyi."""

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import median
 
-from cbad_cy.calls import EXAMPLES_MAX, INSTANCES_MAX, ODD_CALLS_MAX, SUSPECTS_MAX, Judgement
+from cbad_cy.calls import EXAMPLES_MAX, INSTANCES_MAX, ODD_CALLS_MAX, SUSPECTS_MAX
+from cbad_cy.judgement import Judgement
 from cbad_cy.reference_call_pasts import CLIENT, LAPSE_NS, Edge, Failures, OddCall, Past, Pools, SeenRow, Trace, traces_of
 from cbad_cy.reference_call_rule import (
     AGAIN_NS,

@@ -6,9 +6,10 @@ Tests compare; nothing else imports this. It keeps examples of any number of fea
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
+from cbad_cy.judgement import Judgement
 from cbad_cy.reference_shape_features import AGAIN_S, Example, Feature, seconds, share_of
 from cbad_cy.reference_traces import ClosedTrace, SpanRow
-from cbad_cy.shapes import ALARM_LEVEL, Judgement
+from cbad_cy.shapes import ALARM_LEVEL
 
 CLIENT, PRODUCER, KIND, ERROR, SAMPLED = 3, 4, 7, 8, 32
 NO_ROOT, INCOMPLETE = 1, 1 | 2 | 16 | 32

@@ -23,8 +23,9 @@ and neither does a new root operation, another order of parts, or a part that so
 """
 
 from array import array
-from typing import Final, NamedTuple, Self, final
+from typing import Final, Self, final
 
+from cbad_cy.judgement import Judgement
 from cbad_cy.traces import Closed
 
 ALARM_LEVEL: Final = 34.0
@@ -45,43 +46,6 @@ PATH_MAX: Final = 32
 SUBTREE_MAX: Final = 40
 SUBTREE_DEPTH_MAX: Final = 16
 FEATURE_BYTES: Final[int]
-
-class Judgement(NamedTuple):
-    """What alarmed. Operations, services and instances are numbers, 0 = none; times are event times in ns.
-
-    `question` "dependency": no call from the caller's service to the callee's was known when this began, or nearly all of them
-    are gone, or the spans of their other side; else "shape". `measure` "repeats": more of them under one parent; else "calls":
-    new or missing (see `subtree`). `caller` is the parent's operation, `operation` the one that is called (of a client's span
-    the operation behind it). `since_ns` is the start of the first trace of the evidence, `time_ns` when the trace with which
-    it alarmed was closed. `p_value` (0, 1]: 2^-surprise; `score` [0.5, 1): surprise / (surprise + alarm level); `surprise`:
-    bits. Of `calls` traces with the parent (of a client whose other side is missing: its spans) since it began `affected` have
-    the feature, the share `value`; `usual` is its share in the past, 0 where it never occurred. `instance`: the one that sent
-    the parent in most of them, if others were seen to send it. `suspects`: services and bits. `calls_more` is empty.
-    `examples`: traces that show it, the newest first, at most EXAMPLES_MAX: id, start, duration, spans, root operation,
-    operations from the root to the parent (of more than PATH_MAX the first and last half), whether the root failed. `subtree`:
-    depth, operation, sign, repeats of the smallest subtree that is new or repeated (+1; as in the newest example), or missing
-    (-1; with what is usually below it), at most SUBTREE_MAX nodes. `pool` is always 0.
-    """
-
-    question: str
-    measure: str
-    caller: int
-    operation: int
-    since_ns: int
-    time_ns: int
-    p_value: float
-    score: float
-    surprise: float
-    calls: int
-    affected: int
-    value: float
-    usual: float
-    instance: int
-    suspects: tuple[tuple[int, float], ...]
-    calls_more: tuple[tuple[str, int, int, int, int, float, float, float], ...]
-    examples: tuple[tuple[bytes, int, int, int, int, tuple[int, ...], bool], ...]
-    subtree: tuple[tuple[int, int, int, int], ...]
-    pool: int
 
 @final
 class ShapeTable:
@@ -121,8 +85,6 @@ class ShapeTable:
         anything is learned: columns that do not fit together, a parent that does not come before its child, an operation
         outside 1..`operations_max` or without service.
         """
-    def pass_time(self, now_ns: int) -> list[Judgement]:
-        """Nothing: what is missing is missing in a trace."""
     @property
     def traces(self) -> int:
         """Traces ever fed."""

@@ -5,7 +5,7 @@ See the .pyi for what is judged, and for the sources. Correctly rounded operatio
 alarms on every machine.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 cimport cython
 from cpython cimport array
@@ -17,6 +17,7 @@ from libc.string cimport memcpy, memset
 
 import math
 
+from cbad_cy.judgement import Judgement
 from cbad_cy.traces import Closed
 
 include "hash.pxi"
@@ -46,30 +47,6 @@ PATH_MAX: Final = PATH
 SUBTREE_MAX: Final = LINES
 SUBTREE_DEPTH_MAX: Final = DEPTH
 FEATURE_BYTES: Final = sizeof(Monitor)
-
-
-class Judgement(NamedTuple):
-    """See the .pyi."""
-
-    question: str
-    measure: str
-    caller: int
-    operation: int
-    since_ns: int
-    time_ns: int
-    p_value: float
-    score: float
-    surprise: float
-    calls: int
-    affected: int
-    value: float
-    usual: float
-    instance: int
-    suspects: tuple[tuple[int, float], ...]
-    calls_more: tuple[tuple[str, int, int, int, int, float, float, float], ...]
-    examples: tuple[tuple[bytes, int, int, int, int, tuple[int, ...], bool], ...]
-    subtree: tuple[tuple[int, int, int, int], ...]
-    pool: int
 
 
 # ---- traces in -----------------------------------------------------------------------------------------------------
@@ -280,10 +257,6 @@ cdef class ShapeTable:
         if outcome:
             raise MemoryError("no room for the pasts of traces; lower features_max, edges_max or places_max")
         return found
-
-    def pass_time(self, uint64_t now_ns):
-        """See the .pyi."""
-        return []
 
     def parts(self):
         """See the .pyi."""

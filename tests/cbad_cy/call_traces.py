@@ -5,7 +5,8 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from cbad_cy.calls import CallTable, Judgement
+from cbad_cy.calls import CallTable
+from cbad_cy.judgement import Judgement
 from cbad_cy.traces import Closed
 
 MS, S = 10**6, 10**9

@@ -5,8 +5,9 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from cbad_cy.judgement import Judgement
 from cbad_cy.reference_traces import ClosedTrace, SpanRow
-from cbad_cy.shapes import Judgement, ShapeTable
+from cbad_cy.shapes import ShapeTable
 from cbad_cy.traces import Closed
 
 S = 10**9

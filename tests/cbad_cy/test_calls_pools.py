@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from cbad_cy.calls import EXAMPLES_MAX, CallTable, Judgement
+from cbad_cy.calls import EXAMPLES_MAX, CallTable
+from cbad_cy.judgement import Judgement
 from tests.cbad_cy.call_traces import JOBS, MS, PODS, fed, job_trace
 
 PAST = 6000

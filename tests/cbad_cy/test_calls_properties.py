@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cbad_cy.calls import CallTable, Judgement
+from cbad_cy.calls import CallTable
+from cbad_cy.judgement import Judgement
 from cbad_cy.reference_calls import ReferenceCalls
 from tests.cbad_cy.call_traces import (
     ERROR,

@@ -120,7 +120,7 @@ def test_what_can_not_be_read() -> None:
 
 def test_small_things() -> None:
     table = ShapeTable()
-    assert table.feed(columns([]), services()) == table.pass_time(5) == []
+    assert table.feed(columns([]), services()) == []
     assert (len(table), table.traces, table.overflowed, table.alarm_level) == (0, 0, 0, ALARM_LEVEL)
     assert FEATURE_BYTES <= 192
     with pytest.raises(TypeError, match="parts"):

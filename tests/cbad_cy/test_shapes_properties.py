@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cbad_cy.judgement import Judgement
 from cbad_cy.reference_shapes import ReferenceShapes
 from cbad_cy.reference_traces import ClosedTrace, SpanRow
-from cbad_cy.shapes import Judgement, ShapeTable
+from cbad_cy.shapes import ShapeTable
 from tests.cbad_cy.shape_traces import SHOP, START, S, columns, shop
 from tests.cbad_cy.test_points_properties import check
 

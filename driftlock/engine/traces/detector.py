@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from cbad_cy.calls import ALARM_LEVEL as CALLS_LEVEL
 from cbad_cy.calls import EDGES_MAX, GRAPH_EDGES_MAX, CallTable
 from cbad_cy.codec import Codec
+from cbad_cy.judgement import Judgement
 from cbad_cy.shapes import ALARM_LEVEL as SHAPES_LEVEL
 from cbad_cy.shapes import ShapeTable
 from cbad_cy.traces import Closed, TraceTable
@@ -24,7 +25,6 @@ from driftlock.engine.traces.finding import TraceContext, Words, suspected, trac
 from driftlock.engine.traces.graph import graph_edges
 from driftlock.engine.traces.instances import Instances
 from driftlock.engine.traces.joining import Joining
-from driftlock.engine.traces.judgement import Judgement
 from driftlock.engine.traces.level import trace_level
 from driftlock.engine.traces.observer import TraceObserver, seen_traces
 from driftlock.engine.traces.pace import Bounds, Pace, Where, timed
@@ -245,9 +245,7 @@ class TraceDetector:
         time_ns = self.pace.event_ns(now_ns, self.mark_ns)
         if time_ns > max(self.mark_ns, self.passed.time_ns):
             self.passed = self._newest(time_ns)
-        findings = self._judge(self.traces.pass_time(time_ns), self.profile.p_value_threshold, self._newest)
-        judgements: list[Judgement] = [*self.calls.pass_time(time_ns), *self.shapes.pass_time(time_ns)]
-        return findings + self._findings(judgements, self.profile.p_value_threshold, self._newest)
+        return self._judge(self.traces.pass_time(time_ns), self.profile.p_value_threshold, self._newest)
 
     def flush(self) -> list[Finding]:
         """Close and judge all open traces: for the end of a file, after which nothing comes."""

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from uuid import UUID
 
 from cbad_cy.calls import CALLS_VERSION
+from cbad_cy.judgement import POOL_MADE, Judgement, SeenTrace
 from cbad_cy.shapes import ALARM_LEVEL as SHAPES_LEVEL
 from cbad_cy.shapes import SHAPES_VERSION
 from cbad_cy.traces import TRACES_VERSION
@@ -15,7 +16,6 @@ from driftlock.engine.profile import Profile
 from driftlock.engine.traces.directory import Directory
 from driftlock.engine.traces.graph import service_text
 from driftlock.engine.traces.instances import Instances
-from driftlock.engine.traces.judgement import POOL_MADE, Judgement, SeenTrace
 from driftlock.engine.traces.level import p_value_at
 from driftlock.engine.traces.sentence import Told, sentence, short_name
 from driftlock.engine.verdict import OF_NO_WINDOW, Calibration, Evidence, Finding, Question, content_id

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from cbad_cy.judgement import Judgement
 from driftlock.engine.limits import SECOND_NS
-from driftlock.engine.traces.judgement import Judgement
 
 JOINED_NS = 60 * SECOND_NS
 """For so long of event time after a finding, judgements that say the same of the same service join it."""

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from cbad_cy.judgement import POOL_CALLED
 from driftlock.engine.evidence import CallEvidence
 from driftlock.engine.explanation.sentence import QUOTE_CHARACTERS_MAX
 from driftlock.engine.limits import SECOND_NS
 from driftlock.engine.numbers.wording import moment
-from driftlock.engine.traces.judgement import POOL_CALLED
 from driftlock.engine.traces.quantity import beside, quantity
 from driftlock.engine.verdict import Question
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from cbad_cy.judgement import POOL_CALLED, POOL_MADE
 from cbad_cy.shapes import ALARM_LEVEL as SHAPES_LEVEL
 from driftlock.engine.evidence import CallEvidence, Suspect, TraceExample
 from driftlock.engine.limits import Limits
@@ -25,7 +26,6 @@ from driftlock.engine.traces.finding import (
     trace_finding_id,
 )
 from driftlock.engine.traces.instances import Instances, span_instance_number
-from driftlock.engine.traces.judgement import POOL_CALLED, POOL_MADE
 from driftlock.engine.verdict import Calibration, Finding, Question
 
 STREAM = UUID(int=7)

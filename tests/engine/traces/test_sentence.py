@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from cbad_cy.judgement import POOL_CALLED, POOL_MADE
 from driftlock.engine.evidence import CallEvidence
 from driftlock.engine.traces import sentence as module
-from driftlock.engine.traces.judgement import POOL_CALLED, POOL_MADE
 from driftlock.engine.traces.sentence import Told, sentence
 from driftlock.engine.verdict import Question
 from tests.engine.traces.rows import CLIENT, second
