@@ -427,8 +427,7 @@ cdef class Arrivals:
         c.templates = &templates[0] if templates is not None and n else NULL
         c.text = &text[0] if text is not None and total else NULL
         c.lengths = &lengths[0] if lengths is not None and n else NULL
-        with nogil:
-            stop = self.run(&c, first, n, start, historical)
+        stop = self.run(&c, first, n, start, historical)  # some ns a record: not worth giving up the interpreter's lock
         pauses = [pause_of(&c.pause[i]) for i in range(c.pauses)]
         silences = [silence_of(&c.silence[i]) for i in range(c.silences)]
         return Taken(

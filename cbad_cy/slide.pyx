@@ -57,6 +57,7 @@ cdef enum:
     EPOCHS = 4
     NORMALS_SOON = 20            # under the coder the rest of the normal windows may take their time: each costs 40 us
     NORMALS_APART = 4
+    LINES_RELEASED_MIN = 64      # fewer are judged in less time than the interpreter's lock takes to come back
 
 
 cdef enum:
@@ -209,15 +210,15 @@ cdef class Slide:
             return
         s = &text[0] if total else NULL
         v = <const uint64_t*>&slots[0] if values else NULL
-        with nogil:
-            for i in range(n):
-                held_add(
-                    &self.held, s, lengths[i], v, slot_counts[i] if slot_counts is not None else 0,
-                    instances[i] if instances is not None else 0)
-                if lengths[i]:
-                    s += lengths[i]
-                if slot_counts is not None and slot_counts[i]:
-                    v += slot_counts[i]
+        # Only copies: to give up the interpreter's lock and get it back from other threads would take longer.
+        for i in range(n):
+            held_add(
+                &self.held, s, lengths[i], v, slot_counts[i] if slot_counts is not None else 0,
+                instances[i] if instances is not None else 0)
+            if lengths[i]:
+                s += lengths[i]
+            if slot_counts is not None and slot_counts[i]:
+                v += slot_counts[i]
 
     # ---- the fold --------------------------------------------------------------------------------------------------
 
@@ -427,8 +428,11 @@ cdef class Slide:
             while True:
                 if self.prepared is not None:
                     codec.attach(self.prepared)
-                with nogil:
+                if self.held.count - self.held.taken < LINES_RELEASED_MIN:
                     outcome = self.run(codec, limits, watch)
+                else:
+                    with nogil:
+                        outcome = self.run(codec, limits, watch)
                 if outcome != TURN:
                     break
                 self.turn(codec)

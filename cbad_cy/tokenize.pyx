@@ -295,6 +295,10 @@ cdef Scan scan_line(Scratch room, const unsigned char[::1] line, bint paths_as_s
     return c
 
 
+cdef enum:
+    BYTES_RELEASED_MIN = 8192    # less is masked in less time than the interpreter's lock takes to come back
+
+
 cdef tuple mask_batch(
     const unsigned char[::1] text, const unsigned int[::1] lengths, Py_ssize_t line_bytes_max, bint paths_as_slots, Masks masks,
     Column* column
@@ -315,8 +319,11 @@ cdef tuple mask_batch(
         return b"", array.array("I", [0] * lines)
     cdef Scratch room = Scratch(total, min(longest, line_bytes_max), column != NULL, masks)
     cdef Scan c = room.scan(paths_as_slots)
-    with nogil:
+    if total < BYTES_RELEASED_MIN:
         written = scan_lines(&c, &text[0], &lengths[0], masked.data.as_uints, lines, <int>line_bytes_max, column)
+    else:
+        with nogil:
+            written = scan_lines(&c, &text[0], &lengths[0], masked.data.as_uints, lines, <int>line_bytes_max, column)
     if written < 0:
         raise MemoryError(f"no room for the slots of {lines} lines; hand over fewer lines at once")
     return PyBytes_FromStringAndSize(<char*>room.out, written), masked

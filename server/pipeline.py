@@ -40,7 +40,7 @@ DISPATCH_STOP_S = 3.0
 class Progress:
     """How far the journal reaches; whoever folds it is woken when it grows."""
 
-    last_seq: int
+    last_seq: int = 0
     wake: Callable[[], None] = field(default=lambda: None)
 
     def committed(self, seq: int) -> None:
@@ -77,12 +77,13 @@ async def open_pipeline(settings: Settings, urls: DatabaseUrls, log: FilteringBo
         access, local = await open_access(settings, database)
         shard = Shard(database)
         await shard.acquire()
-        rows, checkpoints = JournalRows(database), Checkpoints(database, shard)
-        progress = Progress(await rows.last_seq())
+        progress = Progress()
         limits = JournalLimits(journal_bytes_max=settings.journal_bytes_max)
         journal = await stack.enter_async_context(
             Journal(database, shard, node=socket.gethostname(), on_commit=progress.committed, limits=limits)
         )
+        rows, checkpoints = JournalRows(database, recent=journal.recent), Checkpoints(database, shard)
+        progress.committed(await rows.last_seq())
         dispatcher = Dispatcher(
             reader=rows,
             states=checkpoints,

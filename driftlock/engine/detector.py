@@ -10,7 +10,7 @@ from uuid import UUID
 
 from cbad_cy.codec import Codec
 from cbad_cy.codelength import BIT
-from cbad_cy.columns import largest
+from cbad_cy.columns import largest, looked_up
 from cbad_cy.slide import Window
 from cbad_cy.tokenize import Masks, mask_with_slots
 from driftlock.engine.baseline import Baseline
@@ -48,8 +48,7 @@ def instance_numbers(batch: RecordBatch) -> "array[int] | None":
     """A number for the instance of each record, 0 for none; None when no record has one."""
     if not batch.instance_index:
         return None
-    numbers = [0, *map(instance_number, batch.instances)]
-    return array("Q", map(numbers.__getitem__, batch.instance_index))
+    return looked_up(array("Q", [0, *map(instance_number, batch.instances)]), batch.instance_index)
 
 
 class Detector:
@@ -71,7 +70,8 @@ class Detector:
         self.slide = new_slide(profile, limits, key.signal)
         self.baseline = Baseline(self.slide, profile, limits)
         self.presence = LinePresence(key.service)
-        self.recent: list[Event] = []
+        self._recent: list[Event] = []
+        self._newest: Incoming | None = None  # in place of them
         self.interactions = new_interactions(profile, limits)
         self.interactions_found = 0  # ever
         self.masks: Masks | None = compiled(profile.masks)
@@ -167,23 +167,42 @@ class Detector:
                 observer.events(told, times, self._event_bits(codec))
             if window is None:
                 break
-            window_times = self._window_times(incoming, self.events - first)
+            end_ns = incoming.placed.times_ns[self.events - first - 1]
             if observer is not None:
-                observer.window(self._score(window, window_times))
+                observer.window(self._score(window, self._window_times(incoming, self.events - first)))
             if abandoned():
                 raise Abandoned
-            self.baseline.looked(window, window_times[-1])
+            self.baseline.looked(window, end_ns)
             if window.flagged:
                 events = self._window_events(incoming, self.events - first)
-                self.baseline.flagged(window, window_times[-1])
+                self.baseline.flagged(window, end_ns)
                 findings.append(finding_of(window, events, self.slide, codec, self._context(batch)))
         findings += self._interactions(incoming, first, codec, batch)
         findings += self._presence(incoming, first, received_ns)
         findings.sort(key=lambda finding: (finding.last_event, finding.interaction))
         held = max(0, min(self.profile.window_size, self.slide.lines - self.profile.baseline_size))
-        fresh = incoming.newest(held)
-        self.recent = [*self.recent[len(self.recent) - held + len(fresh) :], *fresh] if len(fresh) < held else fresh
+        self._remember(incoming, held)
         return findings
+
+    @property
+    def recent(self) -> list[Event]:
+        """The events that the next window may hold too, oldest first."""
+        if self._newest is not None:
+            self._recent, self._newest = self._newest.events(0, len(self._newest)), None
+        return self._recent
+
+    @recent.setter
+    def recent(self, events: list[Event]) -> None:
+        self._recent, self._newest = events, None
+
+    def _remember(self, incoming: Incoming, held: int) -> None:
+        """Keep the last `held` events; where all are of this batch they stay columns until somebody asks for them."""
+        if len(incoming) >= held > 0:
+            self._recent, self._newest = [], incoming.newest(held)
+        elif not held:
+            self.recent = []
+        else:
+            self.recent = [*self.recent[len(self.recent) - held + len(incoming) :], *incoming.events(0, len(incoming))]
 
     def _interactions(self, incoming: Incoming, first: int, codec: Codec, batch: RecordBatch) -> list[Finding]:
         """What the records say of the interactions that they belong to."""

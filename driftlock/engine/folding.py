@@ -156,14 +156,14 @@ class Folder:
             if row.seq <= resident.seq:
                 continue
             resident.seq, resident.answered = row.seq, False
-            resident.dirty_bytes += len(row.body)
+            resident.dirty_bytes += row.body_bytes or len(row.body)
             if row.kind is RowKind.CONFIG:
                 self._configure(resident.fold, row)
                 continue
             if row.kind is RowKind.TIME:
                 self._pass_time(resident, row, emitted)
                 continue
-            batch = resident.decoded.pop(row.seq, None) or self._decode(resident, row)
+            batch = row.batch or resident.decoded.pop(row.seq, None) or self._decode(resident, row)
             if batch is None:
                 continue
             fold = resident.fold

@@ -116,7 +116,8 @@ class RowKind(IntEnum):
 class JournalRow:
     """One committed row: records, the configuration or the time of one stream, a tenant's alert budget, or a clock record.
 
-    `body` is encoded by `driftlock.engine.records`.
+    `body` is encoded by `driftlock.engine.records`; of records that are at hand it may be empty, and `batch` has them.
+    `body_bytes` is the size of the body either way.
     The ids and the key of the stream are set for the first three, the tenant's id for the first four. A configuration or a
     budget holds for the rows after it. `configured` is what the stream's newest configuration says, `budget` what the
     tenant's newest budget says (None = there never was one), for a fold that begins anew because its state, or that row,
@@ -132,6 +133,8 @@ class JournalRow:
     stream_key: StreamKey | None = None
     configured: Profile | None = None
     budget: int | None = None
+    batch: RecordBatch | None = None
+    body_bytes: int = 0
 
 
 class JournalReader(Protocol):

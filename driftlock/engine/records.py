@@ -1,13 +1,14 @@
 """Journal bodies: record batches and control records to and from bytes (schema `driftlock.v1`, zstd frames).
 
-Columns are packed protobuf fields, so a batch of a thousand records is encoded and decoded in a handful of C calls.
+Columns are the bytes of their numbers, so a batch of a thousand records is encoded and decoded in a handful of copies.
 The bytes are read back by later versions: fields are only ever added, and a body of a newer schema is refused.
 """
 
 import sys
 from array import array
+from collections.abc import Iterable, Sized
 from dataclasses import asdict, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import zstandard
 
@@ -17,6 +18,8 @@ from driftlock.errors import Internal
 from driftlock.v1 import numbers_pb2, records_pb2, state_pb2, traces_pb2
 
 SCHEMA = 1
+BATCH_SCHEMA = 2
+"""That of record batches; those of schema 1 are read too."""
 BODY_LEVEL = 1
 BODY_BYTES_MAX = 256 * 1024 * 1024
 
@@ -40,101 +43,119 @@ if sys.byteorder != "little":  # pragma: no cover
     raise ImportError("driftlock needs a little-endian machine: packed columns are read in place")
 
 
-def encode(batch: RecordBatch) -> bytes:
-    """One journal body. Equal batches give equal bytes for one version of zstandard."""
+def encode(batch: RecordBatch, compressor: zstandard.ZstdCompressor | None = None) -> bytes:
+    """One journal body. Equal batches give equal bytes for one version of zstandard.
+
+    `compressor` is one of `body_compressor`, which is not in use elsewhere: to make one costs more than a small body.
+    """
     message = records_pb2.RecordBatch(
-        schema=SCHEMA,
+        schema=BATCH_SCHEMA,
         text=batch.text,
-        length=batch.lengths,
-        time_unix_nano=batch.times_ns,
         historical=batch.historical,
         instance=batch.instances,
-        instance_index=batch.instance_index,
         trace_id=batch.trace_ids,
         span_id=batch.span_ids,
         series=batch.series,
-        series_index=batch.series_index,
-        value=batch.values,
         point_kind=batch.point_kinds,
-        start_unix_nano=batch.starts_ns,
-        count=batch.counts,
-        sum=batch.sums,
-        shape_size=batch.shape_sizes,
-        shape_at=batch.shape_at,
-        shape=batch.shape,
         parent_id=batch.parent_ids,
-        duration_nano=batch.durations_ns,
         span_mark=batch.span_marks,
         ncd_threshold=batch.ncd_threshold,
         p_value_threshold=batch.p_value_threshold,
+        length_column=batch.lengths.tobytes(),
+        time_column=batch.times_ns.tobytes(),
+        instance_column=batch.instance_index.tobytes(),
+        series_column=batch.series_index.tobytes(),
+        value_column=batch.values.tobytes(),
+        start_column=batch.starts_ns.tobytes(),
+        count_column=batch.counts.tobytes(),
+        sum_column=batch.sums.tobytes(),
+        shape_size_column=batch.shape_sizes.tobytes(),
+        shape_at_column=batch.shape_at.tobytes(),
+        shape_column=batch.shape.tobytes(),
+        duration_column=batch.durations_ns.tobytes(),
     )
-    return zstandard.ZstdCompressor(level=BODY_LEVEL).compress(message.SerializeToString(deterministic=True))
+    return (compressor or body_compressor()).compress(message.SerializeToString(deterministic=True))
+
+
+def body_compressor() -> zstandard.ZstdCompressor:
+    """What compresses bodies, one after another."""
+    return zstandard.ZstdCompressor(level=BODY_LEVEL)
 
 
 def decode(body: bytes) -> RecordBatch:
     """The batch of one journal body; raises `Damaged`, or `Internal` when the body is of a newer schema."""
-    message = parse_stored(records_pb2.RecordBatch(), body, "journal body", BODY_BYTES_MAX)
-    lengths = array("I", message.length)
-    if sum(lengths) != len(message.text) or len(message.time_unix_nano) != len(lengths):
-        raise Damaged("journal body is damaged: its columns disagree; restore the database from a backup")
+    message = parse_stored(records_pb2.RecordBatch(), body, "journal body", BODY_BYTES_MAX, BATCH_SCHEMA)
     if not (0 <= message.ncd_threshold <= 1 and 0 <= message.p_value_threshold <= 1):
         raise Damaged("journal body is damaged: its thresholds are not from 0 to 1; restore the database from a backup")
-    _check_points(message)
-    _check_spans(message)
-    return RecordBatch(
+    batch = RecordBatch(
         text=message.text,
-        lengths=lengths,
-        times_ns=array("Q", message.time_unix_nano),
+        lengths=_column("I", message.length_column, message.length),
+        times_ns=_column("Q", message.time_column, message.time_unix_nano),
         historical=message.historical,
         instances=tuple(message.instance),
-        instance_index=array("I", message.instance_index),
+        instance_index=_column("I", message.instance_column, message.instance_index),
         trace_ids=message.trace_id,
         span_ids=message.span_id,
         series=tuple(message.series),
-        series_index=array("I", message.series_index),
-        values=array("d", message.value),
+        series_index=_column("I", message.series_column, message.series_index),
+        values=_column("d", message.value_column, message.value),
         point_kinds=message.point_kind,
-        starts_ns=array("Q", message.start_unix_nano),
-        counts=array("d", message.count),
-        sums=array("d", message.sum),
-        shape_sizes=array("I", message.shape_size),
-        shape_at=array("d", message.shape_at),
-        shape=array("d", message.shape),
+        starts_ns=_column("Q", message.start_column, message.start_unix_nano),
+        counts=_column("d", message.count_column, message.count),
+        sums=_column("d", message.sum_column, message.sum),
+        shape_sizes=_column("I", message.shape_size_column, message.shape_size),
+        shape_at=_column("d", message.shape_at_column, message.shape_at),
+        shape=_column("d", message.shape_column, message.shape),
         parent_ids=message.parent_id,
-        durations_ns=array("Q", message.duration_nano),
+        durations_ns=_column("Q", message.duration_column, message.duration_nano),
         span_marks=message.span_mark,
         ncd_threshold=message.ncd_threshold,
         p_value_threshold=message.p_value_threshold,
     )
+    if sum(batch.lengths) != len(batch.text) or len(batch.times_ns) != len(batch.lengths):
+        raise Damaged("journal body is damaged: its columns disagree; restore the database from a backup")
+    _check_points(batch)
+    _check_spans(batch)
+    return batch
 
 
-def _check_points(message: records_pb2.RecordBatch) -> None:
+def _column(kind: str, raw: bytes, packed: Iterable[float]) -> "array[Any]":
+    """Numbers of schema 2, or those of schema 1, of which one at most is there."""
+    if not raw:
+        return array(kind, packed)
+    column = array(kind)
+    try:
+        column.frombytes(raw)
+    except ValueError:
+        raise Damaged("journal body is damaged: a column ends within a number; restore the database from a backup") from None
+    return column
+
+
+def _check_points(batch: RecordBatch) -> None:
     """Columns of metric points are empty or whole, for kernels read them by the number of records."""
-    records, entries = len(message.length), sum(message.shape_size)
-    columns = (
-        message.series_index,
-        message.value,
-        message.point_kind,
-        message.start_unix_nano,
-        message.count,
-        message.sum,
-        message.shape_size,
+    records, entries = len(batch.lengths), sum(batch.shape_sizes)
+    columns: tuple[Sized, ...] = (
+        batch.series_index,
+        batch.values,
+        batch.point_kinds,
+        batch.starts_ns,
+        batch.counts,
+        batch.sums,
+        batch.shape_sizes,
     )
     whole = all(len(column) in {0, records} for column in columns)
-    shaped = len(message.shape_at) == len(message.shape) == entries
-    known = max(message.series_index, default=0) <= len(message.series)
-    if not (whole and shaped and known and max(message.point_kind, default=0) <= max(PointKind)):
+    shaped = len(batch.shape_at) == len(batch.shape) == entries
+    known = max(batch.series_index, default=0) <= len(batch.series)
+    if not (whole and shaped and known and max(batch.point_kinds, default=0) <= max(PointKind)):
         raise Damaged("journal body is damaged: its metric points disagree; restore the database from a backup")
 
 
-def _check_spans(message: records_pb2.RecordBatch) -> None:
+def _check_spans(batch: RecordBatch) -> None:
     """So are columns of spans, and the ids that they are put together by."""
-    records = len(message.length)
-    whole = all(
-        len(column) in {0, size * records}
-        for column, size in ((message.parent_id, 8), (message.duration_nano, 1), (message.span_mark, 1))
-    )
-    named = not message.span_mark or (len(message.trace_id), len(message.span_id)) == (16 * records, 8 * records)
+    records = len(batch.lengths)
+    columns: tuple[tuple[Sized, int], ...] = ((batch.parent_ids, 8), (batch.durations_ns, 1), (batch.span_marks, 1))
+    whole = all(len(column) in {0, size * records} for column, size in columns)
+    named = not batch.span_marks or (len(batch.trace_ids), len(batch.span_ids)) == (16 * records, 8 * records)
     if not (whole and named):
         raise Damaged("journal body is damaged: its spans disagree; restore the database from a backup")
 
@@ -206,19 +227,17 @@ def decode_budget(body: bytes) -> int:
 
 
 def _pack_control(message: records_pb2.Control) -> bytes:
-    return zstandard.ZstdCompressor(level=BODY_LEVEL).compress(message.SerializeToString(deterministic=True))
+    return body_compressor().compress(message.SerializeToString(deterministic=True))
 
 
-def parse_stored(message: Message, stored: bytes, what: str, bytes_max: int) -> Message:
+def parse_stored(message: Message, stored: bytes, what: str, bytes_max: int, schema_max: int = SCHEMA) -> Message:
     """Read a compressed message of ours; raises `Damaged` when it can not be read, `Internal` when its schema is newer."""
     try:
-        with zstandard.ZstdDecompressor().stream_reader(stored) as reader:
-            raw = reader.read(bytes_max + 1)
-        if not 0 < len(raw) <= bytes_max:
-            raise ValueError("empty or too large")
-        message.ParseFromString(raw)
+        if not 0 < zstandard.frame_content_size(stored) <= bytes_max:  # what a frame declares is also what it is held to
+            raise ValueError("empty, too large or of unknown size")
+        message.ParseFromString(zstandard.ZstdDecompressor().decompress(stored))
     except Exception as error:  # zstandard and protobuf raise unrelated types for damaged bytes
         raise Damaged(f"{what} is damaged: it can not be parsed") from error
-    if message.schema != SCHEMA:
-        raise Internal(f"{what} has schema {message.schema}, this version reads {SCHEMA}: upgrade driftlock")
+    if not 1 <= message.schema <= schema_max:
+        raise Internal(f"{what} has schema {message.schema}, this version reads up to {schema_max}: upgrade driftlock")
     return message

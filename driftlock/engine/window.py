@@ -77,9 +77,23 @@ class Incoming:
             )
         return events
 
-    def newest(self, count: int) -> list[Event]:
-        """The last `count` records, or all."""
-        return self.events(max(0, len(self.lengths) - count), len(self.lengths))
+    def newest(self, count: int) -> "Incoming":
+        """The last `count` records, without what their batch says beside them. At most as many as there are."""
+        lengths, masked_lengths, batch = self.lengths[-count:], self.masked_lengths[-count:], self.batch
+        return Incoming(
+            self.text[len(self.text) - sum(lengths) :],
+            lengths,
+            self.masked[len(self.masked) - sum(masked_lengths) :],
+            masked_lengths,
+            array("I"),
+            array("I"),
+            Placed(self.placed.times_ns[-count:], self.placed.late[-count:], self.placed.receive_timed[-count:]),
+            RecordBatch(
+                instances=batch.instances,
+                instance_index=batch.instance_index[-count:],
+                trace_ids=batch.trace_ids[-16 * count :],
+            ),
+        )
 
 
 def event_share(size: int, limits: Limits) -> int:

@@ -12,24 +12,25 @@ import logging
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Self
 from uuid import UUID
 
 from driftlock.engine import records
 from driftlock.engine.event import StreamKey
-from driftlock.engine.ports import Receipt, StreamBatch, Submission
+from driftlock.engine.ports import Receipt, Submission
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
 from driftlock.errors import Conflict, DriftlockError, Internal, NotFound, Unavailable
+from driftlock.storage.appending import NS_MAX, Pending, columns, encode
 from driftlock.storage.faults import FENCED, RETRY_AFTER_MS, is_poison
 from driftlock.storage.pool import Connection, Database
+from driftlock.storage.recent import RecentBatches
 from driftlock.storage.shard import Shard
 from driftlock.storage.stream_ids import StreamIds
 
 log = logging.getLogger(__name__)
 
-NS_MAX = 2**63 - 1  # the database's bigint; a time beyond the year 2262 is clamped
 APPEND = """
 select duplicate, seq from driftlock.journal_append(
   $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) order by request
@@ -47,6 +48,7 @@ class JournalLimits:
     `journal_bytes_max` bounds what is on disk, `queue_bytes_max` and `queue_requests_max` what waits in memory, the
     `group_*` ones a transaction. A byte-identical resend within `dedup_window_ms` of the first is a duplicate.
     `encode_inline_bytes_max` (raw bytes): larger requests are compressed on a thread, away from the event loop.
+    `recent_bytes_max` bounds what is kept in memory of committed batches until the applier comes for them.
     """
 
     journal_bytes_max: int = 4 * 1024**3
@@ -55,31 +57,18 @@ class JournalLimits:
     group_bytes_max: int = 16 * 1024**2
     group_requests_max: int = 512
     dedup_window_ms: int = 15 * 60 * 1000
+    recent_bytes_max: int = 64 * 1024**2
     drain_timeout_ms: int = 5000
     encode_inline_bytes_max: int = 32 * 1024
     stream_cache_entries_max: int = 65_536
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A request on its way into a group: its rows as columns, and who waits for it."""
-
-    submission: Submission
-    streams: list[UUID]
-    counts: list[int]
-    raw_bytes: list[int]
-    bodies: list[bytes]
-    overflowed: int
-    size: int
-    done: "asyncio.Future[Receipt]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Journal:
     """Implements `Intake` and `Configurator` of `driftlock.engine.ports`.
 
     An async context manager: leaving it commits what is queued. `shard` has to be acquired. `node` names this process in the
-    meter. `on_commit(seq)` is called on the event loop after every commit with the position reached, so that the applier need
-    not poll; it must not block or raise.
+    meter. `recent` has committed batches for a reader in this process. `on_commit(seq)` is called on the event loop after
+    every commit with the position reached, so that the applier need not poll; it must not block or raise.
     """
 
     def __init__(
@@ -97,8 +86,10 @@ class Journal:
         self._node = node
         self._on_commit = on_commit
         self._limits = limits or JournalLimits()
+        self.recent = RecentBatches(self._limits.recent_bytes_max)
+        self._compressor = records.body_compressor()
         self._stream_ids = StreamIds(database, entries_max=self._limits.stream_cache_entries_max)
-        self._queue: deque[_Pending] = deque()
+        self._queue: deque[Pending] = deque()
         self._queued_bytes = 0
         self._wake = asyncio.Event()
         self._open = False
@@ -149,13 +140,14 @@ class Journal:
         streams = await self._stream_ids.resolve(submission.tenant_id, [part.key for part in parts])
         raw_bytes = [len(part.batch.text) for part in parts]
         if sum(raw_bytes) + sum(len(part.batch.trace_ids) for part in parts) > self._limits.encode_inline_bytes_max:
-            bodies = await asyncio.to_thread(_encode, parts)
+            bodies = await asyncio.to_thread(encode, parts, records.body_compressor())
         else:
-            bodies = _encode(parts)
+            bodies = encode(parts, self._compressor)
         size = sum(map(len, bodies))
         self._admit(size)
-        pending = _Pending(
+        pending = Pending(
             submission,
+            parts,
             [stream.stream_id for stream in streams],
             [part.records for part in parts],
             raw_bytes,
@@ -305,7 +297,7 @@ class Journal:
             if not self._open:
                 return
 
-    def _take(self) -> list[_Pending]:
+    def _take(self) -> list[Pending]:
         """The next group: at least one request, and as many more as fit."""
         group = [self._queue.popleft()]
         size = group[0].size
@@ -316,7 +308,7 @@ class Journal:
             group.append(self._queue.popleft())
         return group
 
-    async def _commit(self, group: list[_Pending]) -> None:
+    async def _commit(self, group: list[Pending]) -> None:
         """Commit a group and answer its callers; never raises but for cancellation."""
         try:
             outcome = await self._database.node(lambda connection: self._append(connection, group))
@@ -338,11 +330,13 @@ class Journal:
             self._fail(group, Internal("the records could not be journaled; this is a bug, please report it"))
         else:
             for pending, (duplicate, seq) in zip(group, outcome, strict=True):
+                if not duplicate:  # its rows have consecutive positions
+                    for at, part in enumerate(pending.parts, seq + 1 - len(pending.parts)):
+                        self.recent.add(at, part.batch)
                 self._answer(pending, duplicate=duplicate, seq=seq)
             self._on_commit(max(seq for _, seq in outcome))
 
-    async def _append(self, connection: Connection, group: list[_Pending]) -> list[tuple[bool, int]]:
-        submissions = [pending.submission for pending in group]
+    async def _append(self, connection: Connection, group: list[Pending]) -> list[tuple[bool, int]]:
         rows = await connection.fetch(
             APPEND,
             self._shard.number,
@@ -350,20 +344,11 @@ class Journal:
             self._node,
             self._limits.dedup_window_ms * 1_000_000,
             self._limits.journal_bytes_max,
-            [submission.tenant_id for submission in submissions],
-            [submission.signal.value for submission in submissions],
-            [submission.request_hash for submission in submissions],
-            [min(submission.received_ns, NS_MAX) for submission in submissions],
-            [number for number, pending in enumerate(group, 1) for _ in pending.bodies],
-            [stream for pending in group for stream in pending.streams],
-            [count for pending in group for count in pending.counts],
-            [count for pending in group for count in pending.raw_bytes],
-            [zlib.crc32(body) for pending in group for body in pending.bodies],
-            [body for pending in group for body in pending.bodies],
+            *columns(group),
         )
         return [(row["duplicate"], row["seq"]) for row in rows]
 
-    def _answer(self, pending: _Pending, *, duplicate: bool, seq: int) -> None:
+    def _answer(self, pending: Pending, *, duplicate: bool, seq: int) -> None:
         self._queued_bytes -= pending.size
         if not pending.done.done():
             pending.done.set_result(
@@ -376,7 +361,7 @@ class Journal:
                 )
             )
 
-    def _fail(self, group: Iterable[_Pending], error: DriftlockError) -> None:
+    def _fail(self, group: Iterable[Pending], error: DriftlockError) -> None:
         for pending in group:
             self._queued_bytes -= pending.size
             if not pending.done.done():
@@ -385,10 +370,6 @@ class Journal:
                 own.__cause__ = error.__cause__
                 pending.done.set_exception(own)
                 pending.done.exception()  # mark it as seen, for callers that have left
-
-
-def _encode(parts: list[StreamBatch]) -> list[bytes]:
-    return [records.encode(part.batch) for part in parts]
 
 
 def _stopping() -> Unavailable:

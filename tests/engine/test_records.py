@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ from driftlock.engine.records import (
     profile_of,
 )
 from driftlock.errors import Internal
+from driftlock.v1 import records_pb2
 
 
 @given(st.lists(st.tuples(st.binary(max_size=40), st.integers(0, 2**64 - 1), st.integers(0, 2)), max_size=30), st.booleans())
@@ -52,6 +54,25 @@ def test_batches_survive(rows: list[tuple[bytes, int, int]], historical: bool) -
     assert decode(encode(batch)) == batch
     assert encode(batch) == encode(batch)
     assert list(decode(encode(batch)).lines()) == [text for text, _, _ in rows]
+
+
+def test_bodies_of_the_first_schema_are_read() -> None:
+    batch = RecordBatch(b"abc", array("I", [1, 2]), array("Q", [5, 2**63]), series=("s",), values=array("d", [0.5, 7]))
+    message = records_pb2.RecordBatch(
+        schema=1,
+        text=batch.text,
+        length=batch.lengths,
+        time_unix_nano=batch.times_ns,
+        series=batch.series,
+        value=batch.values,
+    )
+    assert decode(zstandard.compress(message.SerializeToString())) == batch
+
+
+def test_a_column_that_ends_within_a_number_is_damage() -> None:
+    message = records_pb2.RecordBatch(schema=2, text=b"a", length_column=b"\1\0\0\0", time_column=b"\0" * 7)
+    with pytest.raises(Damaged, match="ends within a number"):
+        decode(zstandard.compress(message.SerializeToString()))
 
 
 @given(st.integers(0, 2**64 - 1))
