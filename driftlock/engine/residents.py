@@ -124,7 +124,8 @@ class Residents:
             return residents, emitted
 
         emitted: dict[tuple[int, UUID], Emitted] = {}
-        for residents, part in await self._on_threads(work, by_stream):
+        inline = sum(row.body_bytes or len(row.body) for row in rows) <= self._bounds.inline_bytes
+        for residents, part in self._inline(work, by_stream) if inline else await self._on_threads(work, by_stream):
             emitted.update(part)
             self._hold(residents)
         return dict(sorted(emitted.items()))
@@ -163,17 +164,19 @@ class Residents:
                 if absent and resident.numbers is not None:
                     resident.numbers.admit(await self._states.load_series(resident.stream_id, resident.seq, absent))
 
-    async def _on_threads(self, work: Callable[[Folder, list[UUID]], T], stream_ids: Iterable[UUID]) -> list[T]:
+    def _shares(self, stream_ids: Iterable[UUID]) -> list[tuple[Folder, list[UUID]]]:
         shares: list[list[UUID]] = [[] for _ in self._folders]
         for stream_id in stream_ids:
             shares[stream_id.int % len(shares)].append(stream_id)
-        loop = asyncio.get_running_loop()
-        pairs = zip(self._folders, shares, strict=True)
-        return list(
-            await asyncio.gather(
-                *(loop.run_in_executor(self._threads, work, folder, share) for folder, share in pairs if share)
-            )
-        )
+        return [(folder, share) for folder, share in zip(self._folders, shares, strict=True) if share]
+
+    async def _on_threads(self, work: Callable[[Folder, list[UUID]], T], stream_ids: Iterable[UUID]) -> list[T]:
+        loop, shares = asyncio.get_running_loop(), self._shares(stream_ids)
+        return list(await asyncio.gather(*(loop.run_in_executor(self._threads, work, *share) for share in shares)))
+
+    def _inline(self, work: Callable[[Folder, list[UUID]], T], stream_ids: Iterable[UUID]) -> list[T]:
+        """At once: of little work more time would go into the change of threads. Nothing else runs on the folders then."""
+        return [work(*share) for share in self._shares(stream_ids)]
 
     def _hold(self, residents: Iterable[Resident]) -> None:
         for resident in residents:

@@ -21,7 +21,7 @@ from tests.engine.streams import BASE_NS, batches, iid, take
 from tests.engine.test_detector import with_burst
 
 KEYS = [StreamKey(Signal.LOGS, name) for name in ("checkout", "cart", "stock")]
-FAST = DispatchLimits(threads=2, retry_delay_s=0.001, read_bytes_max=20_000)
+FAST = DispatchLimits(threads=2, inline_bytes=0, retry_delay_s=0.001, read_bytes_max=20_000)
 
 
 def submission(key: StreamKey, batch: RecordBatch) -> Submission:
@@ -73,10 +73,10 @@ async def test_findings_incidents_and_status_come_out() -> None:
     assert {status.events for status in statuses.values()} == {3600}
 
 
-@pytest.mark.parametrize("threads", [1, 2, 8])
-async def test_threads_and_step_sizes_do_not_change_results(threads: int) -> None:
+@pytest.mark.parametrize(("threads", "inline_bytes"), [(1, 0), (2, 0), (8, 0), (2, 1 << 30)])
+async def test_threads_and_step_sizes_do_not_change_results(threads: int, inline_bytes: int) -> None:
     journal = MemoryJournal()
-    async with dispatcher(journal, DispatchLimits(threads=threads, read_bytes_max=1)) as running:
+    async with dispatcher(journal, DispatchLimits(threads=threads, inline_bytes=inline_bytes, read_bytes_max=1)) as running:
         await fill(journal)
         await running.scored(len(journal.rows))
     assert results(journal) == await reference()
@@ -86,7 +86,13 @@ async def test_threads_and_step_sizes_do_not_change_results(threads: int) -> Non
 async def test_killed_anywhere_the_results_are_the_same(seed: int) -> None:
     """A kill loses what is in memory: abandon the dispatcher mid-way, without its stop."""
     rng = random.Random(seed)
-    limits = DispatchLimits(threads=2, read_bytes_max=8000, checkpoint_bytes=rng.choice([1, 9000, 10**9]), retry_delay_s=0.001)
+    limits = DispatchLimits(
+        threads=2,
+        inline_bytes=rng.choice([0, 1000, 10**9]),
+        read_bytes_max=8000,
+        checkpoint_bytes=rng.choice([1, 9000, 10**9]),
+        retry_delay_s=0.001,
+    )
     journal = MemoryJournal()
     await fill(journal)
     while journal.applied_seq < len(journal.rows):

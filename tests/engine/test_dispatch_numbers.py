@@ -24,7 +24,7 @@ NAMES = tuple(f"load{{core={number}}}" for number in range(SERIES))
 
 @asynccontextmanager
 async def dispatcher(journal: MemoryJournal, limits: Limits) -> AsyncIterator[Dispatcher]:
-    running = applier(journal, DispatchLimits(threads=2, checkpoint_bytes=1, read_bytes_max=1), limits=limits)
+    running = applier(journal, DispatchLimits(threads=2, inline_bytes=0, checkpoint_bytes=1, read_bytes_max=1), limits=limits)
     async with running:
         await running.scored(len(journal.rows))
         yield running

@@ -23,7 +23,7 @@ from tests.engine.dispatching import TENANT, applier
 BASE_NS = 1_700_000_000 * SECOND_NS
 TALKER, SLEEPER = StreamKey(Signal.LOGS, "talker"), StreamKey(Signal.METRICS, "sleeper")
 ROWS = 200
-LIMITS = DispatchLimits(threads=2)
+LIMITS = DispatchLimits(threads=2, inline_bytes=0)
 Silence = Callable[[Any, int], Finding | None]
 
 

@@ -20,7 +20,7 @@ from tests.engine.traces.rows import CLIENT, KEY, MS, SERVER, START_NS, Span, ba
 
 SECONDS, A_SECOND = 260, 10
 FAULT_S = 240
-LIMITS = DispatchLimits(threads=2, checkpoint_bytes=1)
+LIMITS = DispatchLimits(threads=2, inline_bytes=0, checkpoint_bytes=1)
 STREAM = memory_stream_id(TENANT, KEY)
 END_NS = START_NS + SECONDS * SECOND_NS
 
