@@ -15,24 +15,24 @@ from driftlock.storage.shard import ONLY_SHARD
 from driftlock.storage.streams import stored_profile
 
 ROWS_MAX = 2000
-# Sizes are summed before bodies are fetched; octet_length does not fetch a body that is stored out of line. Nor are those
-# fetched that are at hand ($5).
+# Sizes are summed before bodies are fetched: octet_length does not fetch a body that is stored out of line, and a window keeps
+# what points to it. Bodies at hand ($5) are never fetched. Positions have no gaps, so a range of them bounds the work whatever
+# the planner believes; with a limit it may sort all that is not applied yet.
 READ = """
-with page as (
-  select p.seq, sum(octet_length(p.body)) over (order by p.seq) - octet_length(p.body) as before
-    from (
-      select seq, body from driftlock.journal where shard = $1 and seq > $2 order by seq limit $4
-    ) p
-)
-select j.seq, j.kind, j.received_ns, j.crc, case when j.seq = any ($5::bigint[]) then null else j.body end as body,
-       octet_length(j.body) as body_bytes, j.tenant_id, j.stream_id, s.signal, s.service, s.namespace,
-       s.environment, s.profile, t.id as known_tenant, t.alerts_per_day_max
-  from page join driftlock.journal j on j.shard = $1 and j.seq = page.seq
+select j.seq, j.kind, j.received_ns, j.crc, case when known.seq is null then j.body end as body, j.body_bytes, j.tenant_id,
+       j.stream_id, s.signal, s.service, s.namespace, s.environment, s.profile, t.id as known_tenant, t.alerts_per_day_max
+  from (
+    select p.seq, p.kind, p.received_ns, p.crc, p.body, p.tenant_id, p.stream_id, octet_length(p.body) as body_bytes,
+           sum(octet_length(p.body)) over (order by p.seq) - octet_length(p.body) as before
+      from driftlock.journal p where p.shard = $1 and p.seq > $2 and p.seq <= $2 + $4
+  ) j
+  left join unnest($5::bigint[]) as known (seq) on known.seq = j.seq
   left join driftlock.streams s on s.id = j.stream_id
   left join driftlock.tenants t on t.id = j.tenant_id
- where page.before < $3
+ where j.before < $3
  order by j.seq
 """
+LAST = "select next_seq - 1 from driftlock.journal_shard where shard = $1"
 
 
 class JournalRows:
@@ -53,13 +53,20 @@ class JournalRows:
         recent = self._recent.after(after_seq, ROWS_MAX)
 
         async def work(connection: Connection) -> list[asyncpg.Record]:
-            return await connection.fetch(READ, self._shard, after_seq, max(1, bytes_max), ROWS_MAX, list(recent))
+            arguments = (READ, self._shard, after_seq, max(1, bytes_max), ROWS_MAX, list(recent))
+            page = await connection.fetch(*arguments)
+            if page or await connection.fetchval(LAST, self._shard) <= after_seq:
+                return page
+            page = await connection.fetch(*arguments)  # what has just been committed, or else there is a gap
+            if not page:
+                raise Internal(_gone(after_seq + 1))
+            return page
 
         found = await self._database.node(work)
         rows: list[JournalRow] = []
         for expected, record in enumerate(found, after_seq + 1):
             if record["seq"] != expected:
-                raise Internal(f"journal row {expected} is gone, yet it is still needed; restore the database from a backup")
+                raise Internal(_gone(expected))
             rows.append(_row(record, recent.get(expected)))
         return rows
 
@@ -69,7 +76,7 @@ class JournalRows:
 
     async def last_seq(self) -> int:
         """Position of the last committed row; 0 when there never was one."""
-        return await self._position("select next_seq - 1 from driftlock.journal_shard where shard = $1")
+        return await self._position(LAST)
 
     async def size_bytes(self) -> int:
         """What the journal counts against `journal_bytes_max`."""
@@ -81,6 +88,10 @@ class JournalRows:
             return value
 
         return await self._database.node(work)
+
+
+def _gone(seq: int) -> str:
+    return f"journal row {seq} is gone, yet it is still needed; restore the database from a backup"
 
 
 def _row(record: asyncpg.Record, batch: RecordBatch | None) -> JournalRow:

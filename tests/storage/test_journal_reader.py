@@ -53,6 +53,16 @@ async def test_a_flipped_bit_costs_that_row_only(
         records.decode(rows[2].body)
 
 
+async def test_a_hole_up_to_the_end_is_an_error_and_not_the_end(
+    database: Database, journal: Journal, tenant: UUID, owner: asyncpg.Connection
+) -> None:
+    await fill(journal, tenant, 3)
+    await owner.execute("delete from driftlock.journal where seq > 1")
+    with pytest.raises(Internal, match="row 2 is gone"):
+        await JournalRows(database).read(1, 1 << 20)
+    assert await JournalRows(database).read(3, 1 << 20) == []
+
+
 async def test_a_missing_row_is_an_error_and_not_skipped(
     database: Database, journal: Journal, tenant: UUID, owner: asyncpg.Connection
 ) -> None:
