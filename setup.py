@@ -25,7 +25,7 @@ def extension(
     return Extension(
         f"{package}.{name}",
         [f"{package.replace('.', '/')}/{name}.pyx"],
-        depends=sorted(str(path.relative_to(ROOT)) for path in (ROOT / "cbad_cy").glob("*.px[id]")),
+        depends=sorted(str(path.relative_to(ROOT)) for path in (ROOT / package.replace(".", "/")).glob("*.px[id]")),
         libraries=list(libraries),
         extra_compile_args=FLAGS + SANITIZERS,
         extra_link_args=[
@@ -86,7 +86,7 @@ if __name__ == "__main__" or "setuptools" in sys.modules:
                 extension("traces"),
                 extension("calls"),
                 extension("shapes"),
-                extension("spanwire", package="collector.otlp"),
+                *(extension(path.stem, package="collector.otlp") for path in sorted(ROOT.glob("collector/otlp/*.pyx"))),
             ],
             build_dir=C_FOLDER,
             compiler_directives={

@@ -11,40 +11,75 @@ from typing import Protocol
 from urllib.parse import unquote
 from uuid import UUID
 
-from driftlock.accounts.access import Access, require
+from driftlock.accounts.access import REFUSED, Access, require
+from driftlock.accounts.certificates import ClientTable, PeerNames
 from driftlock.accounts.keys import Scope
-from driftlock.errors import PermissionDenied
+from driftlock.engine.canonical import label
+from driftlock.errors import Unauthenticated
 
 UNIX_PEER = "unix"
+CLIENT_CERTIFICATE = "driftlock.client_certificate"
+"""Of an ASGI scope's `extensions`: the `PeerNames` of the connection's certificate, where TLS asks clients for one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """All that a request shows of its sender. `peer` is an IP address, `unix`, or "" when it is unknown."""
+    """All that a request shows of its sender.
+
+    `peer` is an IP address, `unix`, or "" when it is unknown. `certificate` holds the names in the certificate of a client
+    that TLS has verified; None where TLS does not ask for one.
+    """
 
     presented: tuple[str, ...] = ()
     peer: str = ""
     host: str = ""
     origin: str = ""
+    certificate: PeerNames | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who may write, and where: to all streams of the tenant, or to the one called `bound` (normalised) alone."""
+
+    tenant_id: UUID
+    bound: str | None = None
 
 
 class Authenticator(Protocol):
     """Says which tenant a sender may write to."""
 
-    async def tenant(self, credentials: Credentials) -> UUID:
-        """The tenant; raises `Unauthenticated`, `PermissionDenied`, or `Unavailable` when it can not be known now."""
+    async def sender(self, credentials: Credentials) -> Sender:
+        """The sender; raises `Unauthenticated`, `PermissionDenied`, or `Unavailable` when it can not be known now."""
         ...
 
 
 class IngestAccess:
-    """Authentication by API key, for those that may ingest. `now` gives the aware present time."""
+    """Authentication by API key or client certificate, for those that may ingest.
 
-    def __init__(self, access: Access, now: Callable[[], datetime]) -> None:
+    `now` gives the aware present time, `clients` the table of client certificates in force (None = there is none).
+    """
+
+    def __init__(
+        self, access: Access, now: Callable[[], datetime], clients: Callable[[], ClientTable | None] = lambda: None
+    ) -> None:
         self._access = access
         self._now = now
+        self._clients = clients
 
-    async def tenant(self, credentials: Credentials) -> UUID:
-        """See `Authenticator.tenant`. A key that is bound to one stream is refused: the sender's resources name many."""
+    async def sender(self, credentials: Credentials) -> Sender:
+        """See `Authenticator.sender`. A certificate that is listed stands for a key with the scope `ingest`.
+
+        Where both are shown, the key says what is allowed, and the certificate must be of the same tenant. Nobody is
+        anonymous who had to show a certificate.
+        """
+        certified = None
+        if credentials.certificate is not None:
+            clients = self._clients()
+            certified = None if clients is None else clients.tenant(credentials.certificate)
+            if not credentials.presented:
+                if certified is None:
+                    raise Unauthenticated(REFUSED)
+                return Sender(certified)
         principal = await self._access.principal(
             credentials.presented,
             peer=credentials.peer,
@@ -52,17 +87,18 @@ class IngestAccess:
             origin=credentials.origin,
             now=self._now(),
         )
+        if certified is not None and certified != principal.tenant_id:
+            raise Unauthenticated(REFUSED)
         require(principal, Scope.INGEST)
-        if principal.stream is not None:
-            raise PermissionDenied("this API key is bound to one stream; send OTLP with a key that is not")
-        return principal.tenant_id
+        return Sender(principal.tenant_id, None if principal.stream is None else label(principal.stream))
 
 
 def presented_keys(headers: Iterable[tuple[str, str | bytes]]) -> tuple[str, ...]:
     """Every key in `authorization: Bearer` and `x-api-key`, in order; names are compared without regard to case.
 
-    An `authorization` of another scheme is presented as it is: a credential that proves nothing must be refused,
-    not overlooked.
+    An `authorization` of another scheme is presented as it is, and gRPC's binary metadata (`x-api-key-bin`) as one that no
+    key equals: a credential that proves nothing must be refused, not overlooked. Values count as they arrive; a sender that
+    percent-encodes them in its settings sends them decoded.
 
     >>> presented_keys([("Authorization", "bearer k1"), ("x-api-key", "k2")])
     ('k1', 'k2')
@@ -76,6 +112,8 @@ def presented_keys(headers: Iterable[tuple[str, str | bytes]]) -> tuple[str, ...
                 keys.append(credential.strip() if scheme.lower() == "bearer" else text.strip())
             case "x-api-key":
                 keys.append(text.strip())
+            case "authorization-bin" | "x-api-key-bin":
+                keys.append("")
     return tuple(keys)
 
 

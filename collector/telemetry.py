@@ -25,7 +25,7 @@ class IngestMeter(Protocol):
         ...
 
     def altered(self, signal: Signal, what: str, count: int) -> None:
-        """Accepted with a loss: `truncated` texts, `attributes_dropped`, `replaced` (not Unicode), `overflowed` records."""
+        """Accepted, but `truncated`, with `attributes_dropped` or `replaced` (not Unicode), `overflowed`, or `nameless`."""
         ...
 
 

@@ -1,11 +1,17 @@
-"""Content codings of OTLP/HTTP bodies, with a limit that holds for what comes out (RFC 9110 "Content Codings", RFC 1952)."""
+"""Content codings of OTLP/HTTP bodies, with a limit that holds for what comes out (RFC 9110 "Content Codings", RFC 1952).
+
+deflate is not read: senders disagree on whether it has a zlib header, and none needs it.
+"""
 
 import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from collector.otlp.zstd import unzstd
 from driftlock.errors import InvalidArgument, PayloadTooLarge, UnsupportedEncoding
 
+ACCEPTED_CODINGS = "gzip, zstd, identity"
+"""What is read, as an Accept-Encoding header says it."""
 GZIP_MEMBERS_MAX = 1024
 _PIECE_BYTES = 64 * 1024
 _GZIP_ONLY = zlib.MAX_WBITS | 16
@@ -21,7 +27,9 @@ def unpacker(codings: Sequence[str], bytes_max: int) -> Callable[[bytes], bytes]
         return None
     if names in (["gzip"], ["x-gzip"]):
         return partial(gunzip, bytes_max=bytes_max)
-    raise UnsupportedEncoding("send the body with Content-Encoding gzip or identity, and one of them only")
+    if names == ["zstd"]:
+        return partial(unzstd, bytes_max=bytes_max)
+    raise UnsupportedEncoding("send the body with Content-Encoding gzip, zstd or identity, and one of them only")
 
 
 def gunzip(data: bytes, bytes_max: int) -> bytes:

@@ -1,34 +1,29 @@
 """An OTLP request's bytes to columns, stream by stream. Pure: no clock, no I/O, no tenant.
 
+request ── envelope: resources, places of their records ──> routes: resource -> stream ──> native reader ──> columns
+
 Records keep their order within a stream, whatever resources and scopes they came in. One bad record is rejected alone;
 only bytes that are not protobuf, or more of something than its limit, refuse the request.
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
-
-from collector.otlp.columns import StreamColumns
+from collector.otlp.envelope import Envelope, read_envelope
 from collector.otlp.limits import OtlpLimits
-from collector.otlp.metrics import Metric, ResourceMetrics, metric, resource_metrics
-from collector.otlp.points import data_point
-from collector.otlp.records import BadRecord, Reason, log_record, span
-from collector.otlp.sanitize import TooManyElements
-from collector.otlp.spanwire import read_spans
-from collector.otlp.traces import TraceColumns
-from collector.otlp.values import parse, plain_attributes
-from collector.otlp.wire import ResourceSpan, Tally, resources
-from collector.otlp.wire import Span as Place
+from collector.otlp.logwire import LogColumns, read_logs
+from collector.otlp.pointwire import PointColumns, read_metrics, read_points
+from collector.otlp.reasons import READ, Reason, explanation
+from collector.otlp.redaction import redacted_series, redacted_texts
+from collector.otlp.spanwire import SpanTexts, read_spans
+from collector.otlp.targets import Target, Targets
+from collector.otlp.traces import trace_batches
 from collector.redact import NoRedaction, Redactor
-from collector.routing import Route, Router
-from driftlock.engine.canonical import Cuts, TooDeep, utf8
-from driftlock.engine.event import Signal, StreamKey
+from collector.routing import Router, Routes
+from driftlock.engine.canonical import Cuts
+from driftlock.engine.event import RecordBatch, Signal
 from driftlock.engine.ports import StreamBatch
-from driftlock.errors import DriftlockError, PayloadTooLarge
+from driftlock.errors import PayloadTooLarge
 
 _NAMES = {Signal.LOGS: "log records", Signal.METRICS: "data points", Signal.TRACES: "spans"}
 
@@ -38,7 +33,7 @@ class Decoded:
     """What a request says. `rejected` counts records by reason, `message` (English, bounded) tells the sender why.
 
     `accepted` counts a span once, though it is in the batch of its service and, if it has a place in a trace, in that of its
-    environment's traces too, which come last.
+    environment's traces too, which come last. `nameless` are those of them in streams of resources without a service's name.
     `timed` is true when every accepted record carries a time: only then can equal bytes be taken for a resend.
     """
 
@@ -48,169 +43,174 @@ class Decoded:
     message: str = ""
     cuts: Cuts = field(default_factory=Cuts)
     timed: bool = True
+    nameless: int = 0
 
 
-def decode(request: bytes, signal: Signal, limits: OtlpLimits, router: Router, redactor: Redactor) -> Decoded:
-    """Decode an Export request of `signal`, already decompressed.
+class Decoder:
+    """Decodes requests, from any number of threads; it remembers the routes of resources that come again and again."""
 
-    Raises `PayloadTooLarge` over `request_bytes_max`, `InvalidArgument` over a limit that is counted on the wire, and
-    `Malformed` for bytes that are not protobuf.
-    """
-    if len(request) > limits.request_bytes_max:
-        raise PayloadTooLarge(f"the request is larger than {limits.request_bytes_max} bytes; send smaller batches")
-    if signal is Signal.METRICS:
-        return _Decoding(request, limits, router, redactor).metrics()
-    spans = resources(request, limits, Tally(_NAMES[signal], limits.records_max))
-    return _Decoding(request, limits, router, redactor).records(signal, spans)
+    def __init__(self, limits: OtlpLimits, router: Router, redactor: Redactor) -> None:
+        self._limits = limits
+        self._routes = Routes(router)
+        self._redactor = None if isinstance(redactor, NoRedaction) else redactor
+
+    def decode(self, request: bytes, signal: Signal, bound: str | None = None) -> Decoded:
+        """Decode an Export request of `signal`, already decompressed. `bound` names the only stream that may be written to.
+
+        Raises `PayloadTooLarge` over `request_bytes_max`, `InvalidArgument` over a limit that is counted on the wire, and
+        `Malformed` for bytes that are not protobuf.
+        """
+        if len(request) > self._limits.request_bytes_max:
+            raise PayloadTooLarge(f"the request is larger than {self._limits.request_bytes_max} bytes; send smaller batches")
+        decoding = _Decoding(request, signal, self._limits, self._routes, self._redactor, bound)
+        return {Signal.LOGS: decoding.logs, Signal.METRICS: decoding.metrics, Signal.TRACES: decoding.spans}[signal]()
+
+
+def decode(
+    request: bytes, signal: Signal, limits: OtlpLimits, router: Router, redactor: Redactor, bound: str | None = None
+) -> Decoded:
+    """Decode one request and remember nothing; see `Decoder.decode`."""
+    return Decoder(limits, router, redactor).decode(request, signal, bound)
 
 
 class _Decoding:
     """One request under way."""
 
-    def __init__(self, request: bytes, limits: OtlpLimits, router: Router, redactor: Redactor) -> None:
-        self._request = request
-        self._limits = limits
-        self._router = router
-        self._redact: Callable[[str], str] | None = None if isinstance(redactor, NoRedaction) else redactor.redact
+    def __init__(
+        self,
+        request: bytes,
+        signal: Signal,
+        limits: OtlpLimits,
+        routes: Routes,
+        redactor: Redactor | None,
+        bound: str | None,
+    ) -> None:
+        self._request, self._signal, self._limits, self._redactor, self._bound = request, signal, limits, redactor, bound
         self._cuts = Cuts()
-        self._streams: dict[tuple[StreamKey, bool], StreamColumns] = {}
-        self._traces: dict[tuple[str, bool], TraceColumns] = {}
-        self._rejected: Counter[Reason] = Counter()
-        self._messages: dict[Reason, str] = {}
-        self._timed = True
+        self._to = Targets(routes, limits, redactor, self._cuts, bound)
+        self._batches: list[StreamBatch] = []
+        self._accepted = self._nameless = 0
 
-    def records(self, signal: Signal, groups: list[ResourceSpan]) -> Decoded:
-        """Log records or spans."""
-        for group in groups:
-            if group.records and (target := self._target(signal, group.resource, len(group.records))):
-                columns, route, instance = target
-                if signal is Signal.LOGS:
-                    self._logs(columns, group.records)
-                else:
-                    self._trace(route, instance, self._spans(columns, group.records))
-                columns.mark_instance(instance)
-        return self._decoded(signal)
+    def logs(self) -> Decoded:
+        """Log records."""
+        envelope = self._envelope()
+        to = self._to
+        read = read_logs(self._request, envelope, to.streams, to.instances, len(to.targets), self._limits)
+        for target, columns in zip(to.targets, read.columns, strict=True):
+            self._lines(target, columns)
+        return self._decoded(read.rejected, (), read.cuts, read.timed)
 
-    def _logs(self, columns: StreamColumns, places: list[Place]) -> None:
-        request, limits, cuts, redact = self._request, self._limits, self._cuts, self._redact
-        for start, end in places:
-            try:
-                record = parse(LogRecord, request[start:end], limits, cuts)
-                text, time_ns, trace_id, span_id = log_record(record, limits, cuts)
-            except (TooDeep, TooManyElements) as error:
-                self._reject(error, 1)
-                continue
-            if redact is not None:
-                text = redact(text)
-            if not time_ns:
-                self._timed = False
-            columns.add(utf8(text, cuts), time_ns, trace_id, span_id)
-
-    def _spans(self, columns: StreamColumns, places: list[Place]) -> list[Place]:
-        """Texts of spans; -> the places of those that are accepted."""
-        accepted: list[Place] = []
-        for place in places:
-            start, end = place
-            try:
-                record = parse(Span, self._request[start:end], self._limits, self._cuts)
-                text, time_ns, trace_id, span_id = span(record, self._limits, self._cuts)
-            except (TooDeep, TooManyElements, BadRecord) as error:
-                self._reject(error, 1)
-                continue
-            if not time_ns:
-                self._timed = False
-            columns.add(utf8(self._redacted(text), self._cuts), time_ns, trace_id, span_id)
-            accepted.append(place)
-        return accepted
-
-    def _trace(self, route: Route, instance: str, places: list[Place]) -> None:
-        """Columns of the spans of a resource, in the traces of its environment."""
-        spans = read_spans(self._request, places)
-        if not spans.marks:
-            return
-        key = (route.environment, route.historical)
-        traces = self._traces.get(key)
-        if traces is None:
-            traces = self._traces[key] = TraceColumns(*key, self._limits, self._redacted)
-        traces.add(route.service, instance, spans)
+    def spans(self) -> Decoded:
+        """Spans: their texts by service, their columns by environment. A bound sender's are put together to no traces."""
+        envelope = self._envelope()
+        to = self._to
+        read = read_spans(
+            self._request,
+            envelope,
+            to.streams,
+            to.instances,
+            len(to.targets),
+            to.environments,
+            to.services,
+            len(to.places),
+            self._limits,
+        )
+        for target, columns in zip(to.targets, read.columns, strict=True):
+            self._lines(target, columns)
+        if self._bound is None:
+            redact = None if self._redactor is None else self._redactor.redact
+            places, services = list(to.places), list(to.service_names)
+            self._batches += trace_batches(read.traces, places, services, to.names, self._limits, redact)
+        return self._decoded(read.rejected, (), read.cuts, read.timed)
 
     def metrics(self) -> Decoded:
-        """Data points: counted first over the whole request, then decoded metric by metric."""
-        tally = Tally(_NAMES[Signal.METRICS], self._limits.records_max)
-        plan: list[tuple[ResourceMetrics, list[Metric]]] = []
-        for group in resource_metrics(self._request, self._limits, self._cuts):
-            found: list[Metric] = []
-            for scope in group.scopes:
-                identity = self._redacted(scope.identity)
-                found += [metric(self._request, place, identity, self._limits, tally, self._cuts) for place in scope.metrics]
-            plan.append((group, found))
-        for group, found in plan:
-            count = sum(len(each.points) for each in found)
-            if count and (target := self._target(Signal.METRICS, group.resource, count)):
-                columns, _, instance = target
-                for each in found:
-                    self._points(columns, each)
-                columns.mark_instance(instance)
-        return self._decoded(Signal.METRICS)
+        """Data points."""
+        limits, to = self._limits, self._to
+        envelope = read_metrics(
+            self._request, records_max=limits.records_max, containers_max=limits.containers_max, limits=limits
+        )
+        if self._redactor is not None:  # before the identities of series are made of them
+            envelope = envelope._replace(scopes=[self._redactor.redact(scope) for scope in envelope.scopes])
+        to.add(self._signal, envelope.resources, envelope.counts)
+        read = read_points(self._request, envelope, to.streams, to.instances, len(to.targets), limits)
+        for target, columns in zip(to.targets, read.columns, strict=True):
+            self._points(target, columns)
+        return self._decoded(read.rejected, read.messages, read.cuts, read.timed)
 
-    def _points(self, columns: StreamColumns, metric: Metric) -> None:
-        for start, end in metric.points:
-            try:
-                record = parse(metric.message, self._request[start:end], self._limits, self._cuts)
-                point = data_point(record, metric, self._limits, self._cuts)
-            except (TooDeep, TooManyElements, BadRecord) as error:
-                self._reject(error, 1)
-                continue
-            if not point.time_ns:
-                self._timed = False
-            series = self._redacted(point.series)
-            text = series if point.text is point.series else self._redacted(point.text)
-            columns.add_point(utf8(text, self._cuts), series + point.identity, point)
+    def _envelope(self) -> Envelope:
+        """Resources and places of log records or spans, and where they go."""
+        limits = self._limits
+        envelope = read_envelope(
+            self._request, records_max=limits.records_max, containers_max=limits.containers_max, what=_NAMES[self._signal]
+        )
+        self._to.add(self._signal, envelope.resources, envelope.counts)
+        return envelope
 
-    def _target(self, signal: Signal, resource: bytes, records: int) -> tuple[StreamColumns, Route, str] | None:
-        """Columns for the records of a resource, its route, and its instance's name; None when all of them were rejected."""
-        try:
-            message = parse(Resource, resource, self._limits, self._cuts)
-            route = self._router.route(
-                signal,
-                plain_attributes(
-                    message.attributes, self._limits.resource_attributes_max, self._limits.text.depth_max, self._cuts
-                ),
-            )
-        except (TooDeep, TooManyElements) as error:
-            self._reject(error, records)
-            return None
-        key = (route.key, route.historical)
-        columns = self._streams.get(key)
-        further = (columns is None) + (signal is Signal.TRACES and (route.environment, route.historical) not in self._traces)
-        if further and len(self._streams) + len(self._traces) + further > self._limits.streams_max:
-            text = f"a request has at most {self._limits.streams_max} streams; send smaller batches"
-            self._reject(BadRecord(Reason.TOO_MANY_STREAMS, text), records)
-            return None
-        if columns is None:
-            columns = self._streams[key] = StreamColumns(route, self._limits.instances_max)
-        return columns, route, self._redacted(route.instance) if route.instance else ""
+    def _lines(self, target: Target, columns: LogColumns | SpanTexts) -> None:
+        text, lengths = columns.text, columns.lengths
+        if self._redactor is not None:
+            text, lengths = redacted_texts(text, lengths, self._redactor, self._cuts)
+        instances = target.instances.names()
+        batch = RecordBatch(
+            text=text,
+            lengths=lengths,
+            times_ns=columns.times_ns,
+            historical=target.route.historical,
+            instances=instances,
+            instance_index=columns.instance_index if instances else columns.instance_index[:0],
+            trace_ids=columns.trace_ids,
+            span_ids=columns.span_ids,
+        )
+        self._add(target, batch)
 
-    def _redacted(self, text: str) -> str:
-        return text if self._redact is None else self._redact(text)
+    def _points(self, target: Target, columns: PointColumns) -> None:
+        text, lengths = columns.text, columns.lengths
+        series, index = tuple(columns.series), columns.series_index
+        if self._redactor is not None:
+            text, lengths = redacted_texts(text, lengths, self._redactor, self._cuts)
+            series, index = redacted_series(columns.series, columns.shown, index, self._redactor)
+        instances = target.instances.names()
+        batch = RecordBatch(
+            text=text,
+            lengths=lengths,
+            times_ns=columns.times_ns,
+            historical=target.route.historical,
+            instances=instances,
+            instance_index=columns.instance_index if instances else columns.instance_index[:0],
+            series=series,
+            series_index=index,
+            values=columns.values,
+            point_kinds=columns.point_kinds,
+            starts_ns=columns.starts_ns,
+            counts=columns.counts,
+            sums=columns.sums,
+            shape_sizes=columns.shape_sizes,
+            shape_at=columns.shape_at,
+            shape=columns.shape,
+        )
+        self._add(target, batch)
 
-    def _reject(self, error: DriftlockError, records: int) -> None:
-        reason = _reason(error)
-        self._rejected[reason] += records
-        self._messages.setdefault(reason, error.message)
+    def _add(self, target: Target, batch: RecordBatch) -> None:
+        if not len(batch):
+            return
+        self._batches.append(StreamBatch(target.route.key, batch))
+        self._accepted += len(batch)
+        self._nameless += len(batch) if target.nameless else 0
 
-    def _decoded(self, signal: Signal) -> Decoded:
-        batches = [columns.batch() for columns in self._streams.values() if len(columns)]
-        accepted = sum(len(part.batch) for part in batches)
-        batches += [traces.batch() for traces in self._traces.values()]
+    def _decoded(self, rejected: Sequence[int], messages: Sequence[str], cuts: tuple[int, int, int], timed: bool) -> Decoded:
+        told = self._to.rejected
+        for number, count in enumerate(rejected):
+            if count:
+                reason = READ[number]
+                told[reason] += count
+                message = messages[number] if messages else ""
+                self._to.messages.setdefault(reason, message or explanation(reason, self._limits))
+        truncated, dropped, replaced = cuts
+        self._cuts.truncated += truncated
+        self._cuts.attributes_dropped += dropped
+        self._cuts.replaced += replaced
         message = ""
-        if self._rejected:
-            reasons = "; ".join(f"{count} {reason}: {self._messages[reason]}" for reason, count in self._rejected.items())
-            message = f"{self._rejected.total()} {_NAMES[signal]} rejected: {reasons}"
-        return Decoded(tuple(batches), accepted, dict(self._rejected), message, self._cuts, self._timed)
-
-
-def _reason(error: DriftlockError) -> Reason:
-    if isinstance(error, BadRecord):
-        return error.reason
-    return Reason.TOO_DEEP if isinstance(error, TooDeep) else Reason.TOO_MANY_ELEMENTS
+        if told:
+            reasons = "; ".join(f"{count} {reason}: {self._to.messages[reason]}" for reason, count in told.items())
+            message = f"{told.total()} {_NAMES[self._signal]} rejected: {reasons}"
+        return Decoded(tuple(self._batches), self._accepted, dict(told), message, self._cuts, timed, self._nameless)

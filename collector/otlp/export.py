@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
+from hashlib import sha256
 from types import ModuleType
 from typing import TypeVar
-from uuid import UUID
 
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
@@ -21,12 +20,12 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from collector.admission import Admission, Slot
-from collector.auth import Authenticator, Credentials
-from collector.otlp.decode import Decoded, decode
+from collector.auth import Authenticator, Credentials, Sender
+from collector.otlp.decode import Decoded, Decoder
 from collector.otlp.limits import OtlpLimits
-from collector.otlp.status import safe
+from collector.otlp.status import ANSWERS, safe
 from collector.redact import Redactor
-from collector.routing import Router
+from collector.routing import NamelessNotices, Router
 from collector.telemetry import IngestMeter
 from driftlock.engine.canonical import Cuts, cut_utf8
 from driftlock.engine.event import Signal
@@ -84,8 +83,8 @@ class Exporter:
         self._intake = intake
         self._authenticator = authenticator
         self._admission = admission
-        self._router = router
-        self._redactor = redactor
+        self._decoder = Decoder(limits, router, redactor)
+        self._nameless = NamelessNotices()
         self._limits = limits
         self._meter = meter
         self._executor = executor
@@ -102,18 +101,18 @@ class Exporter:
         """The gate that all requests pass."""
         return self._admission
 
-    async def authenticate(self, signal: Signal, credentials: Credentials) -> UUID:
-        """The tenant that may send; raises `Unauthenticated`, `PermissionDenied` or `Unavailable`."""
+    async def authenticate(self, signal: Signal, credentials: Credentials) -> Sender:
+        """Who may send, and where; raises `Unauthenticated`, `PermissionDenied` or `Unavailable`."""
         try:
-            return await self._authenticator.tenant(credentials)
+            return await self._authenticator.sender(credentials)
         except Exception as error:
             answer = self.refusal(signal, error)
             raise answer.with_traceback(None) from None
 
-    def admit(self, signal: Signal, request_bytes: int) -> Slot:
+    def admit(self, signal: Signal, request_bytes: int, sender: Sender) -> Slot:
         """A slot for the request, which `export` closes; raises `Unavailable` with a retry hint."""
         try:
-            return self._admission.admit(request_bytes)
+            return self._admission.admit(request_bytes, sender.tenant_id)
         except DriftlockError as error:
             answer = self.refusal(signal, error)
             raise answer.with_traceback(None) from None
@@ -123,15 +122,26 @@ class Exporter:
         answer = safe(error)
         if answer is not error:  # a bug: the client learns nothing of it, the operator everything
             logging.getLogger(__name__).error("unexpected error while receiving %s", signal, exc_info=error)
+        if ANSWERS[answer.code].retryable:  # spread: who was turned away together should not come back together
+            answer.retry_after_ms = self._admission.retry_hint_ms(answer.retry_after_ms)
         self._meter.refused(signal, answer.code)
         return answer
 
-    async def export(self, signal: Signal, tenant_id: UUID, body: bytes, slot: Slot, unpack: Unpack | None = None) -> bytes:
+    async def export(
+        self,
+        signal: Signal,
+        sender: Sender,
+        body: bytes,
+        slot: Slot,
+        unpack: Unpack | None = None,
+        transcode: Unpack | None = None,
+    ) -> bytes:
         """Serialized Export response once the records are durable. Cancelling the caller does not cancel the work.
 
-        `unpack` decompresses the body where the transport has not; it must hold the limit by itself.
+        `unpack` decompresses the body where the transport has not; `transcode` turns what came out into protobuf where it is
+        not. Each must hold the limit by itself. A resend is recognised by its bytes before `transcode`.
         """
-        task = asyncio.create_task(self._export(signal, tenant_id, body, slot, unpack))
+        task = asyncio.create_task(self._export(signal, sender, body, slot, unpack, transcode))
         self._under_way.add(task)
         task.add_done_callback(self._ended)
         return await asyncio.shield(task)
@@ -148,39 +158,49 @@ class Exporter:
         if not task.cancelled():
             task.exception()  # whoever still listens has it; asyncio need not complain for those who do not
 
-    async def _export(self, signal: Signal, tenant_id: UUID, body: bytes, slot: Slot, unpack: Unpack | None) -> bytes:
+    async def _export(
+        self, signal: Signal, sender: Sender, body: bytes, slot: Slot, unpack: Unpack | None, transcode: Unpack | None
+    ) -> bytes:
         with slot:
             try:
-                return await self._accept(signal, tenant_id, body, slot, unpack)
+                return await self._accept(signal, sender, body, slot, unpack, transcode)
             except Exception as error:
                 answer = self.refusal(signal, error)
                 # From itself it would be a cycle that keeps the body alive until the next full collection.
                 raise answer.with_traceback(None) from None
 
-    async def _accept(self, signal: Signal, tenant_id: UUID, body: bytes, slot: Slot, unpack: Unpack | None) -> bytes:
+    async def _accept(
+        self, signal: Signal, sender: Sender, body: bytes, slot: Slot, unpack: Unpack | None, transcode: Unpack | None
+    ) -> bytes:
         received_ns = self._now_ns()
         if unpack is not None:
             body = await self._off_loop(partial(unpack, body))
             slot.grow(len(body))
-        if len(body) > self._limits.inline_bytes_max:
-            decoded, request_hash = await self._off_loop(partial(self._decode, signal, tenant_id, body))
-        else:
-            decoded, request_hash = self._decode(signal, tenant_id, body)
+        request = body
+        if transcode is not None:
+            request = await self._worked(len(body), partial(transcode, body))
+            slot.grow(len(request))
+        decoded, request_hash = await self._worked(len(request), partial(self._decode, signal, sender, body, request))
         receipt: Receipt | None = None
         if decoded.batches:
-            submission = Submission(tenant_id, signal, received_ns, decoded.batches, request_hash)
+            submission = Submission(sender.tenant_id, signal, received_ns, decoded.batches, request_hash)
             receipt = await self._intake.submit(submission)
         self._count(signal, decoded, receipt, len(body))
-        return self._response(signal, decoded, receipt)
+        return self._response(signal, decoded, self._notices(signal, sender, decoded, receipt, received_ns))
 
     async def _off_loop(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
-    def _decode(self, signal: Signal, tenant_id: UUID, body: bytes) -> tuple[Decoded, bytes | None]:
-        decoded = decode(body, signal, self._limits, self._router, self._redactor)
+    async def _worked(self, size: int, call: Callable[[], T]) -> T:
+        """What is quick is done at once: the change of threads would take longer."""
+        return call() if size <= self._limits.inline_bytes_max else await self._off_loop(call)
+
+    def _decode(self, signal: Signal, sender: Sender, body: bytes, request: bytes) -> tuple[Decoded, bytes | None]:
+        """What the request says, and the hash of its body as it was sent."""
+        decoded = self._decoder.decode(request, signal, sender.bound)
         if not decoded.timed:
             return decoded, None  # without times, two equal requests may well be two events
-        return decoded, request_hash(tenant_id, signal, body)
+        return decoded, request_hash(sender, signal, body)
 
     def _count(self, signal: Signal, decoded: Decoded, receipt: Receipt | None, request_bytes: int) -> None:
         for reason, records in decoded.rejected.items():
@@ -197,18 +217,28 @@ class Exporter:
             ("attributes_dropped", cuts.attributes_dropped),
             ("replaced", cuts.replaced),
             ("overflowed", receipt.overflowed),
+            ("nameless", decoded.nameless),
         ):
             if count:
                 self._meter.altered(signal, what, count)
 
-    def _response(self, signal: Signal, decoded: Decoded, receipt: Receipt | None) -> bytes:
-        service = SERVICES[signal]
-        rejected = sum(decoded.rejected.values())
-        messages = [decoded.message] if decoded.message else []
-        if receipt is not None and receipt.overflowed:
-            messages.append(
+    def _notices(
+        self, signal: Signal, sender: Sender, decoded: Decoded, receipt: Receipt | None, received_ns: int
+    ) -> list[str]:
+        """What the sender should know of records that were journaled."""
+        if receipt is None or receipt.duplicate:
+            return []
+        notices = [self._nameless.message(sender.tenant_id, signal, decoded.nameless, received_ns)] if decoded.nameless else []
+        if receipt.overflowed:
+            notices.append(
                 f"{receipt.overflowed} records went to the stream _overflow: this account has reached its number of streams"
             )
+        return [notice for notice in notices if notice]
+
+    def _response(self, signal: Signal, decoded: Decoded, notices: list[str]) -> bytes:
+        service = SERVICES[signal]
+        rejected = sum(decoded.rejected.values())
+        messages = [decoded.message, *notices] if decoded.message else notices
         if not messages:
             return b""  # full success: partial_success must not be set
         text = cut_utf8("; ".join(messages), self._limits.message_bytes_max, Cuts())
@@ -216,10 +246,13 @@ class Exporter:
         return service.response(partial_success=outcome).SerializeToString()
 
 
-def request_hash(tenant_id: UUID, signal: Signal, body: bytes) -> bytes:
-    """Identity of a request: exporters resend identical bytes (BLAKE2b, RFC 7693, 16 bytes)."""
-    digest = blake2b(tenant_id.bytes, digest_size=REQUEST_HASH_BYTES)
-    digest.update(signal.encode())
-    digest.update(b"\0")
+def request_hash(sender: Sender, signal: Signal, body: bytes) -> bytes:
+    """Identity of a request: exporters resend identical bytes (SHA-256, FIPS 180-4, its first 16 bytes).
+
+    SHA-256, because processors have instructions for it: everything else takes twice as long, as long as the decoding itself.
+    What was accepted of a bound sender may be less than what the same bytes mean from another one.
+    """
+    bound = b"" if sender.bound is None else b"\1" + sender.bound.encode()
+    digest = sha256(sender.tenant_id.bytes + signal.encode() + bound + b"\0")
     digest.update(body)
-    return digest.digest()
+    return digest.digest()[:REQUEST_HASH_BYTES]

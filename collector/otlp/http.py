@@ -1,12 +1,11 @@
-"""OTLP/HTTP: POST /v1/logs, /v1/metrics and /v1/traces with protobuf bodies, as an ASGI application.
+"""OTLP/HTTP: POST /v1/logs, /v1/metrics and /v1/traces with bodies in protobuf or JSON, as an ASGI application.
 
 Errors are `google.rpc.Status` in the encoding of the request, as the protocol wants them, not problem+json.
 """
 
 import asyncio
-import json
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -18,67 +17,84 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from collector.admission import Slot
-from collector.auth import Credentials, presented_keys
-from collector.otlp.compression import unpacker
+from collector.auth import CLIENT_CERTIFICATE, Credentials, presented_keys
+from collector.otlp.compression import ACCEPTED_CODINGS, unpacker
+from collector.otlp.cors import cors
+from collector.otlp.encodings import JSON, PROTOBUF, PROTOBUF_ENCODING, Encoding, encodings
 from collector.otlp.export import Exporter
 from collector.otlp.status import ANSWERS, retry_after_ms, rpc_status
 from driftlock.engine.event import Signal
 from driftlock.errors import DriftlockError, InvalidArgument, NotFound, PayloadTooLarge, Unavailable, UnsupportedEncoding
 
-PROTOBUF = "application/x-protobuf"
-JSON = "application/json"
 _UNIMPLEMENTED = 12  # google.rpc.Code
 _Endpoint = Callable[[Request], Awaitable[Response]]
+_Encodings = Mapping[str, Encoding]
 
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """`body_timeout_ms`: how long a body may take to arrive."""
+    """How long bodies may take to arrive.
+
+    After `body_grace_ms` a body must have come with `body_rate_min_bytes_per_s` on average, and after `body_timeout_ms` be
+    whole. Else its sender is told to try again, on a new connection: it may be the network that is slow today. (408 would
+    say the same to a browser, but makes OTLP exporters drop the data.)
+    """
 
     body_timeout_ms: int = 30_000
+    body_grace_ms: int = 10_000
+    body_rate_min_bytes_per_s: int = 1024
 
     def __post_init__(self) -> None:
         """Refuse a limit that limits nothing."""
-        if self.body_timeout_ms < 1:
-            raise ValueError("body_timeout_ms must be at least 1")
+        for name in ("body_timeout_ms", "body_grace_ms", "body_rate_min_bytes_per_s"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
 
 
-def create_app(exporter: Exporter, limits: HttpLimits) -> Starlette:
-    """The application. Draining is the exporter's admission: a draining process answers 503 with Retry-After."""
-    routes = [Route(f"/v1/{signal}", _endpoint(exporter, limits, signal), methods=["POST"]) for signal in Signal]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _unrouted})
+def create_app(exporter: Exporter, limits: HttpLimits, cors_origins: Sequence[str] = ()) -> Starlette:
+    """The application. Draining is the exporter's admission: a draining process answers 503 with Retry-After.
+
+    `cors_origins`: of the web pages whose scripts may read the answers, as `parse_origins` gives them.
+    """
+    known = encodings(exporter.limits)
+    routes = [Route(f"/v1/{signal}", _endpoint(exporter, limits, known, signal), methods=["POST"]) for signal in Signal]
+    app = Starlette(routes=routes, middleware=cors(cors_origins), exception_handlers={HTTPException: _unrouted(known)})
     app.router.redirect_slashes = False  # a redirect would lead to whatever Host the sender named
     return app
 
 
-def _endpoint(exporter: Exporter, limits: HttpLimits, signal: Signal) -> _Endpoint:
+def _endpoint(exporter: Exporter, limits: HttpLimits, known: _Encodings, signal: Signal) -> _Endpoint:
+    bytes_max = exporter.limits.request_bytes_max
+
     async def export(request: Request) -> Response:
+        encoding = known.get(_media_type(request), PROTOBUF_ENCODING)
         try:
-            tenant_id = await exporter.authenticate(signal, _credentials(request))
+            sender = await exporter.authenticate(signal, _credentials(request))
         except DriftlockError as error:
-            return _failure(request, error)
+            return _failure(encoding, error)
         try:
-            _check_type(request)
-            unpack = unpacker(request.headers.getlist("content-encoding"), exporter.limits.request_bytes_max)
-            declared = _declared_bytes(request, exporter.limits.request_bytes_max)
+            _check_type(request, known)
+            declared = _declared_bytes(request, bytes_max)
+            unpack = unpacker(request.headers.getlist("content-encoding"), bytes_max)
         except DriftlockError as error:
-            return _failure(request, exporter.refusal(signal, error))
+            return _failure(encoding, exporter.refusal(signal, error), **_codings(request, known, error))
         try:
-            slot = exporter.admit(signal, declared)
+            slot = exporter.admit(signal, declared, sender)
         except DriftlockError as error:
-            return _failure(request, error)
+            return _failure(encoding, error)
         try:
-            body = await _body(request, slot, declared, exporter.limits.request_bytes_max, limits.body_timeout_ms)
+            body = await _body(request, slot, declared, bytes_max, limits)
         except Exception as error:
             slot.close()
-            return _failure(request, exporter.refusal(signal, error))
+            return _failure(encoding, exporter.refusal(signal, error), connection="close")
         except asyncio.CancelledError:
             slot.close()
             raise
         try:
-            return Response(await exporter.export(signal, tenant_id, body, slot, unpack), media_type=PROTOBUF)
+            answer = await exporter.export(signal, sender, body, slot, unpack, encoding.transcoders.get(signal))
         except DriftlockError as error:
-            return _failure(request, error)
+            return _failure(encoding, error)
+        return Response(encoding.response(signal, answer), media_type=encoding.media_type)
 
     return export
 
@@ -89,6 +105,7 @@ def _credentials(request: Request) -> Credentials:
         peer=request.client.host if request.client else "",
         host=request.headers.get("host", ""),
         origin=request.headers.get("origin", ""),
+        certificate=request.scope.get("extensions", {}).get(CLIENT_CERTIFICATE),
     )
 
 
@@ -96,9 +113,15 @@ def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _check_type(request: Request) -> None:
-    if _media_type(request) != PROTOBUF:
-        raise UnsupportedEncoding(f"send Content-Type {PROTOBUF}; other encodings of OTLP are not read here")
+def _check_type(request: Request, known: _Encodings) -> None:
+    if _media_type(request) not in known:
+        raise UnsupportedEncoding(f"send Content-Type {PROTOBUF} or {JSON}; other encodings of OTLP are not read here")
+
+
+def _codings(request: Request, known: _Encodings, error: DriftlockError) -> dict[str, str]:
+    """Which codings are read, where the request had another; with a wrong media type this would mislead (RFC 9110, 15.5.16)."""
+    unread = isinstance(error, UnsupportedEncoding) and _media_type(request) in known
+    return {"accept_encoding": ACCEPTED_CODINGS} if unread else {}
 
 
 def _declared_bytes(request: Request, bytes_max: int) -> int:
@@ -111,11 +134,13 @@ def _declared_bytes(request: Request, bytes_max: int) -> int:
     return int(text)
 
 
-async def _body(request: Request, slot: Slot, reserved: int, bytes_max: int, timeout_ms: int) -> bytes:
+async def _body(request: Request, slot: Slot, reserved: int, bytes_max: int, limits: HttpLimits) -> bytes:
     """The body as sent; what goes beyond the bytes already reserved is reserved as it comes."""
     body = bytearray()
+    begun = asyncio.get_running_loop().time()
+    grace_ends, ends = begun + limits.body_grace_ms / 1000, begun + limits.body_timeout_ms / 1000
     try:
-        async with asyncio.timeout(timeout_ms / 1000):
+        async with asyncio.timeout_at(min(grace_ends, ends)) as patience:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > bytes_max:
@@ -123,34 +148,40 @@ async def _body(request: Request, slot: Slot, reserved: int, bytes_max: int, tim
                 if len(body) > reserved:
                     slot.grow(len(body) - reserved)
                     reserved = len(body)
+                patience.reschedule(min(grace_ends + len(body) / limits.body_rate_min_bytes_per_s, ends))
     except TimeoutError:
-        raise Unavailable(f"the body did not arrive within {timeout_ms} ms; send again") from None
+        raise Unavailable(
+            f"the body came too slowly: it must be whole within {limits.body_timeout_ms} ms, and after "
+            f"{limits.body_grace_ms} ms have come with {limits.body_rate_min_bytes_per_s} bytes/s; send it again"
+        ) from None
     except ClientDisconnect:
         raise InvalidArgument("the connection ended before the body") from None
     return bytes(body)
 
 
-def _failure(request: Request, error: DriftlockError) -> Response:
-    headers = {}
+def _failure(encoding: Encoding, error: DriftlockError, **headers: str) -> Response:
     wait_ms = retry_after_ms(error)
     if wait_ms is not None:
-        headers["retry-after"] = str(math.ceil(wait_ms / 1000))
+        headers["retry_after"] = str(math.ceil(wait_ms / 1000))
     answer = ANSWERS[error.code]
     if answer.http is HTTPStatus.UNAUTHORIZED:
-        headers["www-authenticate"] = "Bearer"
-    return _status_response(request, answer.http, rpc_status(error), headers)
+        headers["www_authenticate"] = "Bearer"
+    return _status_response(encoding, answer.http, rpc_status(error), headers)
 
 
-def _status_response(request: Request, http: int, status: Status, headers: dict[str, str]) -> Response:
-    if _media_type(request) == JSON:
-        text = json.dumps({"code": status.code, "message": status.message})
-        return Response(text, http, headers, media_type=JSON)
-    return Response(status.SerializeToString(), http, headers, media_type=PROTOBUF)
+def _status_response(encoding: Encoding, http: int, status: Status, headers: Mapping[str, str]) -> Response:
+    """Headers are written with `_` for `-`."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(encoding.write(status), http, named, media_type=encoding.media_type)
 
 
-async def _unrouted(request: Request, error: Exception) -> Response:
-    """Paths and methods that are not there."""
-    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        status = Status(code=_UNIMPLEMENTED, message="send POST")
-        return _status_response(request, error.status_code, status, dict(error.headers or {}))
-    return _failure(request, NotFound("there are /v1/logs, /v1/metrics and /v1/traces here"))
+def _unrouted(known: _Encodings) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def answer(request: Request, error: Exception) -> Response:
+        """Paths and methods that are not there."""
+        encoding = known.get(_media_type(request), PROTOBUF_ENCODING)
+        if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            status = Status(code=_UNIMPLEMENTED, message="send POST")
+            return _status_response(encoding, error.status_code, status, error.headers or {})
+        return _failure(encoding, NotFound("there are /v1/logs, /v1/metrics and /v1/traces here"))
+
+    return answer

@@ -21,8 +21,10 @@ class OtlpLimits:
     `stack_end_chars_max`: of a longer stack trace than twice that, so much is kept of either end, in whole lines, and of the
     lines of causes between them, of which there are at most `causes_max`.
     `resource_attributes_max`: of a resource, those that are looked at for its stream.
-    `record_bytes_trusted_max`: a record up to this size is parsed at once; in a longer one the wire is first checked
-    for `record_elements_max` (fields and array elements, which cost far more memory than their bytes).
+    `resource_bytes_trusted_max`: a resource up to this size is parsed at once, a longer one is checked first.
+    `record_elements_max`: fields and array elements of a record, or of such a resource; they take more memory than their bytes.
+    `text_bytes_max`: canonical texts of all records of a request, which can be many times as long as what was sent; a record
+    that does not fit is rejected.
     `buckets_max`: of a histogram point, and quantiles of a summary point. `exponential_bounds_max`: upper bounds to which an
     exponential histogram is brought, at least 16. `message_bytes_max`: an error message.
     `inline_bytes_max`: a request up to this size is decoded on the event loop, a longer one in a worker thread.
@@ -39,12 +41,13 @@ class OtlpLimits:
     stack_end_chars_max: int = 256
     causes_max: int = 4
     resource_attributes_max: int = 1024
-    record_bytes_trusted_max: int = 64 * 1024
+    resource_bytes_trusted_max: int = 64 * 1024
     record_elements_max: int = 25_000
+    text_bytes_max: int = 64 * MIB
     buckets_max: int = 10_000
     exponential_bounds_max: int = 128
     message_bytes_max: int = 1024
-    inline_bytes_max: int = 64 * 1024
+    inline_bytes_max: int = 512 * 1024
     text: CanonicalLimits = field(default_factory=CanonicalLimits)
 
     def __post_init__(self) -> None:
@@ -60,8 +63,9 @@ class OtlpLimits:
             "stack_end_chars_max",
             "causes_max",
             "resource_attributes_max",
-            "record_bytes_trusted_max",
+            "resource_bytes_trusted_max",
             "record_elements_max",
+            "text_bytes_max",
             "buckets_max",
             "message_bytes_max",
         ):

@@ -1,64 +1,64 @@
 # cython: autotestdict=False
-"""What puts spans together to traces, read from the wire bytes of a request without building an object for a span.
+"""Spans to columns and canonical texts, read from the wire bytes of a request without building an object for a span.
 
-Of each span these are read: ids, operation (name and kind), start and end, whether its status is an error, and what its trace
-state says about sampling. Rules are those of protobuf: of a field that is there twice the last one counts, a message that
-is there twice is merged, an unknown field or one of another wire type is skipped, groups as a whole. Fields that are
-not read here are skipped by their length; whether they are well-formed is not looked at.
+A span is read twice: as a text for the stream of its service, and, if it has a place in a trace, as columns for the traces of its
+environment. One bad span is rejected alone; bytes that are not protobuf refuse the request.
 
-Encoding: Protocol Buffers documentation, "Encoding". Fields: opentelemetry-proto, trace/v1/trace.proto. Sampling: OpenTelemetry
-specification, "TraceState: Probability Sampling" (`th`, a rejection threshold in hexadecimal digits of a fraction; 0 = nothing is
-rejected), and its forerunner (`p`, a probability of 2**-p).
+Encoding: Protocol Buffers documentation, "Encoding". Fields: opentelemetry-proto, trace/v1/trace.proto.
 """
 
 from typing import Final, NamedTuple
 
 from cpython cimport array
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport int32_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 import array
 
 from collector.otlp.wire import Malformed
 
-cdef enum:
-    VARINT = 0
-    FIXED64 = 1
-    LEN = 2
-    START_GROUP = 3
-    END_GROUP = 4
-    FIXED32 = 5
-    GROUP_DEPTH = 128          # deeper than the protobuf library goes
-    TRACE_ID = 1               # fields of a span
-    SPAN_ID = 2
-    TRACE_STATE = 3
-    PARENT_ID = 4
-    NAME = 5
-    KIND = 6
-    START = 7
-    END = 8
-    STATUS = 15
-    CODE = 3                   # of a status
-    CODE_ERROR = 2
-    KIND_LAST = 5
-    ERROR = 8                  # marks
-    BACKWARDS = 16
-    SAMPLED = 32
-    NAME_READ = 259            # with a character that begins before the 256th byte
-    PROBES = 16
+include "protowire.pxi"
+include "utf8.pxi"
+include "floats.pxi"
+include "canonical.pxi"
+include "canonical_check.pxi"
+include "canonical_values.pxi"
+include "canonical_attributes.pxi"
+include "exceptions.pxi"
+include "span_columns.pxi"
+include "span_text.pxi"
+
+fill_field_tables()
 
 NAME_BYTES_READ: Final = NAME_READ
-"""Names are told apart by so many of their first bytes."""
+"""Names of operations are told apart by so many of their first bytes."""
+
+
+class SpanTexts(NamedTuple):
+    """Accepted spans of one stream, in the order of the request, one entry a span.
+
+    `text` holds the canonical text of all spans one after another, `lengths` the bytes of each, `times_ns` its start (0 = none),
+    `instance_index` the number of its resource's instance. `trace_ids` has 16 bytes a span, `span_ids` 8 (zeros = none), or
+    b"" where no span has one.
+    """
+
+    text: bytes
+    lengths: "array.array[int]"
+    times_ns: "array.array[int]"
+    instance_index: "array.array[int]"
+    trace_ids: bytes
+    span_ids: bytes
 
 
 class SpanColumns(NamedTuple):
-    """Spans that have a place in a trace, in their order; one entry a span unless said otherwise.
+    """Accepted spans of one environment that have a place in a trace, in the order of the request, one entry a span.
 
     `trace_ids` has 16 bytes a span, `span_ids` and `parent_ids` 8 (zeros = a root), times are in ns, `marks` are bytes as
-    `driftlock.engine.event.SpanMark` has them. `operations` are 0-based numbers into `names`: pairs of the name's first
-    `NAME_BYTES_READ` bytes, as sent, and the kind. A pair may be there more than once.
+    `driftlock.engine.event.SpanMark` has them. `operations` are 1-based numbers into `names`, in the order of their first spans:
+    number of the service, the name's first `NAME_BYTES_READ` bytes, as sent, and the kind. An operation may be there more than
+    once. `resources` are the numbers of the resources that have spans here, ascending, `counts` how many each has.
     """
 
     trace_ids: bytes
@@ -68,388 +68,402 @@ class SpanColumns(NamedTuple):
     durations_ns: "array.array[int]"
     marks: bytes
     operations: "array.array[int]"
-    names: "list[tuple[bytes, int]]"
+    names: "list[tuple[int, bytes, int]]"
+    resources: "array.array[int]"
+    counts: "array.array[int]"
 
 
-cdef struct Piece:
-    const unsigned char* at
-    Py_ssize_t size
+class SpansRead(NamedTuple):
+    """What a request's spans say: `columns` by stream, `traces` by environment, how many were `rejected` by reason, what was cut.
 
-cdef struct SpanRead:
-    Piece trace_id
-    Piece span_id
-    Piece parent_id
-    Piece state
-    Piece name
-    uint64_t start
-    uint64_t end
-    int32_t kind
-    int32_t code
+    Reasons are numbered as in `collector.otlp.reasons.READ`; `cuts` are truncated, dropped attributes, and repaired texts.
+    `timed` says that every accepted span has a start.
+    """
 
-cdef struct Operation:
-    Piece name
-    uint32_t hash
-    int32_t kind
+    columns: "list[SpanTexts]"
+    traces: "list[SpanColumns]"
+    rejected: "tuple[int, ...]"
+    cuts: "tuple[int, int, int]"
+    timed: bool
+
+
+cdef struct Run:
+    # What was accepted of a resource.
+    Py_ssize_t records
+    Py_ssize_t bytes
+    Py_ssize_t placed
+    bint traced                # one of its spans has a trace id that is not all zeros
+    bint named                 # or such a span id
 
 cdef struct Columns:
+    # Accepted spans of all streams, in the order of the request.
+    unsigned int* lengths
+    unsigned long long* times
+    unsigned char* traces
+    unsigned char* spans
+    Run* runs                  # of the resources
+    Places places
+    Py_ssize_t count
+    bint timed
+
+
+cdef struct Requested:
+    # What the caller says; one entry a resource.
+    const long long* places    # of all spans: begin and end
+    const unsigned int* counts
+    const int* streams
+    const unsigned int* instances
+    const int* environments
+    const unsigned int* services
+    Py_ssize_t resources
+    Py_ssize_t streams_count
+    Py_ssize_t environments_count
+    Py_ssize_t broken          # where a span begins that is not protobuf
+
+
+cdef void release(Columns* columns) noexcept nogil:
+    free(columns.lengths)
+    free(columns.times)
+    free(columns.traces)
+    free(columns.spans)
+    free(columns.runs)
+    free(columns.places.traces)
+    free(columns.places.spans)
+    free(columns.places.parents)
+    free(columns.places.marks)
+    free(columns.places.starts)
+    free(columns.places.durations)
+    free(columns.places.operations)
+    free(columns.places.names)
+    free(columns.places.slots)
+    free(columns.places.named_in)
+
+
+cdef bint make_room(Columns* columns, size_t count, size_t resources, size_t environments) noexcept nogil:
+    """Room for so many spans; -> whether there was memory. A span takes about 200 bytes, whatever is in it."""
+    cdef Places* places = &columns.places
+    columns.lengths = <unsigned int*>malloc((count + 1) * sizeof(unsigned int))
+    columns.times = <unsigned long long*>malloc((count + 1) * 8)
+    columns.traces = <unsigned char*>malloc((count + 1) * 16)
+    columns.spans = <unsigned char*>malloc((count + 1) * 8)
+    columns.runs = <Run*>calloc(resources + 1, sizeof(Run))
+    places.traces = <unsigned char*>malloc((count + 1) * 16)
+    places.spans = <unsigned char*>malloc((count + 1) * 8)
+    places.parents = <unsigned char*>malloc((count + 1) * 8)
+    places.marks = <unsigned char*>malloc(count + 1)
+    places.starts = <unsigned long long*>malloc((count + 1) * 8)
+    places.durations = <unsigned long long*>malloc((count + 1) * 8)
+    places.operations = <unsigned int*>malloc((count + 1) * sizeof(unsigned int))
+    places.names = <Operation*>malloc((count + 1) * sizeof(Operation))
+    places.mask = 31
+    while places.mask < 2 * count:
+        places.mask = 2 * places.mask + 1
+    places.slots = <uint32_t*>calloc(places.mask + 1, sizeof(uint32_t))
+    places.named_in = <uint32_t*>calloc(environments + 1, sizeof(uint32_t))
+    columns.timed = True
+    return (columns.lengths != NULL and columns.times != NULL and columns.traces != NULL and columns.spans != NULL
+            and columns.runs != NULL and places.traces != NULL and places.spans != NULL and places.parents != NULL
+            and places.marks != NULL and places.starts != NULL and places.durations != NULL and places.operations != NULL
+            and places.names != NULL and places.slots != NULL and places.named_in != NULL)
+
+
+cdef inline bint put_id(unsigned char* to, Piece id, Py_ssize_t size) noexcept nogil:
+    """An id that is of that size or empty; -> whether it is not all zeros."""
+    if id.size == 0:
+        memset(to, 0, size)
+        return False
+    memcpy(to, id.at, size)
+    return is_id(id, size)
+
+
+cdef int read_all(const unsigned char* data, Requested* asked, Columns* columns, Reading* reading) noexcept nogil:
+    """All spans of the resources that have a stream; -> DONE, NO_MEMORY or MALFORMED."""
+    cdef SpanFields span
+    cdef Piece record
+    cdef Py_ssize_t resource, i, at = 0, before
+    cdef int outcome
+    cdef Run* run
+    for resource in range(asked.resources):
+        if asked.streams[resource] < 0:
+            at += asked.counts[resource]
+            continue
+        run = &columns.runs[resource]
+        for i in range(asked.counts[resource]):
+            record.at = data + asked.places[2 * at]
+            record.size = <Py_ssize_t>(asked.places[2 * at + 1] - asked.places[2 * at])
+            before = reading.out.size
+            outcome = read_span(reading, record, &span)
+            at += 1
+            if outcome == MALFORMED or outcome == NO_MEMORY:
+                asked.broken = <Py_ssize_t>asked.places[2 * at - 2]
+                return outcome
+            if outcome != DONE:
+                reading.rejected[outcome - 1] += 1
+                continue
+            columns.lengths[columns.count] = <unsigned int>(reading.out.size - before)
+            columns.times[columns.count] = span.start
+            columns.timed &= span.start != 0
+            run.traced |= put_id(columns.traces + 16 * columns.count, span.trace_id, 16)
+            run.named |= put_id(columns.spans + 8 * columns.count, span.span_id, 8)
+            run.records += 1
+            run.bytes += reading.out.size - before
+            run.placed += place(&columns.places, &span, asked.services[resource], <uint32_t>asked.environments[resource])
+            columns.count += 1
+    return DONE
+
+
+# ---- from one column for all to one for each stream and environment ----------------------------------------------------------
+
+cdef struct StreamPart:
+    # What a stream gets, and where the next of it is to be put.
+    Py_ssize_t records
+    Py_ssize_t bytes
+    bint traced
+    bint named
+    unsigned char* text
+    unsigned int* lengths
+    unsigned long long* times
+    unsigned int* instances
+    unsigned char* traces
+    unsigned char* spans
+
+
+cdef object stream_texts(StreamPart* part):
+    """Columns of a stream, not yet filled."""
+    text = PyBytes_FromStringAndSize(NULL, part.bytes)
+    traces = PyBytes_FromStringAndSize(NULL, 16 * part.records if part.traced else 0)
+    spans = PyBytes_FromStringAndSize(NULL, 8 * part.records if part.named else 0)
+    cdef array.array lengths = array.clone(array.array("I"), part.records, False)
+    cdef array.array times = array.clone(array.array("Q"), part.records, False)
+    cdef array.array instances = array.clone(array.array("I"), part.records, False)
+    part.text = <unsigned char*>PyBytes_AS_STRING(text)
+    part.lengths = lengths.data.as_uints
+    part.times = times.data.as_ulonglongs
+    part.instances = instances.data.as_uints
+    part.traces = <unsigned char*>PyBytes_AS_STRING(traces)
+    part.spans = <unsigned char*>PyBytes_AS_STRING(spans)
+    return SpanTexts(text, lengths, times, instances, traces, spans)
+
+
+cdef list texts_by_stream(Requested* asked, Columns* columns, const unsigned char* text):
+    cdef Py_ssize_t i, resource, record = 0
+    cdef Run* run
+    cdef StreamPart* part
+    cdef StreamPart* parts = <StreamPart*>calloc(asked.streams_count + 1, sizeof(StreamPart))
+    if parts == NULL:
+        raise MemoryError
+    try:
+        for resource in range(asked.resources):
+            if asked.streams[resource] >= 0:
+                run = &columns.runs[resource]
+                part = &parts[asked.streams[resource]]
+                part.records += run.records
+                part.bytes += run.bytes
+                part.traced |= run.traced
+                part.named |= run.named
+        result = [stream_texts(&parts[i]) for i in range(asked.streams_count)]
+        for resource in range(asked.resources):
+            run = &columns.runs[resource]
+            if run.records == 0:
+                continue
+            part = &parts[asked.streams[resource]]
+            memcpy(part.text, text, run.bytes)
+            memcpy(part.lengths, columns.lengths + record, run.records * sizeof(unsigned int))
+            memcpy(part.times, columns.times + record, run.records * 8)
+            for i in range(run.records):
+                part.instances[i] = asked.instances[resource]
+            if part.traced:
+                memcpy(part.traces, columns.traces + 16 * record, 16 * run.records)
+                part.traces += 16 * run.records
+            if part.named:
+                memcpy(part.spans, columns.spans + 8 * record, 8 * run.records)
+                part.spans += 8 * run.records
+            part.text += run.bytes
+            part.lengths += run.records
+            part.times += run.records
+            part.instances += run.records
+            text += run.bytes
+            record += run.records
+        return result
+    finally:
+        free(parts)
+
+
+cdef struct EnvironmentPart:
+    # What an environment gets, and where the next of it is to be put.
+    Py_ssize_t records
+    Py_ssize_t resources
     unsigned char* traces
     unsigned char* spans
     unsigned char* parents
-    unsigned char* marks
     unsigned long long* starts
     unsigned long long* durations
+    unsigned char* marks
     unsigned int* operations
-    Operation* names
-    uint32_t* slots            # 1-based numbers of names; a power of two of them
-    uint32_t mask
-    uint32_t named
-    Py_ssize_t count
+    unsigned int* numbers
+    unsigned int* counts
 
 
-# ---- the wire: each returns the position after what it read, NULL for what is not protobuf ------------------------------------
-
-cdef inline const unsigned char* varint(const unsigned char* at, const unsigned char* end, int bytes_max, uint64_t* value) noexcept nogil:
-    cdef uint64_t result = 0
-    cdef int i
-    for i in range(bytes_max):
-        if at == end:
-            return NULL
-        result |= <uint64_t>(at[0] & 0x7F) << 7 * i
-        at += 1
-        if (at - 1)[0] < 0x80:
-            value[0] = result
-            return at
-    return NULL
-
-
-cdef inline const unsigned char* tag(const unsigned char* at, const unsigned char* end, uint32_t* number, uint32_t* wire) noexcept nogil:
-    cdef uint64_t value = 0
-    if at < end and at[0] < 0x80:
-        value = at[0]
-        at += 1
-    else:
-        at = varint(at, end, 5, &value)
-    if at == NULL or value >> 32 or value >> 3 == 0:
-        return NULL
-    number[0] = <uint32_t>(value >> 3)
-    wire[0] = <uint32_t>(value & 7)
-    return at
+cdef object environment_columns(EnvironmentPart* part):
+    """Columns of an environment, not yet filled; its names are still to come."""
+    traces = PyBytes_FromStringAndSize(NULL, 16 * part.records)
+    spans = PyBytes_FromStringAndSize(NULL, 8 * part.records)
+    parents = PyBytes_FromStringAndSize(NULL, 8 * part.records)
+    marks = PyBytes_FromStringAndSize(NULL, part.records)
+    cdef array.array starts = array.clone(array.array("Q"), part.records, False)
+    cdef array.array durations = array.clone(array.array("Q"), part.records, False)
+    cdef array.array operations = array.clone(array.array("I"), part.records, False)
+    cdef array.array numbers = array.clone(array.array("I"), part.resources, False)
+    cdef array.array counts = array.clone(array.array("I"), part.resources, False)
+    part.traces = <unsigned char*>PyBytes_AS_STRING(traces)
+    part.spans = <unsigned char*>PyBytes_AS_STRING(spans)
+    part.parents = <unsigned char*>PyBytes_AS_STRING(parents)
+    part.marks = <unsigned char*>PyBytes_AS_STRING(marks)
+    part.starts = starts.data.as_ulonglongs
+    part.durations = durations.data.as_ulonglongs
+    part.operations = operations.data.as_uints
+    part.numbers = numbers.data.as_uints
+    part.counts = counts.data.as_uints
+    return SpanColumns(traces, spans, parents, starts, durations, marks, operations, [], numbers, counts)
 
 
-cdef inline const unsigned char* piece(const unsigned char* at, const unsigned char* end, Piece* found) noexcept nogil:
-    """A length and so many bytes."""
-    cdef uint64_t size = 0
-    at = varint(at, end, 5, &size)
-    if at == NULL or size > <uint64_t>(end - at):
-        return NULL
-    found.at = at
-    found.size = <Py_ssize_t>size
-    return at + found.size
+cdef void copy_run(EnvironmentPart* part, Places* places, Py_ssize_t at, Py_ssize_t count, Py_ssize_t resource) noexcept nogil:
+    memcpy(part.traces, places.traces + 16 * at, 16 * count)
+    memcpy(part.spans, places.spans + 8 * at, 8 * count)
+    memcpy(part.parents, places.parents + 8 * at, 8 * count)
+    memcpy(part.starts, places.starts + at, 8 * count)
+    memcpy(part.durations, places.durations + at, 8 * count)
+    memcpy(part.marks, places.marks + at, count)
+    memcpy(part.operations, places.operations + at, count * sizeof(unsigned int))
+    part.numbers[0] = <unsigned int>resource
+    part.counts[0] = <unsigned int>count
+    part.traces += 16 * count
+    part.spans += 8 * count
+    part.parents += 8 * count
+    part.starts += count
+    part.durations += count
+    part.marks += count
+    part.operations += count
+    part.numbers += 1
+    part.counts += 1
 
 
-cdef const unsigned char* skip(const unsigned char* at, const unsigned char* end, uint32_t number, uint32_t wire) noexcept nogil:
-    """A field after its tag; a group with all that is in it."""
-    cdef uint32_t[GROUP_DEPTH] groups
-    cdef int depth = 0
-    cdef uint64_t ignored = 0, inside = 0
-    cdef Piece inner
-    while True:
-        if wire == VARINT:
-            at = varint(at, end, 10, &ignored)
-        elif wire == LEN:
-            at = piece(at, end, &inner)
-        elif wire == FIXED64:
-            at = at + 8 if end - at >= 8 else NULL
-        elif wire == FIXED32:
-            at = at + 4 if end - at >= 4 else NULL
-        elif wire == START_GROUP:
-            if depth == GROUP_DEPTH:
-                return NULL
-            groups[depth] = number
-            depth += 1
-        elif wire == END_GROUP:
-            if depth == 0 or groups[depth - 1] != number:
-                return NULL
-            depth -= 1
-        else:
-            return NULL
-        if at == NULL or depth == 0:
-            return at
-        at = varint(at, end, 5, &inside)  # not `tag`: in a group that it skips the library minds no number 0
-        if at == NULL or inside > <uint64_t>0xFFFFFFFF:
-            return NULL
-        number, wire = <uint32_t>(inside >> 3), <uint32_t>(inside & 7)
+cdef list columns_by_environment(Requested* asked, Columns* columns):
+    cdef Py_ssize_t i, resource, at = 0
+    cdef Places* places = &columns.places
+    cdef Operation* name
+    cdef EnvironmentPart* parts = <EnvironmentPart*>calloc(asked.environments_count + 1, sizeof(EnvironmentPart))
+    if parts == NULL:
+        raise MemoryError
+    try:
+        for resource in range(asked.resources):
+            if columns.runs[resource].placed:
+                parts[asked.environments[resource]].records += columns.runs[resource].placed
+                parts[asked.environments[resource]].resources += 1
+        result = [environment_columns(&parts[i]) for i in range(asked.environments_count)]
+        for resource in range(asked.resources):
+            if columns.runs[resource].placed:
+                copy_run(&parts[asked.environments[resource]], places, at, columns.runs[resource].placed, resource)
+                at += columns.runs[resource].placed
+        names = [part.names for part in result]
+        for i in range(places.named):
+            name = &places.names[i]
+            # the first 0 bytes of an empty name may be nowhere
+            text = (<const char*>name.name.at)[:name.name.size] if name.name.size else b""
+            names[name.environment].append((name.service, text, name.kind))
+        return result
+    finally:
+        free(parts)
 
 
-cdef const unsigned char* read_status(Piece status, int32_t* code) noexcept nogil:
-    """The last code of a status; what it was before where there is none."""
-    cdef const unsigned char* at = status.at
-    cdef const unsigned char* end = status.at + status.size
-    cdef uint32_t number = 0, wire = 0
-    cdef uint64_t value = 0
-    while at < end:
-        at = tag(at, end, &number, &wire)
-        if at == NULL:
-            return NULL
-        if number == CODE and wire == VARINT:
-            at = varint(at, end, 10, &value)
-            code[0] = <int32_t><uint32_t>value
-        else:
-            at = skip(at, end, number, wire)
-        if at == NULL:
-            return NULL
-    return end
+# ---- border --------------------------------------------------------------------------------------------------------------
+
+cdef Py_ssize_t check(Requested* asked, Py_ssize_t length, Py_ssize_t places) except -1:
+    """How many spans are to be read."""
+    cdef Py_ssize_t resource, i, records = 0, wanted = 0
+    for resource in range(asked.resources):
+        records += asked.counts[resource]
+        if asked.streams[resource] < 0:
+            continue
+        wanted += asked.counts[resource]
+        if asked.streams[resource] >= asked.streams_count or not 0 <= asked.environments[resource] < asked.environments_count:
+            raise ValueError(f"resource {resource} goes to a stream or an environment that there is not")
+    if places != 2 * records:
+        raise ValueError("the places are not those of so many spans")
+    for i in range(records):
+        if not 0 <= asked.places[2 * i] <= asked.places[2 * i + 1] <= length:
+            raise ValueError("a span lies outside of its request")
+    return wanted
 
 
-cdef const unsigned char* read_piece(const unsigned char* at, const unsigned char* end, uint32_t number, SpanRead* span) noexcept nogil:
-    """A field of a span that has a length."""
-    cdef Piece found
-    at = piece(at, end, &found)
-    if at == NULL:
-        return NULL
-    if number == TRACE_ID:
-        span.trace_id = found
-    elif number == SPAN_ID:
-        span.span_id = found
-    elif number == PARENT_ID:
-        span.parent_id = found
-    elif number == NAME:
-        span.name = found
-    elif number == TRACE_STATE:
-        span.state = found
-    elif number == STATUS and read_status(found, &span.code) == NULL:
-        return NULL
-    return at
+def read_spans(
+    const unsigned char[::1] request,
+    envelope,
+    const int[::1] streams,
+    const unsigned int[::1] instances,
+    Py_ssize_t streams_count,
+    const int[::1] environments,
+    const unsigned int[::1] services,
+    Py_ssize_t environments_count,
+    limits,
+):
+    """The spans of `envelope`, whose places are in `request`. The GIL is released once, for all of them.
 
+    One entry a resource: `streams` is the number of its stream (-1 = its spans are left out), `instances` that of its instance in
+    the stream, `environments` that of its environment, and `services` one that is equal for equal services. `limits` is an
+    `OtlpLimits`.
 
-cdef const unsigned char* read_span(const unsigned char* at, const unsigned char* end, SpanRead* span) noexcept nogil:
-    cdef uint32_t number = 0, wire = 0
-    cdef uint64_t value = 0
-    while at < end:
-        at = tag(at, end, &number, &wire)
-        if at == NULL:
-            return NULL
-        if wire == LEN:
-            at = read_piece(at, end, number, span)
-        elif wire == FIXED64 and number == START and end - at >= 8:
-            memcpy(&span.start, at, 8)
-            at += 8
-        elif wire == FIXED64 and number == END and end - at >= 8:
-            memcpy(&span.end, at, 8)
-            at += 8
-        elif wire == VARINT and number == KIND:
-            at = varint(at, end, 10, &value)
-            span.kind = <int32_t><uint32_t>value
-        else:
-            at = skip(at, end, number, wire)
-        if at == NULL:
-            return NULL
-    return end
-
-
-# ---- sampling ------------------------------------------------------------------------------------------------------------
-
-cdef bint below_one(const unsigned char* at, const unsigned char* end) noexcept nogil:
-    """Whether a sub-key of the entry `ot` says a probability below 1."""
-    cdef bint above_zero = False
-    cdef unsigned char digit
-    cdef int value = 0
-    if end - at > 3 and at[0] == c"t" and at[1] == c"h" and at[2] == c":":
-        at += 3
-        if end - at > 14:
-            return False
-        while at < end:
-            digit = at[0]
-            if not (c"0" <= digit <= c"9" or c"a" <= digit <= c"f" or c"A" <= digit <= c"F"):
-                return False
-            above_zero |= digit != c"0"
-            at += 1
-        return above_zero
-    if end - at > 2 and at[0] == c"p" and at[1] == c":":
-        at += 2
-        if end - at > 2:
-            return False
-        while at < end:
-            if not c"0" <= at[0] <= c"9":
-                return False
-            value = 10 * value + at[0] - c"0"
-            at += 1
-        return 0 < value <= 63
-    return False
-
-
-cdef bint sampled(Piece state) noexcept nogil:
-    """Whether the entry `ot` of a trace state says that only a share of all traces is sent."""
-    cdef const unsigned char* at = state.at
-    cdef const unsigned char* end = state.at + state.size
-    cdef const unsigned char* last
-    cdef const unsigned char* stop
-    cdef const unsigned char* part
-    while at < end:
-        stop = at
-        while stop < end and stop[0] != c",":
-            stop += 1
-        last = stop
-        while at < last and (at[0] == c" " or at[0] == c"\t"):
-            at += 1
-        while at < last and ((last - 1)[0] == c" " or (last - 1)[0] == c"\t"):
-            last -= 1
-        if last - at > 3 and at[0] == c"o" and at[1] == c"t" and at[2] == c"=":
-            at += 3
-            while at < last:
-                part = at
-                while part < last and part[0] != c";":
-                    part += 1
-                if below_one(at, part):
-                    return True
-                at = part + 1
-        at = stop + 1
-    return False
-
-
-# ---- columns -------------------------------------------------------------------------------------------------------------
-
-cdef uint32_t operation_of(Columns* columns, Piece name, int32_t kind) noexcept nogil:
-    """The number of an operation. After `PROBES` names that only share its hash it gets another one: the work is bounded."""
-    cdef uint32_t hash = 2166136261, slot, number
-    cdef Py_ssize_t i
-    cdef int probe
-    cdef Operation* known
-    if name.size > NAME_READ:
-        name.size = NAME_READ
-    for i in range(name.size):  # FNV-1a
-        hash = (hash ^ name.at[i]) * 16777619
-    hash = (hash ^ <uint32_t>kind) * 16777619
-    slot = (hash ^ hash >> 15) & columns.mask
-    for probe in range(PROBES):
-        number = columns.slots[slot]
-        if number == 0:
-            break
-        known = &columns.names[number - 1]
-        if known.hash == hash and known.kind == kind and known.name.size == name.size:
-            if name.size == 0 or memcmp(known.name.at, name.at, name.size) == 0:
-                return number - 1
-        slot = (slot + 1) & columns.mask
-    known = &columns.names[columns.named]
-    known.name = name
-    known.kind = kind
-    known.hash = hash
-    columns.named += 1
-    columns.slots[slot] = columns.named
-    return columns.named - 1
-
-
-cdef inline bint is_id(Piece id, Py_ssize_t size) noexcept nogil:
-    """Whether it has its length and is not all zeros."""
-    cdef Py_ssize_t i
-    if id.size != size:
-        return False
-    for i in range(size):
-        if id.at[i]:
-            return True
-    return False
-
-
-cdef void add(Columns* columns, SpanRead* span) noexcept nogil:
-    cdef Py_ssize_t i = columns.count
-    cdef int32_t kind = span.kind if 0 <= span.kind <= KIND_LAST else 0
-    cdef unsigned char mark = <unsigned char>kind
-    if not is_id(span.trace_id, 16) or not is_id(span.span_id, 8) or span.parent_id.size not in (0, 8):
-        return
-    memcpy(columns.traces + 16 * i, span.trace_id.at, 16)
-    memcpy(columns.spans + 8 * i, span.span_id.at, 8)
-    if span.parent_id.size:
-        memcpy(columns.parents + 8 * i, span.parent_id.at, 8)
-    else:
-        memset(columns.parents + 8 * i, 0, 8)
-    if span.code == CODE_ERROR:
-        mark |= ERROR
-    columns.starts[i] = span.start
-    if span.start == 0 or span.end < span.start:
-        mark |= BACKWARDS
-        columns.durations[i] = 0
-    else:
-        columns.durations[i] = span.end - span.start
-    if span.state.size and sampled(span.state):
-        mark |= SAMPLED
-    columns.marks[i] = mark
-    columns.operations[i] = operation_of(columns, span.name, kind)
-    columns.count += 1
-
-
-cdef Py_ssize_t read_all(const unsigned char* data, const Py_ssize_t* places, Py_ssize_t count, Columns* columns) noexcept nogil:
-    """All spans into columns; -> -1, or where the one begins that is not protobuf."""
-    cdef SpanRead span
-    cdef Py_ssize_t i
-    for i in range(count):
-        memset(&span, 0, sizeof(SpanRead))
-        if read_span(data + places[2 * i], data + places[2 * i + 1], &span) == NULL:
-            return places[2 * i]
-        add(columns, &span)
-    return -1
-
-
-def read_spans(const unsigned char[::1] request, list places):
-    """The spans at `places`, pairs of where each begins and ends in `request`. The GIL is released for all of them at once.
-
-    A span whose trace id or span id is empty, of another length or all zeros has no place in a trace, nor has one whose parent's id
-    is neither empty nor 8 bytes: they are left out. One with a start of 0, or that ends before it starts, is marked as
-    backwards and has the duration 0. A kind that is not known counts as none. Raises `Malformed` for what is not protobuf and
-    ValueError for a place outside of the request.
+    A span whose trace id or span id is empty or all zeros, has no place in a trace. One with a start of 0, or that ends
+    before it starts, is marked as backwards and has the duration 0. A kind that is not known counts as none. Raises
+    `Malformed` for what is not protobuf, and ValueError for arguments that do not fit together.
     """
-    cdef Py_ssize_t count = len(places), length = request.shape[0], i, begin, end, broken = -1
+    cdef const unsigned int[::1] counts = envelope.counts
+    cdef const long long[::1] places = envelope.places
+    cdef Requested asked
     cdef Columns columns
-    cdef Py_ssize_t* at = NULL
+    cdef Reading reading
+    cdef Py_ssize_t wanted
+    cdef int outcome
     cdef unsigned char nothing = 0
     cdef const unsigned char* data = &nothing  # not NULL, which says that something is wrong
-    if length:
-        data = &request[0]
+    if not counts.shape[0] == streams.shape[0] == instances.shape[0] == environments.shape[0] == services.shape[0]:
+        raise ValueError("one entry a resource is needed")
+    memset(&asked, 0, sizeof(Requested))
     memset(&columns, 0, sizeof(Columns))
-    traces = PyBytes_FromStringAndSize(NULL, 16 * count)
-    spans = PyBytes_FromStringAndSize(NULL, 8 * count)
-    parents = PyBytes_FromStringAndSize(NULL, 8 * count)
-    marks = PyBytes_FromStringAndSize(NULL, count)
-    cdef array.array starts = array.clone(array.array("Q"), count, False)
-    cdef array.array durations = array.clone(array.array("Q"), count, False)
-    cdef array.array operations = array.clone(array.array("I"), count, False)
-    columns.traces = <unsigned char*>PyBytes_AS_STRING(traces)
-    columns.spans = <unsigned char*>PyBytes_AS_STRING(spans)
-    columns.parents = <unsigned char*>PyBytes_AS_STRING(parents)
-    columns.marks = <unsigned char*>PyBytes_AS_STRING(marks)
-    columns.starts = starts.data.as_ulonglongs
-    columns.durations = durations.data.as_ulonglongs
-    columns.operations = operations.data.as_uints
-    columns.mask = 31
-    while columns.mask < 2 * count:
-        columns.mask = 2 * columns.mask + 1
+    memset(&reading, 0, sizeof(Reading))
+    asked.resources = counts.shape[0]
+    asked.streams_count = streams_count
+    asked.environments_count = environments_count
+    if request.shape[0]:
+        data = &request[0]
+    if asked.resources:
+        asked.counts, asked.streams, asked.instances = &counts[0], &streams[0], &instances[0]
+        asked.environments, asked.services = &environments[0], &services[0]
+    if places.shape[0]:
+        asked.places = &places[0]
+    wanted = check(&asked, request.shape[0], places.shape[0])
     try:
-        at = <Py_ssize_t*>malloc(2 * (count + 1) * sizeof(Py_ssize_t))
-        columns.names = <Operation*>malloc((count + 1) * sizeof(Operation))
-        columns.slots = <uint32_t*>calloc(columns.mask + 1, sizeof(uint32_t))
-        if at == NULL or columns.names == NULL or columns.slots == NULL:
+        scratch_init(&reading.scratch, limits)
+        reading.stack_end_chars = min(limits.stack_end_chars_max, request.shape[0])
+        reading.causes_max = min(limits.causes_max, request.shape[0])
+        if not make_room(&columns, wanted, asked.resources, environments_count):
             raise MemoryError
-        for i in range(count):
-            begin, end = places[i]
-            if not 0 <= begin <= end <= length:
-                raise ValueError("a span lies outside of its request")
-            at[2 * i] = begin
-            at[2 * i + 1] = end
         with nogil:
-            broken = read_all(data, at, count, &columns)
-        if broken >= 0:
-            raise Malformed(broken)
-        count = columns.count
-        array.resize(starts, count)
-        array.resize(durations, count)
-        array.resize(operations, count)
-        names = []
-        for i in range(columns.named):
-            # &data[0:0] of an empty name may point nowhere
-            name = (<const char*>columns.names[i].name.at)[:columns.names[i].name.size] if columns.names[i].name.size else b""
-            names.append((name, columns.names[i].kind))
-        return SpanColumns(
-            traces[:16 * count], spans[:8 * count], parents[:8 * count], starts, durations, marks[:count], operations, names)
+            outcome = read_all(data, &asked, &columns, &reading)
+        if outcome == MALFORMED:
+            raise Malformed(asked.broken)
+        if outcome != DONE:
+            raise MemoryError
+        return SpansRead(
+            texts_by_stream(&asked, &columns, reading.out.data),
+            columns_by_environment(&asked, &columns),
+            tuple([reading.rejected[reason] for reason in range(REASONS_COUNT)]),
+            (reading.scratch.cuts.truncated, reading.scratch.cuts.attributes_dropped, reading.scratch.cuts.replaced),
+            columns.timed,
+        )
     finally:
-        free(at)
-        free(columns.names)
-        free(columns.slots)
+        release(&columns)
+        scratch_free(&reading.scratch)
+        text_free(&reading.out)
+        free(reading.attributes.at)
+        free(reading.events.at)

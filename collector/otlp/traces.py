@@ -5,11 +5,11 @@ what was called and how long it took; nothing in them is free text but the names
 """
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from collector.otlp.columns import Instances
 from collector.otlp.limits import OtlpLimits
 from collector.otlp.spanwire import SpanColumns
+from collector.otlp.targets import Instances
 from driftlock.engine.canonical import IDENTITY_SEPARATOR, Cuts, cut_utf8
 from driftlock.engine.event import RecordBatch, trace_stream_key
 from driftlock.engine.ports import StreamBatch
@@ -17,92 +17,97 @@ from driftlock.engine.ports import StreamBatch
 _ESCAPED_SEPARATOR = r"\x1f"
 
 
-class TraceColumns:
-    """Collects the spans of one environment from all resources of a request; `batch()` hands them over in that order."""
+def trace_batches(
+    columns: Sequence[SpanColumns],
+    environments: Sequence[tuple[str, bool]],
+    services: Sequence[str],
+    instances: Sequence[str],
+    limits: OtlpLimits,
+    redact: Callable[[str], str] | None = None,
+) -> list[StreamBatch]:
+    """The spans of each environment that has any, as batches without text, the one first whose spans came first.
 
-    __slots__ = (
-        "_durations",
-        "_environment",
-        "_historical",
-        "_instance_index",
-        "_instances",
-        "_limits",
-        "_marks",
-        "_operations",
-        "_operations_room",
-        "_parents",
-        "_redact",
-        "_series_index",
-        "_spans",
-        "_times",
-        "_traces",
-    )
+    `environments` are names, and whether their spans replay the past, by number; `services` are by the numbers that the `names`
+    of the columns hold. `instances` are names by resource, as they may be stored ("" = unknown). Names of spans are redacted
+    here.
+    """
+    order = sorted((spans.resources[0], number) for number, spans in enumerate(columns) if spans.resources)
+    return [
+        _batch(columns[number], environments[number], _Operations(services, limits, redact), instances, limits.instances_max)
+        for _, number in order
+    ]
 
-    def __init__(self, environment: str, historical: bool, limits: OtlpLimits, redact: Callable[[str], str]) -> None:
-        self._environment = environment
-        self._historical = historical
+
+class _Operations:
+    """Identities of the operations of an environment: service, name and kind, numbered in the order of their first spans.
+
+    Those over `operations_bytes_max` share one without a name for each service and kind.
+    """
+
+    __slots__ = ("_limits", "_numbers", "_redact", "_room", "_services")
+
+    def __init__(self, services: Sequence[str], limits: OtlpLimits, redact: Callable[[str], str] | None) -> None:
+        self._services = services
         self._limits = limits
         self._redact = redact
-        self._instances = Instances(limits.instances_max)
-        self._operations: dict[str, int] = {}
-        self._operations_room = limits.operations_bytes_max
-        self._traces: list[bytes] = []
-        self._spans: list[bytes] = []
-        self._parents: list[bytes] = []
-        self._marks: list[bytes] = []
-        self._times = array("Q")
-        self._durations = array("Q")
-        self._series_index = array("I")
-        self._instance_index = array("I")
+        self._numbers: dict[str, int] = {}
+        self._room = limits.operations_bytes_max
 
-    def add(self, service: str, instance: str, spans: SpanColumns) -> None:
-        """Append the spans of one resource; `instance` is as it may be stored."""
-        numbers = [self._operation(service, name, kind) for name, kind in spans.names]
-        self._series_index.extend([numbers[operation] for operation in spans.operations])
-        self._instance_index.extend([self._instances.number(instance)] * len(spans.marks))
-        self._traces.append(spans.trace_ids)
-        self._spans.append(spans.span_ids)
-        self._parents.append(spans.parent_ids)
-        self._marks.append(spans.marks)
-        self._times.extend(spans.starts_ns)
-        self._durations.extend(spans.durations_ns)
+    def numbered(self, spans: SpanColumns) -> "tuple[tuple[str, ...], array[int]]":
+        """The identities, and the number of each span's; nothing is done for each span unless two names became one."""
+        numbers = [self._number(self._services[service], raw, kind) for service, raw, kind in spans.names]
+        identities = tuple(self._numbers)
+        if len(identities) == len(numbers):
+            return identities, spans.operations
+        return identities, array("I", [numbers[operation - 1] for operation in spans.operations])
 
-    def _operation(self, service: str, raw: bytes, kind: int) -> int:
-        """The number of an operation; those over `operations_bytes_max` share one without a name for each service and kind."""
+    def _number(self, service: str, raw: bytes, kind: int) -> int:
         identity = f"{service}{IDENTITY_SEPARATOR}{self._name(raw)}{IDENTITY_SEPARATOR}{kind}"
-        number = self._operations.get(identity)
+        number = self._numbers.get(identity)
         if number is None:
             size = len(identity.encode())
-            if size > self._operations_room:
+            if size > self._room:
                 identity = f"{service}{IDENTITY_SEPARATOR * 2}{kind}"
             else:
-                self._operations_room -= size
-            number = self._operations.setdefault(identity, len(self._operations) + 1)
+                self._room -= size
+            number = self._numbers.setdefault(identity, len(self._numbers) + 1)
         return number
 
     def _name(self, raw: bytes) -> str:
         """What is kept of a span's name. The text of the span has it whole, and counts what had to be repaired in it."""
         bytes_max = self._limits.operation_bytes_max
         name = cut_utf8(raw.decode(errors="replace"), bytes_max, Cuts())
-        return cut_utf8(self._redact(name).replace(IDENTITY_SEPARATOR, _ESCAPED_SEPARATOR), bytes_max, Cuts())
+        if self._redact is not None:
+            name = self._redact(name)
+        return cut_utf8(name.replace(IDENTITY_SEPARATOR, _ESCAPED_SEPARATOR), bytes_max, Cuts())
 
-    def batch(self) -> StreamBatch:
-        """The spans, without text."""
-        instances = self._instances.names()
-        return StreamBatch(
-            trace_stream_key(self._environment),
-            RecordBatch(
-                lengths=array("I", bytes(4 * len(self._times))),
-                times_ns=self._times,
-                historical=self._historical,
-                instances=instances,
-                instance_index=self._instance_index if instances else array("I"),
-                trace_ids=b"".join(self._traces),
-                span_ids=b"".join(self._spans),
-                series=tuple(self._operations),
-                series_index=self._series_index,
-                parent_ids=b"".join(self._parents),
-                durations_ns=self._durations,
-                span_marks=b"".join(self._marks),
-            ),
-        )
+
+def _batch(
+    spans: SpanColumns,
+    environment: tuple[str, bool],
+    operations: _Operations,
+    instances: Sequence[str],
+    instances_max: int,
+) -> StreamBatch:
+    name, historical = environment
+    series, series_index = operations.numbered(spans)
+    numbers = Instances(instances_max)
+    index = array("I")
+    for resource, count in zip(spans.resources, spans.counts, strict=True):
+        index.extend(array("I", [numbers.number(instances[resource])]) * count)
+    names = numbers.names()
+    batch = RecordBatch(
+        lengths=array("I", bytes(4 * len(index))),
+        times_ns=spans.starts_ns,
+        historical=historical,
+        instances=names,
+        instance_index=index if names else array("I"),
+        trace_ids=spans.trace_ids,
+        span_ids=spans.span_ids,
+        series=series,
+        series_index=series_index,
+        parent_ids=spans.parent_ids,
+        durations_ns=spans.durations_ns,
+        span_marks=spans.marks,
+    )
+    return StreamBatch(trace_stream_key(name), batch)

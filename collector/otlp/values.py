@@ -1,32 +1,35 @@
 """OTLP values to plain Python values, which is all that routing and canonical text know."""
 
 from collections.abc import Sequence
-from typing import TypeVar, cast
 
-from google.protobuf.descriptor import Descriptor
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from collector.otlp.limits import OtlpLimits
 from collector.otlp.sanitize import sanitize
 from collector.otlp.wire import Malformed
 from driftlock.engine.canonical import Cuts, TooDeep, Value
 
-MessageT = TypeVar("MessageT", bound=Message)
 
+def resource_attributes(resource: bytes, limits: OtlpLimits, cuts: Cuts) -> dict[str, Value]:
+    """The attributes of a Resource message, the first `resource_attributes_max` of them.
 
-def parse(kind: type[MessageT], data: bytes, limits: OtlpLimits, cuts: Cuts) -> MessageT:
-    """One message. Raises `TooDeep` or `TooManyElements`, which concern it alone, or `Malformed`, which ends the request.
-
-    Invalid UTF-8 in a string is repaired with U+FFFD and counted.
+    Raises `TooDeep` or `TooManyElements`, which concern its records alone, or `Malformed`, which ends the request. Invalid
+    UTF-8 in a string is repaired with U+FFFD and counted.
     """
-    if len(data) <= limits.record_bytes_trusted_max:
+    message = _parsed(resource, limits, cuts)
+    return plain_attributes(message.attributes, limits.resource_attributes_max, limits.text.depth_max, cuts)
+
+
+def _parsed(resource: bytes, limits: OtlpLimits, cuts: Cuts) -> Resource:
+    if len(resource) <= limits.resource_bytes_trusted_max:
         try:
-            return kind.FromString(data)
+            return Resource.FromString(resource)
         except DecodeError:
             pass  # find out why, and repair what can be repaired
     try:
-        return kind.FromString(sanitize(cast(Descriptor, kind.DESCRIPTOR), data, limits, cuts))
+        return Resource.FromString(sanitize(Resource.DESCRIPTOR, resource, limits, cuts))
     except DecodeError:
         raise Malformed(0) from None
 

@@ -10,9 +10,10 @@ from typing import Any
 from uuid import UUID
 
 from collector.admission import Admission, AdmissionLimits
-from collector.auth import Credentials
+from collector.auth import Credentials, Sender
 from collector.otlp.export import Exporter
 from collector.otlp.grpc import GrpcLimits, OtlpGrpcServer
+from collector.otlp.grpc_tls import GrpcTls
 from collector.otlp.limits import MIB, OtlpLimits
 from collector.redact import NoRedaction
 from collector.routing import ResourceRouter
@@ -82,14 +83,15 @@ class OneKey:
     def __init__(self) -> None:
         self.seen: list[Credentials] = []
         self.error: Exception | None = None
+        self.bound: str | None = None
 
-    async def tenant(self, credentials: Credentials) -> UUID:
+    async def sender(self, credentials: Credentials) -> Sender:
         self.seen.append(credentials)
         if self.error is not None:
             raise self.error
         if credentials.presented != (KEY,):
             raise Unauthenticated("send a valid API key")
-        return TENANT
+        return Sender(TENANT, self.bound)
 
 
 @dataclass
@@ -105,10 +107,10 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    limits: OtlpLimits | None = None, admission: AdmissionLimits | None = None, **other: Any
+    limits: OtlpLimits | None = None, admission: AdmissionLimits | None = None, gate: Admission | None = None, **other: Any
 ) -> AsyncIterator[Bench]:
     intake, meter, authenticator = MemoryIntake(), CountingMeter(), OneKey()
-    gate = Admission(admission or AdmissionLimits(bytes_max=128 * MIB))
+    gate = gate or Admission(admission or AdmissionLimits(bytes_max=128 * MIB))
     with ThreadPoolExecutor(2) as executor:
         parts: dict[str, Any] = {
             "intake": intake,
@@ -126,10 +128,19 @@ async def bench(
 
 @asynccontextmanager
 async def grpc_bench(
-    limits: OtlpLimits | None = None, admission: AdmissionLimits | None = None, **other: Any
+    limits: OtlpLimits | None = None,
+    admission: AdmissionLimits | None = None,
+    *,
+    grpc_limits: GrpcLimits | None = None,
+    grace_s: float = 2.0,
+    tls: GrpcTls | None = None,
+    reflection: bool = False,
+    **other: Any,
 ) -> AsyncIterator[tuple[Bench, OtlpGrpcServer]]:
-    async with (
-        bench(limits, admission, **other) as parts,
-        OtlpGrpcServer(parts.exporter, address="127.0.0.1:0", limits=GrpcLimits(), grace_s=2.0) as server,
-    ):
-        yield parts, server
+    made = grpc_limits or GrpcLimits()
+    async with bench(limits, admission, **other) as parts:
+        server = OtlpGrpcServer(
+            parts.exporter, address="127.0.0.1:0", limits=made, grace_s=grace_s, tls=tls, reflection=reflection
+        )
+        async with server:
+            yield parts, server

@@ -4,18 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.admission import Admission, AdmissionLimits
+from collector.admission import Admission, AdmissionLimits, Slot
 from driftlock.errors import Unavailable
 
-LIMITS = AdmissionLimits(requests_max=2, bytes_max=100, retry_after_ms=250)
+LIMITS = AdmissionLimits(requests_max=2, bytes_max=100, tenant_share_max=1)
+SHARED = AdmissionLimits(requests_max=4, bytes_max=100, tenant_share_max=0.5)
 
 
 def test_requests_max() -> None:
     admission = Admission(LIMITS)
     with admission.admit(1), admission.admit(1):
-        with pytest.raises(Unavailable, match="requests") as refused:
+        with pytest.raises(Unavailable, match="requests"):
             admission.admit(1)
-        assert refused.value.retry_after_ms == 250
         assert (admission.requests, admission.bytes) == (2, 2)
     assert (admission.requests, admission.bytes) == (0, 0)
 
@@ -53,23 +53,80 @@ def test_closing_twice_gives_back_once() -> None:
     other.close()
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 120))))
-def test_the_books_always_balance(steps: list[tuple[bool, int]]) -> None:
-    admission = Admission(LIMITS)
-    slots: list[tuple[object, int]] = []
-    for admit, size in steps:
+def test_tenant_share_max_of_requests() -> None:
+    admission = Admission(SHARED)
+    with admission.admit(1, "a"), admission.admit(1, "a"):
+        with pytest.raises(Unavailable, match="requests of this account"):
+            admission.admit(1, "a")
+        with admission.admit(1, "b"), admission.admit(1, "c"):
+            assert (admission.requests, admission.tenants) == (4, 3)
+            with pytest.raises(Unavailable, match="too many requests in flight"):
+                admission.admit(1, "d")
+    assert (admission.requests, admission.bytes, admission.tenants) == (0, 0, 0)
+
+
+def test_tenant_share_max_of_bytes() -> None:
+    admission = Admission(SHARED)
+    with admission.admit(30, "a"), admission.admit(20, "a") as second:
+        with pytest.raises(Unavailable, match="bytes of this account"):
+            second.grow(1)
+        with admission.admit(50, "b"):
+            assert admission.bytes == 100
+    with admission.admit(1, "a"), pytest.raises(Unavailable, match="bytes of this account"):
+        admission.admit(50, "a")
+    assert (admission.requests, admission.bytes, admission.tenants) == (0, 0, 0)
+
+
+def test_the_only_request_of_a_tenant_may_be_as_large_as_any() -> None:
+    admission = Admission(SHARED)
+    with admission.admit(60, "a") as slot:
+        slot.grow(40)
+        assert admission.bytes == 100
+
+
+def test_the_hint_is_spread_by_what_is_passed_in() -> None:
+    numbers = iter([0.0, 0.5, 0.999])
+    admission = Admission(AdmissionLimits(retry_after_ms=250, retry_jitter_ms=1000), lambda: next(numbers))
+    assert [admission.retry_hint_ms(), admission.retry_hint_ms(), admission.retry_hint_ms(3000)] == [250, 750, 3999]
+    assert Admission(AdmissionLimits(retry_after_ms=250)).retry_hint_ms() == 250
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 120), st.sampled_from("abc"))))
+def test_the_books_always_balance(steps: list[tuple[bool, int, str]]) -> None:
+    """Over all, and for every tenant; each refusal has its reason."""
+    admission = Admission(SHARED)
+    slots: list[tuple[Slot, int, str]] = []
+    for admit, size, tenant in steps:
+        own = [held for _, held, who in slots if who == tenant]
+        everything = sum(held for _, held, _ in slots)
         if admit:
+            full = len(slots) == 4 or everything + size > 100
+            greedy = len(own) >= 2 or (len(own) == 1 and own[0] + size > 50)
             try:
-                slots.append((admission.admit(size), size))
+                slots.append((admission.admit(size, tenant), size, tenant))
+                assert not full
+                assert not greedy
             except Unavailable:
-                assert len(slots) == 2 or sum(held for _, held in slots) + size > 100
+                assert full or greedy
         elif slots:
-            slots.pop(0)[0].close()  # type: ignore[attr-defined]
-        assert admission.requests == len(slots) <= 2
-        assert admission.bytes == sum(held for _, held in slots) <= 100
+            slots.pop(0)[0].close()
+        assert admission.requests == len(slots) <= 4
+        assert admission.bytes == sum(held for _, held, _ in slots) <= 100
+        assert admission.tenants == len({who for *_, who in slots})
 
 
 @pytest.mark.parametrize("name", ["requests_max", "bytes_max", "retry_after_ms"])
 def test_a_limit_of_zero_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         AdmissionLimits(**{name: 0})
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.01, float("nan")])
+def test_a_share_is_a_share(share: float) -> None:
+    with pytest.raises(ValueError, match="tenant_share_max"):
+        AdmissionLimits(tenant_share_max=share)
+
+
+def test_jitter_is_not_negative() -> None:
+    with pytest.raises(ValueError, match="retry_jitter_ms"):
+        AdmissionLimits(retry_jitter_ms=-1)

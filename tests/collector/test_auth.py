@@ -7,8 +7,9 @@ from uuid import UUID
 import pytest
 
 from collector import auth
-from collector.auth import Credentials, IngestAccess, grpc_peer, header, presented_keys
-from driftlock.accounts.access import Access
+from collector.auth import Credentials, IngestAccess, Sender, grpc_peer, header, presented_keys
+from driftlock.accounts.access import REFUSED, Access
+from driftlock.accounts.certificates import ClientTable, PeerNames
 from driftlock.accounts.keys import RANDOMNESS_BYTES, KeyKind, KeyRecord, Principal, Scope, mint
 from driftlock.errors import PermissionDenied, Unauthenticated
 
@@ -28,41 +29,75 @@ class Directory:
         return self.record if key_id == KEY.key_id else None
 
 
-def ingest(*scopes: Scope, stream: str | None = None, anonymous: Principal | None = None) -> IngestAccess:
-    return IngestAccess(Access(Directory(frozenset(scopes), stream), anonymous=anonymous), lambda: NOW)
+def ingest(
+    *scopes: Scope, stream: str | None = None, anonymous: Principal | None = None, clients: ClientTable | None = None
+) -> IngestAccess:
+    return IngestAccess(Access(Directory(frozenset(scopes), stream), anonymous=anonymous), lambda: NOW, lambda: clients)
 
 
 async def test_a_key_with_the_scope_names_its_tenant() -> None:
-    assert await ingest(Scope.INGEST).tenant(Credentials((KEY.text,), peer="203.0.113.9")) == TENANT
+    assert await ingest(Scope.INGEST).sender(Credentials((KEY.text,), peer="203.0.113.9")) == Sender(TENANT)
 
 
 async def test_a_key_without_the_scope_is_denied() -> None:
     with pytest.raises(PermissionDenied, match="ingest"):
-        await ingest(Scope.READ).tenant(Credentials((KEY.text,)))
+        await ingest(Scope.READ).sender(Credentials((KEY.text,)))
 
 
-async def test_a_key_bound_to_a_stream_is_denied() -> None:
-    with pytest.raises(PermissionDenied, match="bound"):
-        await ingest(Scope.INGEST, stream="a").tenant(Credentials((KEY.text,)))
+async def test_a_key_bound_to_a_stream_binds_the_sender_to_its_normal_name() -> None:
+    assert await ingest(Scope.INGEST, stream=" cafe\u0301 ").sender(Credentials((KEY.text,))) == Sender(TENANT, "café")
 
 
 async def test_two_keys_are_none() -> None:
     with pytest.raises(Unauthenticated):
-        await ingest(Scope.INGEST).tenant(Credentials((KEY.text, "other")))
+        await ingest(Scope.INGEST).sender(Credentials((KEY.text, "other")))
 
 
 async def test_anonymous_is_local_only() -> None:
     access = ingest(anonymous=Principal(TENANT, frozenset({Scope.INGEST})))
-    assert await access.tenant(Credentials(peer="127.0.0.1", host="localhost")) == TENANT
+    assert await access.sender(Credentials(peer="127.0.0.1", host="localhost")) == Sender(TENANT)
     for foreign in (
         Credentials(peer="203.0.113.9", host="localhost"),
         Credentials(peer="127.0.0.1", host="evil.example"),
         Credentials(peer="127.0.0.1", host="localhost", origin="https://evil.example"),
         Credentials(peer="", host="localhost"),
         Credentials(presented=("",), peer="127.0.0.1", host="localhost"),
+        Credentials(peer="127.0.0.1", host="localhost", certificate=PeerNames("collector")),
     ):
         with pytest.raises(Unauthenticated):
-            await access.tenant(foreign)
+            await access.sender(foreign)
+
+
+LISTED = ClientTable({("uri", "spiffe://example.org/c"): TENANT, ("dns", "c.example"): UUID(int=9)})
+CERTIFICATE = PeerNames("c", ("other.example",), ("spiffe://example.org/c",))
+
+
+async def test_a_listed_certificate_needs_no_key() -> None:
+    access = ingest(Scope.READ, clients=LISTED)
+    assert await access.sender(Credentials(certificate=CERTIFICATE, peer="203.0.113.9")) == Sender(TENANT)
+
+
+async def test_a_key_beside_a_certificate_says_what_is_allowed() -> None:
+    shown = Credentials((KEY.text,), certificate=CERTIFICATE)
+    assert await ingest(Scope.INGEST, stream="a", clients=LISTED).sender(shown) == Sender(TENANT, "a")
+    with pytest.raises(PermissionDenied):
+        await ingest(Scope.READ, clients=LISTED).sender(shown)
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        Credentials(certificate=PeerNames("nobody")),
+        Credentials(certificate=PeerNames("c", ("C.example",), ("spiffe://example.org/c",))),
+        Credentials((KEY.text,), certificate=PeerNames("", ("C.EXAMPLE",))),
+        Credentials(("",), certificate=CERTIFICATE),
+    ],
+    ids=["not listed", "of two tenants", "of another tenant than the key", "with an empty key"],
+)
+async def test_a_certificate_that_proves_too_little_or_too_much(shown: Credentials) -> None:
+    with pytest.raises(Unauthenticated) as refused:
+        await ingest(Scope.INGEST, clients=LISTED).sender(shown)
+    assert refused.value.message == REFUSED
 
 
 def test_examples_in_docstrings_hold() -> None:
@@ -82,6 +117,11 @@ def test_examples_in_docstrings_hold() -> None:
         ([("authorization", "Basic dXNlcg==")], ("Basic dXNlcg==",)),
         ([("authorization", "")], ("",)),
         ([("authorization", "Bearer")], ("",)),
+        ([("authorization", "Bearer a%20b")], ("a%20b",)),
+        ([("x-api-key", "a, a")], ("a, a",)),
+        ([("x-api-key", b"\xff\x00")], ("\xff\x00",)),
+        ([("x-api-key-bin", b"k")], ("",)),
+        ([("authorization-bin", b"Bearer k"), ("x-api-key", "k")], ("", "k")),
         ([("user-agent", "x"), ("cookie", "x-api-key=k")], ()),
     ],
 )

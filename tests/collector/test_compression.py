@@ -5,6 +5,7 @@ import time
 import zlib
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,7 +90,15 @@ def test_gzip(coding: str) -> None:
     assert unpack(gzip.compress(b"abc")) == b"abc"
 
 
-@pytest.mark.parametrize("codings", [["gzip, gzip"], ["gzip", "gzip"], ["gzip, identity"], ["br"], ["deflate"], ["zstd"]])
+def test_zstd() -> None:
+    unpack = unpacker(["ZSTD"], 10)
+    assert unpack is not None
+    assert unpack(zstandard.ZstdCompressor().compress(b"abc")) == b"abc"
+    with pytest.raises(PayloadTooLarge):
+        unpack(zstandard.ZstdCompressor().compress(b"abc" * 4))
+
+
+@pytest.mark.parametrize("codings", [["gzip, gzip"], ["gzip", "gzip"], ["gzip, identity"], ["br"], ["deflate"], ["zstd, gzip"]])
 def test_other_codings_are_named_unsupported(codings: list[str]) -> None:
-    with pytest.raises(UnsupportedEncoding, match="gzip or identity"):
+    with pytest.raises(UnsupportedEncoding, match="gzip, zstd or identity"):
         unpacker(codings, 10)

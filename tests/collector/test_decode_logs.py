@@ -11,7 +11,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from collector.otlp.decode import Decoded, decode
 from collector.otlp.limits import OtlpLimits
-from collector.otlp.records import Reason
+from collector.otlp.reasons import Reason
 from collector.redact import NoRedaction
 from collector.routing import ResourceRouter
 from driftlock.engine.canonical import CanonicalLimits
@@ -222,7 +222,7 @@ def _varint(value: int) -> bytes:
 
 def test_record_elements_max() -> None:
     attribute = b"\x32\x00"
-    limits = OtlpLimits(record_elements_max=1000, record_bytes_trusted_max=100)
+    limits = OtlpLimits(record_elements_max=1000)
     decoded = run(raw_logs(timed(attribute * 2000), timed(attribute * 990)), limits)
     assert (decoded.accepted, decoded.rejected) == (1, {Reason.TOO_MANY_ELEMENTS: 1})
     assert decoded.cuts.attributes_dropped == 990 - OtlpLimits().text.attributes_max
@@ -340,7 +340,7 @@ def test_no_bytes_whatever_end_in_anything_but_an_answer(noise: bytes, place: in
     [
         *("request_bytes_max", "records_max", "containers_max", "streams_max", "instances_max", "buckets_max"),
         *("operations_bytes_max", "operation_bytes_max", "stack_end_chars_max", "causes_max"),
-        *("record_bytes_trusted_max", "record_elements_max", "message_bytes_max"),
+        *("resource_bytes_trusted_max", "record_elements_max", "text_bytes_max", "message_bytes_max"),
     ],
 )
 def test_a_limit_of_zero_is_refused(name: str) -> None:

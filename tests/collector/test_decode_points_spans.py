@@ -21,7 +21,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from collector.otlp.decode import Decoded, decode
 from collector.otlp.limits import OtlpLimits
-from collector.otlp.records import Reason
+from collector.otlp.reasons import Reason
 from collector.redact import NoRedaction
 from collector.routing import ResourceRouter
 from driftlock.engine.canonical import shown_name

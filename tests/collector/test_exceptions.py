@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from collector.otlp.decode import decode
-from collector.otlp.exceptions import exception_text, stack_text
 from collector.otlp.limits import OtlpLimits
 from collector.redact import NoRedaction
 from collector.routing import ResourceRouter
-from driftlock.engine.canonical import CanonicalLimits, Cuts
+from driftlock.engine.canonical import CanonicalLimits
 from driftlock.engine.event import Signal
 from driftlock.engine.limits import Limits
 from driftlock.engine.offline import Offline
@@ -33,6 +32,11 @@ def text(span: Span, limits: OtlpLimits = LIMITS) -> str:
     decoded = decode(spans(span).SerializeToString(), Signal.TRACES, limits, ResourceRouter(), NoRedaction())
     (line,) = decoded.batches[0].batch.lines()
     return line.decode()
+
+
+def stack_text(stack: str, limits: OtlpLimits = LIMITS) -> str:
+    """What is kept of a stack trace."""
+    return text(Span(events=[event(stack=stack)]), limits).removeprefix("exception").removeprefix(" ")
 
 
 def java(type_: str, message: str, top: str, frames: int = 60, cause: str = "") -> str:
@@ -62,7 +66,7 @@ def java(type_: str, message: str, top: str, frames: int = 60, cause: str = "") 
     ],
 )
 def test_exception_text(attributes: dict[str, object], expected: str) -> None:
-    assert exception_text(attributes, LIMITS, Cuts()) == expected  # type: ignore[arg-type]
+    assert text(Span(events=[Span.Event(name="exception", attributes=pairs(attributes))])) == expected
 
 
 def test_exceptions_come_before_attributes_and_other_events() -> None:
@@ -88,12 +92,12 @@ def test_exceptions_beyond_the_limit_of_a_value_are_cut_and_counted() -> None:
 def test_a_short_stack_trace_is_kept() -> None:
     stack = "\n".join(["at somewhere"] * 39)
     assert len(stack) <= 512
-    assert stack_text(stack, LIMITS) == stack
+    assert stack_text(stack) == stack
 
 
 def test_of_a_long_stack_trace_the_ends_and_the_causes_are_kept() -> None:
     stack = java("E", "m", "shop.Cart.get(Cart.java:1)", cause="io.net.Reset: by peer") + "\n" + "\n".join(["\tat end"] * 60)
-    kept = stack_text(stack, LIMITS).split("\n")
+    kept = stack_text(stack).split("\n")
     assert kept[:2] == ["E: m", "\tat shop.Cart.get(Cart.java:1)"]
     middle = kept.index("...")
     assert kept[middle - 1] == "Caused by: io.net.Reset: by peer"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.otlp.exponential import SCALE, Buckets, bound, explicit
+from tests.collector.oracle.exponential import SCALE, Buckets, bound, explicit
 
 INF = math.inf
 NONE = Buckets(0, 0, ())

@@ -9,6 +9,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from collector.admission import AdmissionLimits
+from collector.auth import Sender
 from collector.otlp.export import SERVICES, Exporter, request_hash
 from collector.otlp.limits import OtlpLimits
 from driftlock.engine.event import Signal
@@ -16,12 +17,13 @@ from driftlock.errors import Code, Internal, InvalidArgument, Unavailable
 from tests.collector.fakes import NOW_NS, TENANT, Bench, bench
 from tests.collector.otlp_requests import log, logs, message, nested, raw_logs, timed
 
+SENDER = Sender(TENANT, None)
 BAD = timed(message(5, nested(20)))
 
 
 async def send(parts: Bench, body: bytes, signal: Signal = Signal.LOGS) -> bytes:
     exporter: Exporter = parts.exporter
-    return await exporter.export(signal, TENANT, body, exporter.admit(signal, len(body)))
+    return await exporter.export(signal, SENDER, body, exporter.admit(signal, len(body), SENDER))
 
 
 async def test_full_success_is_an_empty_response() -> None:
@@ -30,7 +32,7 @@ async def test_full_success_is_an_empty_response() -> None:
         assert await send(parts, body) == b""
         (submission,) = parts.intake.submissions
         assert (submission.tenant_id, submission.signal, submission.received_ns) == (TENANT, Signal.LOGS, NOW_NS)
-        assert submission.request_hash == request_hash(TENANT, Signal.LOGS, body)
+        assert submission.request_hash == request_hash(SENDER, Signal.LOGS, body)
         assert submission.records == 2
         assert parts.meter.counts == {("logs", "accepted", "records"): 2, ("logs", "accepted", "bytes"): len(body)}
         assert (parts.admission.requests, parts.admission.bytes) == (0, 0)
@@ -108,9 +110,10 @@ async def test_without_times_equal_bytes_are_two_requests() -> None:
 
 def test_the_hash_tells_tenants_signals_and_bytes_apart() -> None:
     other = UUID(int=TENANT.int + 1)
-    hashes = {request_hash(t, s, b) for t in (TENANT, other) for s in Signal for b in (b"", b"a")}
+    senders = [Sender(tenant, bound) for tenant in (TENANT, other) for bound in (None, "a")]
+    hashes = {request_hash(sender, signal, body) for sender in senders for signal in Signal for body in (b"", b"a")}
     assert {len(found) for found in hashes} == {16}
-    assert len(hashes) == 12
+    assert len(hashes) == 24
 
 
 async def test_alterations_are_counted() -> None:
@@ -181,7 +184,7 @@ async def test_settle_gives_up_after_its_time() -> None:
 
 
 async def test_large_requests_leave_the_event_loop_responsive() -> None:
-    body = logs(*(log(f"line {number}", attributes={"a": number}) for number in range(50_000))).SerializeToString()
+    body = logs(log("x" * 100, attributes={"a": 1.5})).SerializeToString() * 100_000  # as many resources
     async with bench() as parts:
         task = asyncio.create_task(send(parts, body))
         turns = 0
@@ -189,15 +192,15 @@ async def test_large_requests_leave_the_event_loop_responsive() -> None:
             await asyncio.sleep(0.001)
             turns += 1
         assert await task == b""
-        assert parts.intake.submissions[0].records == 50_000
+        assert parts.intake.submissions[0].records == 100_000
         assert turns > 10
 
 
 async def test_request_bytes_in_flight_are_admitted() -> None:
     async with bench(OtlpLimits(request_bytes_max=100), AdmissionLimits(requests_max=1, bytes_max=200)) as parts:
-        slot = parts.exporter.admit(Signal.LOGS, 10)
+        slot = parts.exporter.admit(Signal.LOGS, 10, SENDER)
         with pytest.raises(Unavailable):
-            parts.exporter.admit(Signal.LOGS, 10)
+            parts.exporter.admit(Signal.LOGS, 10, SENDER)
         assert parts.meter.counts == {("logs", "refused", "unavailable"): 1}
         slot.close()
 

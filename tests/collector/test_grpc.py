@@ -2,80 +2,27 @@
 
 import asyncio
 import gzip
-import resource
 import socket
-import struct
-import zlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
-from google.rpc.error_details_pb2 import RetryInfo
-from google.rpc.status_pb2 import Status
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
 from collector.admission import AdmissionLimits
 from collector.otlp.export import SERVICES
 from collector.otlp.grpc import GrpcLimits, OtlpGrpcServer, check_grpcio
-from collector.otlp.limits import MIB, OtlpLimits
+from collector.otlp.limits import OtlpLimits
 from driftlock.engine.event import Signal
-from driftlock.errors import DriftlockError, PermissionDenied, QuotaExhausted, RateLimited, Unavailable
-from tests.collector.fakes import KEY, Bench, bench, grpc_bench
+from tests.collector.fakes import KEY, bench, grpc_bench
+from tests.collector.grpc_calls import AUTH, HELLO, connected, raw_call, retry_ms
 from tests.collector.otlp_requests import log, logs, message, nested, raw_logs, timed
 
-AUTH = (("x-api-key", KEY),)
-HELLO = logs(log("hello")).SerializeToString()
 SMALL = OtlpLimits(request_bytes_max=64 * 1024)
 NAMES = ["", *(service.name for service in SERVICES.values())]
-
-
-class Client:
-    """Calls Export and health on a channel; `last` is the server behind it."""
-
-    def __init__(self, channel: grpc.aio.Channel, parts: Bench, server: OtlpGrpcServer) -> None:
-        self.channel, self.parts, self.server = channel, parts, server
-        self.health = health_pb2_grpc.HealthStub(channel)
-
-    async def export(self, body: bytes, signal: Signal = Signal.LOGS, metadata: Any = AUTH, **options: Any) -> bytes:
-        call = self.channel.unary_unary(f"/{SERVICES[signal].name}/Export")
-        answer: bytes = await call(body, metadata=metadata, **options)
-        return answer
-
-    async def failure(self, body: bytes = HELLO, **options: Any) -> grpc.aio.AioRpcError:
-        with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await self.export(body, **options)
-        return raised.value
-
-    async def serving(self, name: str) -> int:
-        answer = await self.health.Check(health_pb2.HealthCheckRequest(service=name))
-        return int(answer.status)
-
-
-@asynccontextmanager
-async def connected(*arguments: Any, **parts: Any) -> AsyncIterator[Client]:
-    options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-    async with (
-        grpc_bench(*arguments, **parts) as (made, server),
-        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel,
-    ):
-        yield Client(channel, made, server)
-
-
-def retry_ms(error: grpc.aio.AioRpcError) -> int | None:
-    """The RetryInfo of a failed call; None when there is none."""
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin":
-            info = RetryInfo()
-            status = Status.FromString(value)
-            assert status.code == error.code().value[0]
-            assert status.message == error.details()
-            if any(detail.Unpack(info) for detail in status.details):
-                return info.retry_delay.ToMilliseconds()
-    return None
 
 
 @pytest.mark.parametrize("signal", list(Signal))
@@ -127,42 +74,6 @@ async def test_without_a_good_key_nothing_is_accepted(metadata: Any) -> None:
         assert client.parts.intake.submissions == []
 
 
-@pytest.mark.parametrize(
-    ("error", "code", "wait_ms"),
-    [
-        (Unavailable("the database is away", retry_after_ms=2500), grpc.StatusCode.UNAVAILABLE, 2500),
-        (Unavailable("no hint"), grpc.StatusCode.UNAVAILABLE, 1000),
-        (RateLimited("slower"), grpc.StatusCode.UNAVAILABLE, 1000),
-        (QuotaExhausted("until the first"), grpc.StatusCode.RESOURCE_EXHAUSTED, None),
-        (PermissionDenied("needs ingest"), grpc.StatusCode.PERMISSION_DENIED, None),
-    ],
-)
-async def test_errors_carry_their_status_and_hint(error: DriftlockError, code: grpc.StatusCode, wait_ms: int | None) -> None:
-    async with connected() as client:
-        client.parts.intake.error = error
-        failure = await client.failure()
-        assert (failure.code(), failure.details(), retry_ms(failure)) == (code, error.message, wait_ms)
-
-
-@pytest.mark.parametrize("place", ["intake", "authenticator", "now_ns", "router"])
-async def test_no_bug_becomes_unknown_or_shows_its_text(place: str) -> None:
-    def broken(*_: object) -> Any:
-        raise RuntimeError("secret")
-
-    class Broken:
-        route = staticmethod(broken)
-
-    other: dict[str, Any] = {"now_ns": {"now_ns": broken}, "router": {"router": Broken()}}.get(place, {})
-    async with connected(**other) as client:
-        if place in {"intake", "authenticator"}:
-            getattr(client.parts, place).error = RuntimeError("secret")
-        failure = await client.failure()
-        assert failure.code() is grpc.StatusCode.INTERNAL
-        assert "secret" not in str(failure.details())
-        assert client.parts.meter.counts == {("logs", "refused", "internal"): 1}
-        assert client.parts.admission.requests == 0
-
-
 async def test_damaged_protobuf_is_final() -> None:
     async with connected() as client:
         failure = await client.failure(b"\x0a\x7f")
@@ -179,19 +90,6 @@ async def test_overload_asks_to_come_back() -> None:
         assert (failure.code(), retry_ms(failure)) == (grpc.StatusCode.UNAVAILABLE, 700)
         client.parts.intake.gate.set()
         assert await first == b""
-
-
-async def test_a_deadline_does_not_undo_what_was_admitted() -> None:
-    async with connected() as client:
-        client.parts.intake.gate = asyncio.Event()
-        failure = await client.failure(timeout=0.2)
-        assert failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        await asyncio.sleep(0.05)
-        client.parts.intake.gate.set()
-        await client.parts.exporter.settle(5)
-        assert client.parts.intake.lines() == ["hello"]
-        assert await client.export(HELLO) == b""  # the resend
-        assert client.parts.intake.lines() == ["hello"]
 
 
 @pytest.mark.parametrize(
@@ -213,7 +111,10 @@ async def test_metadata_bytes_max() -> None:
     async with connected() as client:
         failure = await client.failure(metadata=(("x-api-key", "k" * 20_000),))
         assert failure.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert client.parts.authenticator.seen == []
+        assert retry_ms(failure) is None
+        assert {seen.presented for seen in client.parts.authenticator.seen} <= {()}  # none of it came through
+        assert client.parts.intake.submissions == []
+        assert await client.export(HELLO) == b""
 
 
 async def test_binary_junk_as_a_key() -> None:
@@ -306,45 +207,6 @@ def test_a_limit_of_zero_is_refused(name: str) -> None:
         GrpcLimits(**{name: 0})
 
 
-FRAME_BYTES = 16384  # what any HTTP/2 server takes
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    """An HTTP/2 frame (RFC 9113, section 4.1)."""
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
-
-
-async def raw_call(port: int, payload: bytes, encoding: str) -> bytes:
-    """What the server answers to a message marked as compressed; grpcio's own client can not send a damaged one."""
-    headers = {
-        ":method": "POST",
-        ":scheme": "http",
-        ":path": f"/{SERVICES[Signal.LOGS].name}/Export",
-        ":authority": "localhost",
-        "content-type": "application/grpc",
-        "te": "trailers",
-        "grpc-encoding": encoding,
-        "x-api-key": KEY,
-    }
-    literals = b"".join(
-        b"\x00" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode() for name, value in headers.items()
-    )
-    body = b"\x01" + struct.pack(">I", len(payload)) + payload
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
-    answer = await reader.read(65536)  # the server's settings, with a window of 4 MiB
-    writer.write(frame(4, 1, 0, b"") + frame(1, 4, 1, literals))  # acknowledged: the window is open
-    for start in range(0, len(body), FRAME_BYTES):
-        piece = body[start : start + FRAME_BYTES]
-        writer.write(frame(0, int(start + len(piece) == len(body)), 1, piece))
-    async with asyncio.timeout(5):
-        while b"grpc-message" not in answer:
-            answer += await reader.read(65536)
-    writer.close()
-    await writer.wait_closed()
-    return answer
-
-
 PACKED = gzip.compress(logs(log("x" * 200)).SerializeToString(), mtime=0)
 
 
@@ -370,14 +232,21 @@ async def test_what_can_not_be_decompressed_is_refused_whole(payload: bytes, enc
         assert client.parts.intake.submissions == []
 
 
-async def test_a_gzip_bomb_is_not_inflated() -> None:
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    bomb = b"".join(packer.compress(bytes(MIB)) for _ in range(200)) + packer.flush()
-    assert len(bomb) < MIB
-    async with connected() as client:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        answer = await raw_call(client.server.port, bomb, "gzip")
-        grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        assert b"grpc-status\x018" in answer  # RESOURCE_EXHAUSTED
-        assert b"grpc-status-details-bin" not in answer
-        assert grown_kib < (16 + 32) * 1024
+SERVICES_SHOWN = {*NAMES[1:], "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+
+
+@pytest.mark.parametrize("on", [True, False])
+async def test_reflection_is_there_when_it_is_asked_for(on: bool) -> None:
+    async with connected(reflection=on) as client:
+        stub = reflection_pb2_grpc.ServerReflectionStub(client.channel)
+        ask = reflection_pb2.ServerReflectionRequest
+        if not on:
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                [answer async for answer in stub.ServerReflectionInfo(iter([ask(list_services="")]))]
+            assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+            return
+        (listed,) = [answer async for answer in stub.ServerReflectionInfo(iter([ask(list_services="")]))]
+        assert {service.name for service in listed.list_services_response.service} == SERVICES_SHOWN
+        symbol = SERVICES[Signal.TRACES].name
+        (found,) = [answer async for answer in stub.ServerReflectionInfo(iter([ask(file_containing_symbol=symbol)]))]
+        assert b"ExportTraceServiceRequest" in found.file_descriptor_response.file_descriptor_proto[0]

@@ -24,12 +24,12 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 from cbad_cy.points import BUCKETS_KEPT
 from collector.otlp.decode import decode
 from collector.otlp.limits import OtlpLimits
-from collector.otlp.points import is_stale
-from collector.otlp.records import Reason
+from collector.otlp.reasons import Reason
 from collector.redact import NoRedaction
 from collector.routing import ResourceRouter
 from driftlock.engine import records
 from driftlock.engine.event import PointKind, RecordBatch, Signal
+from tests.collector.oracle.points import is_stale
 from tests.collector.otlp_requests import T0, logs, message, metrics, pairs
 
 UNSET, DELTA, CUMULATIVE = AggregationTemporality.values()

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.routing import INSTANCES, ResourceRouter
+from collector.routing.conventions import SERVICE_FALLBACKS
 from driftlock.engine.event import TRACES_SERVICE, Signal, StreamKey, trace_stream_key
 
 ROUTER = ResourceRouter()
@@ -95,3 +96,53 @@ def test_any_name_gives_a_bounded_key(name: str) -> None:
 def test_the_tenant_can_not_be_chosen_by_attributes() -> None:
     plain = ROUTER.route(Signal.LOGS, {"service.name": "a"})
     assert ROUTER.route(Signal.LOGS, {"service.name": "a", "tenant": "b", "driftlock.tenant_id": "c"}) == plain
+
+
+@pytest.mark.parametrize("signal", list(Signal))
+def test_the_stream_of_overflow_can_not_be_named_by_a_sender(signal: Signal) -> None:
+    assert ROUTER.route(signal, {"service.name": "_overflow"}).key == StreamKey(signal, "__overflow")
+    assert ROUTER.route(signal, {"driftlock.stream_id": "_overflow"}).key == StreamKey(signal, "__overflow")
+
+
+FALLBACK = {name: f"the {name}" for name in SERVICE_FALLBACKS}
+
+
+@pytest.mark.parametrize(
+    "said", [{}, {"service.name": ""}, {"service.name": "unknown_service"}, {"service.name": "unknown_service:java"}]
+)
+def test_without_a_name_a_service_is_called_after_what_runs_it(said: dict[str, str]) -> None:
+    left = dict(FALLBACK)
+    for name in SERVICE_FALLBACKS:
+        route = ROUTER.route(Signal.LOGS, said | left)
+        assert (route.key.service, route.nameless) == (f"the {name}", False)
+        del left[name]
+    route = ROUTER.route(Signal.LOGS, said | left)
+    assert route.key.service == (said.get("service.name") or "unknown_service")
+    assert route.nameless
+
+
+def test_a_name_wins_over_all_fallbacks() -> None:
+    route = ROUTER.route(Signal.LOGS, FALLBACK | {"service.name": "cart", "k8s.namespace.name": "shop"})
+    assert route.key == StreamKey(Signal.LOGS, "cart")
+    assert not route.nameless
+    assert ROUTER.route(Signal.LOGS, FALLBACK | {"service.name": "unknown_services"}).key.service == "unknown_services"
+
+
+def test_fallbacks_of_two_kubernetes_namespaces_are_two_services() -> None:
+    resource = {"k8s.deployment.name": "web", "k8s.namespace.name": "shop"}
+    assert ROUTER.route(Signal.LOGS, resource).key == StreamKey(Signal.LOGS, "web", "shop")
+    assert ROUTER.route(Signal.LOGS, resource | {"service.namespace": "own"}).key == StreamKey(Signal.LOGS, "web", "own")
+    # What is not a fallback keeps its identity, whatever enriches it on the way.
+    assert ROUTER.route(Signal.LOGS, {"k8s.namespace.name": "shop"}).key == StreamKey(Signal.LOGS, "unknown_service")
+
+
+@pytest.mark.parametrize(
+    "name", ["k8s.replicaset.name", "k8s.job.name", "k8s.pod.name", "host.name", "container.id", "cloud.account.id"]
+)
+def test_what_a_rollout_makes_anew_never_names_a_service(name: str) -> None:
+    assert ROUTER.route(Signal.LOGS, {name: "x"}).key.service == "unknown_service"
+
+
+def test_a_resource_that_chose_its_stream_is_not_nameless() -> None:
+    route = ROUTER.route(Signal.LOGS, {"driftlock.stream_id": "mine"})
+    assert (route.nameless, route.service) == (False, "unknown_service")

@@ -1,11 +1,9 @@
-"""Spans from wire bytes, against the protobuf library as the oracle."""
+"""Columns that put spans together to traces, from wire bytes, against the protobuf library as the oracle."""
 
 from __future__ import annotations
 
 import contextlib
-import re
 from array import array
-from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
@@ -14,14 +12,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from collector.otlp.limits import OPERATION_BYTES_CEILING
-from collector.otlp.sanitize import encode_varint
-from collector.otlp.spanwire import NAME_BYTES_READ, SpanColumns, read_spans
+from collector.otlp.envelope import Envelope
+from collector.otlp.limits import OPERATION_BYTES_CEILING, OtlpLimits
+from collector.otlp.spanwire import NAME_BYTES_READ, SpanColumns, SpansRead, read_spans
 from collector.otlp.wire import Malformed
 from driftlock.engine.event import SpanMark
-from tests.collector.otlp_requests import T0, message, pairs
-
-TRACE, SPAN, PARENT = bytes(range(1, 17)), bytes(range(1, 9)), bytes(range(9, 17))
+from tests.collector.oracle.traces import is_sampled
+from tests.collector.otlp_requests import message
+from tests.collector.span_reading import columns_of, read_alone
+from tests.collector.span_wire import PARENT, SPAN, TRACE, damaged, states, times, wire
 
 
 class Row(NamedTuple):
@@ -35,15 +34,6 @@ class Row(NamedTuple):
     kind: int
 
 
-def read(*spans: bytes) -> SpanColumns:
-    """The columns of spans that lie one after another in a request, with something else around each."""
-    request, places = b"", []
-    for span in spans:
-        places.append((len(request) + 3, len(request) + 3 + len(span)))
-        request += b"\xff\xff\xff" + span + b"\xff\xff"
-    return read_spans(request, places)
-
-
 def rows(columns: SpanColumns) -> list[Row]:
     return [
         Row(
@@ -53,21 +43,10 @@ def rows(columns: SpanColumns) -> list[Row]:
             columns.starts_ns[i],
             columns.durations_ns[i],
             columns.marks[i],
-            *columns.names[columns.operations[i]],
+            *columns.names[columns.operations[i] - 1][1:],
         )
         for i in range(len(columns.marks))
     ]
-
-
-def is_sampled(trace_state: str) -> bool:
-    for entry in trace_state.split(","):
-        key, _, value = entry.strip(" \t").partition("=")
-        for part in value.split(";") if key == "ot" else ():
-            if (found := re.fullmatch("th:([0-9a-fA-F]{1,14})", part)) and int(found[1], 16) > 0:
-                return True
-            if (found := re.fullmatch("p:([0-9]{1,2})", part)) and 0 < int(found[1]) < 64:
-                return True
-    return False
 
 
 def expected(span: Span) -> list[Row]:
@@ -97,108 +76,34 @@ def agree(body: bytes) -> bool:
         span = Span.FromString(body)
     except DecodeError:
         with contextlib.suppress(Malformed):
-            read(body)
+            columns_of(body)
         return False
-    assert rows(read(body)) == expected(span)
+    assert rows(columns_of(body)) == expected(span)
     return True
 
 
-# ---- what may come over the wire ------------------------------------------------------------------------------------
-
-
-def field(number: int, wire_type: int, value: bytes) -> bytes:
-    return encode_varint(number << 3 | wire_type) + value
-
-
-def padded(value: int, more: int) -> bytes:
-    """A varint in more bytes than it needs."""
-    raw = bytearray(encode_varint(value))
-    for _ in range(min(more, 10 - len(raw))):
-        raw[-1] |= 0x80
-        raw.append(0)
-    return bytes(raw)
-
-
-numbers = st.sampled_from([0, 1, 2, 5, 6, 9, 127, 128, 2**31 - 1, 2**31, 2**32, 2**63, 2**64 - 1]) | st.integers(0, 2**64 - 1)
-times = st.sampled_from([0, 1, T0, T0 + 1, 2**63, 2**64 - 1]) | st.integers(T0, T0 + 1000)
-names = st.sampled_from(["", "GET /a", "é" * 200, "x" * 255 + "é", "x" * 300]) | st.text(max_size=12)
-states = st.sampled_from(
-    [
-        "ot=th:8",
-        "ot=th:0",
-        "ot=p:1;r:62",
-        "a=b,ot=rv:1;th:c ",
-        "ot=th:",
-        "ot=p:64",
-        "ot=p:0",
-        "ot=p:63",
-        "x@ot=th:8",
-        " ot=th:F",
-    ]
-) | st.text(alphabet="ot=thp:;,08fF \t", max_size=24)
-varints = st.builds(padded, numbers, st.integers(0, 9))
-ids = st.sampled_from([b"", TRACE, SPAN, PARENT, bytes(16), bytes(8), TRACE + b"x", SPAN[:7]])
-statuses = st.lists(
-    st.builds(lambda code: field(3, 0, padded(code, 0)), st.sampled_from([0, 1, 2, 3, 2**32 + 2, 2**64 - 1]))
-    | st.just(field(2, 2, b"\x04boom"))
-    | st.builds(lambda value: field(3, 1, value), st.binary(min_size=8, max_size=8)),
-    max_size=3,
-).map(b"".join)
-usual = st.one_of(
-    st.builds(lambda number, raw: message(number, raw), st.sampled_from([1, 2, 4]), ids),
-    st.builds(lambda text: message(3, text.encode()), states),
-    st.builds(lambda text: message(5, text.encode()), names),
-    st.builds(lambda value: field(6, 0, value), varints),
-    st.builds(lambda number, time: field(number, 1, time.to_bytes(8, "little")), st.sampled_from([7, 8]), times),
-    st.builds(lambda body: field(15, 2, encode_varint(len(body)) + body), statuses),
-    st.builds(
-        lambda attributes: Span(attributes=pairs(attributes)).SerializeToString(), st.dictionaries(names, names, max_size=2)
-    ),
-)
-odd = st.one_of(
-    st.builds(lambda number, value: field(number, 0, value), st.integers(1, 40), varints),
-    st.builds(lambda number, value: field(number, 1, value), st.integers(1, 40), st.binary(min_size=8, max_size=8)),
-    st.builds(lambda number, value: field(number, 5, value), st.integers(1, 40), st.binary(min_size=4, max_size=4)),
-    st.builds(
-        lambda number, value: field(number, 2, padded(len(value), 2) + value), st.integers(17, 2**29 - 1), st.binary(max_size=9)
-    ),
-)
-groups = st.builds(
-    lambda number, inner: field(number, 3, b"".join(inner)) + field(number, 4, b""),
-    st.integers(1, 40),
-    st.lists(st.recursive(usual | odd, lambda more: more.map(lambda raw: field(9, 3, raw) + field(9, 4, b""))), max_size=3),
-)
-named = st.just(message(1, TRACE) + message(2, SPAN))
-wire = st.tuples(named | st.just(b""), st.lists(usual | odd | groups, max_size=10)).map(
-    lambda parts: parts[0] + b"".join(parts[1])
-)
-
-
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(wire)
 def test_what_the_library_reads_is_read_alike(body: bytes) -> None:
     agree(body)
 
 
-@settings(max_examples=150, deadline=None)
-@given(wire, st.data())
-@example(message(1, TRACE) + message(2, SPAN) + b"\x2a\x05abc", None)
-@example(message(1, TRACE) + message(2, SPAN) + b"\x83\x01\x00\x00\x84\x01", None)  # a field 0 in a group
-def test_damaged_messages(body: bytes, data: st.DataObject | None) -> None:
-    if data is not None:
-        body = data.draw(
-            st.integers(0, len(body)).map(lambda end: body[:end])
-            | st.tuples(st.integers(0, max(0, len(body) - 1)), st.integers(0, 255)).map(
-                lambda change: body[: change[0]] + bytes([change[1]]) + body[change[0] + 1 :]
-            )
-        )
+@settings(max_examples=100, deadline=None)
+@given(damaged())
+@example(message(1, TRACE) + message(2, SPAN) + b"\x2a\x05abc")
+@example(message(1, TRACE) + message(2, SPAN) + b"\x83\x01\x00\x00\x84\x01")  # a field 0 in a group
+def test_damaged_messages(body: bytes) -> None:
     agree(body)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=60))
 def test_noise(noise: bytes) -> None:
     agree(noise)
     agree(message(1, TRACE) + message(2, SPAN) + noise)
+
+
+names = st.sampled_from(["", "GET /a", "é" * 200, "x" * 255 + "é", "x" * 300]) | st.text(max_size=12)
 
 
 @settings(max_examples=40, deadline=None)
@@ -220,7 +125,7 @@ def test_noise(noise: bytes) -> None:
     )
 )
 def test_whole_spans_in_their_order(spans: list[Span]) -> None:
-    columns = read(*(span.SerializeToString() for span in spans))
+    columns = columns_of(*(span.SerializeToString() for span in spans))
     assert rows(columns) == [row for span in spans for row in expected(span)]
     assert len(columns.names) == len({(row.name, row.kind) for row in rows(columns)})
 
@@ -258,23 +163,105 @@ def test_malformed_bytes_are_named(bad: bytes) -> None:
         with pytest.raises(DecodeError):
             Span.FromString(body)
         with pytest.raises(Malformed, match="near byte 3"):
-            read(body)
+            read_alone(body)
 
 
 def test_the_place_of_the_damage_is_told() -> None:
     with pytest.raises(Malformed, match=f"near byte {len(IDS) + 8}"):
-        read(IDS, IDS + b"\x00")
+        read_alone(IDS, IDS + b"\x00")
+
+
+def asked(places: list[int], count: int, stream: int = 0, streams: int = 1, environment: int = 0) -> object:
+    one = array("i", [stream])
+    envelope = Envelope([b""], array("I", [count]), array("q", places))
+    zero = array("I", [0])
+    return read_spans(b"\x30\x01\x30\x01", envelope, one, zero, streams, array("i", [environment]), zero, 1, OtlpLimits())
 
 
 @pytest.mark.parametrize("place", [(0, 5), (-1, 2), (3, 2), (5, 5)])
 def test_places_outside_of_the_request_are_refused(place: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="outside"):
-        read_spans(b"\x30\x01\x30\x01", [place])
+        asked(list(place), 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (([0, 2], 2), "places"),
+        (([0, 2, 2], 1), "places"),
+        (([0, 2], 1, 1), "resource 0 goes to"),
+        (([0, 2], 1, 0, 0), "resource 0 goes to"),
+        (([0, 2], 1, 0, 1, 1), "resource 0 goes to"),
+        (([0, 2], 1, 0, 1, -1), "resource 0 goes to"),
+    ],
+)
+def test_arguments_that_do_not_fit_together_are_refused(arguments: tuple[list[int], int], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        asked(*arguments)
+
+
+def test_there_is_one_entry_a_resource() -> None:
+    zero, none = array("i", [0]), array("I", [0])
+    envelope = Envelope([b""], array("I", [0]), array("q"))
+    for wrong in range(4):
+        arrays = [zero[:0] if wrong == 0 else zero, none[:0] if wrong == 1 else none]
+        more = [zero[:0] if wrong == 2 else zero, none[:0] if wrong == 3 else none]
+        with pytest.raises(ValueError, match="one entry a resource"):
+            read_spans(b"", envelope, arrays[0], arrays[1], 1, more[0], more[1], 1, OtlpLimits())
 
 
 def test_nothing_gives_empty_columns() -> None:
-    nothing = SpanColumns(b"", b"", b"", array("Q"), array("Q"), b"", array("I"), [])
-    assert read_spans(b"", []) == read_spans(b"abc", []) == read_spans(b"", [(0, 0)]) == nothing
+    nothing = SpanColumns(b"", b"", b"", array("Q"), array("Q"), b"", array("I"), [], array("I"), array("I"))
+    assert columns_of() == columns_of(b"") == nothing
+    empty = Envelope([], array("I"), array("q"))
+    assert read_spans(b"", empty, array("i"), array("I"), 0, array("i"), array("I"), 0, OtlpLimits()) == SpansRead(
+        [], [], (0, 0, 0, 0, 0), (0, 0, 0), True
+    )
+
+
+# ---- streams and environments ----------------------------------------------------------------------------------------
+
+
+def test_spans_are_parted_by_stream_and_by_environment() -> None:
+    """Resources of one stream or environment need not stand next to each other; those without a stream are not looked at."""
+    ids = message(1, TRACE) + message(2, SPAN)
+    made = [
+        [ids + message(5, b"a"), message(5, b"lost")],
+        [b"\x00"],
+        [ids + message(5, b"b")],
+        [],
+        [ids + message(5, b"a")] * 2,
+    ]
+    request, places = b"", array("q")
+    for body in (body for group in made for body in group):
+        places.extend([len(request), len(request) + len(body)])
+        request += body
+    envelope = Envelope([b""] * 5, array("I", map(len, made)), places)
+    read = read_spans(
+        request,
+        envelope,
+        array("i", [1, -1, 0, 0, 1]),
+        array("I", [1, 0, 1, 0, 2]),
+        3,
+        array("i", [0, 7, 1, 1, 0]),
+        array("I", [5, 9, 6, 6, 5]),
+        2,
+        OtlpLimits(),
+    )
+    first, second, third = read.columns
+    assert (first.text, first.trace_ids, list(first.instance_index)) == (b"b", TRACE, [1])
+    assert (second.text, list(second.lengths), list(second.instance_index)) == (b"alostaa", [1, 4, 1, 1], [1, 1, 2, 2])
+    assert (second.trace_ids, second.span_ids) == (TRACE + bytes(16) + TRACE * 2, SPAN + bytes(8) + SPAN * 2)
+    assert (third.text, len(third.lengths), third.trace_ids) == (b"", 0, b"")
+    one, two = read.traces
+    assert (list(one.operations), one.names, list(one.resources), list(one.counts)) == ([1] * 3, [(5, b"a", 0)], [0, 4], [1, 2])
+    assert (list(two.operations), two.names, list(two.resources), list(two.counts)) == ([1], [(6, b"b", 0)], [2], [1])
+
+
+def test_ids_that_no_span_has_are_left_out() -> None:
+    read = read_alone(message(1, bytes(16)), message(2, SPAN))
+    assert (read.columns[0].trace_ids, read.columns[0].span_ids) == (b"", bytes(8) + SPAN)
+    assert read.traces[0].marks == b""
 
 
 # ---- sampling -------------------------------------------------------------------------------------------------------
@@ -312,7 +299,7 @@ def test_nothing_gives_empty_columns() -> None:
 )
 def test_the_trace_state_says_whether_all_traces_are_sent(trace_state: str, sampled: bool) -> None:
     span = Span(trace_id=TRACE, span_id=SPAN, start_time_unix_nano=1, end_time_unix_nano=1, trace_state=trace_state)
-    (row,) = rows(read(span.SerializeToString()))
+    (row,) = rows(columns_of(span.SerializeToString()))
     assert row.mark == (SpanMark.SAMPLED if sampled else 0)
     assert is_sampled(trace_state) is sampled
 
@@ -320,36 +307,35 @@ def test_the_trace_state_says_whether_all_traces_are_sent(trace_state: str, samp
 def test_trace_flags_say_nothing_about_probability() -> None:
     """Some SDKs leave the flag `sampled` unset in spans that they export."""
     for flags in (0, 1, 0x100, 0x301):
-        (row,) = rows(read(Span(trace_id=TRACE, span_id=SPAN, flags=flags).SerializeToString()))
+        (row,) = rows(columns_of(Span(trace_id=TRACE, span_id=SPAN, flags=flags).SerializeToString()))
         assert not row.mark & SpanMark.SAMPLED
 
 
 # ---- operations -----------------------------------------------------------------------------------------------------
 
 
-def slot_of(mask: int) -> Callable[[bytes], int]:
-    """Where the kernel begins to look for a name of kind 0."""
-
-    def slot(name: bytes) -> int:
-        value = 2166136261
-        for byte in (*name, 0):
-            value = (value ^ byte) * 16777619 & 0xFFFF_FFFF
-        return (value ^ value >> 15) & mask
-
-    return slot
-
-
 def test_many_names_are_told_apart() -> None:
     wanted = [f"operation {number}".encode() for number in range(3000)]
-    columns = read(*(IDS + message(5, name) for name in (*wanted, *wanted)))
+    columns = columns_of(*(IDS + message(5, name) for name in (*wanted, *wanted)))
     assert [row.name for row in rows(columns)] == [*wanted, *wanted]
-    assert [name for name, _ in columns.names] == wanted
+    assert [name for _, name, _ in columns.names] == wanted
+
+
+def operation_hash(name: bytes) -> int:
+    """What the kernel makes of a name of kind 0, service 0 and environment 0."""
+    factor, mask = 0x9E3779B97F4A7C15, 2**64 - 1
+    value = len(name) * factor & mask
+    for at in range(0, len(name) - len(name) % 8, 8):
+        value = (value ^ int.from_bytes(name[at : at + 8], "little")) * factor & mask
+        value ^= value >> 29
+    value = (value ^ int.from_bytes(name[len(name) - len(name) % 8 :], "little")) * factor & mask
+    return value ^ value >> 32
 
 
 def test_names_that_share_a_place_are_told_apart_though_not_always_found_again() -> None:
-    slot = slot_of(255)
-    wanted = [name for name in (b"n%d" % number for number in range(20_000)) if slot(name) == 7][:50]
-    columns = read(*(IDS + message(5, name) for name in (*wanted, *wanted)))
+    wanted = [name for name in (b"n%d" % number for number in range(30_000)) if operation_hash(name) & 255 == 7][:50]
+    assert len(wanted) == 50
+    columns = columns_of(*(IDS + message(5, name) for name in (*wanted, *wanted)))
     assert [row.name for row in rows(columns)] == [*wanted, *wanted]
     assert 50 < len(columns.names) <= 100
 
@@ -357,9 +343,17 @@ def test_names_that_share_a_place_are_told_apart_though_not_always_found_again()
 def test_kinds_make_operations_and_only_the_beginning_of_a_name_counts() -> None:
     long = b"x" * NAME_BYTES_READ
     bodies = [message(5, long), message(5, long + b"y"), message(5, long) + b"\x30\x02", b"\x30\x02", b""]
-    columns = read(*(IDS + body for body in bodies))
-    assert list(columns.operations) == [0, 0, 1, 2, 3]
-    assert columns.names == [(long, 0), (long, 2), (b"", 2), (b"", 0)]
+    columns = columns_of(*(IDS + body for body in bodies))
+    assert list(columns.operations) == [1, 1, 2, 3, 4]
+    assert columns.names == [(0, long, 0), (0, long, 2), (0, b"", 2), (0, b"", 0)]
+
+
+def test_services_make_operations() -> None:
+    ids = message(1, TRACE) + message(2, SPAN)
+    envelope = Envelope([b""] * 3, array("I", [1] * 3), array("q", [0, len(ids)] * 3))
+    zero, none = array("i", [0] * 3), array("I", [0] * 3)
+    read = read_spans(ids, envelope, zero, none, 1, zero, array("I", [3, 0, 3]), 1, OtlpLimits())
+    assert (list(read.traces[0].operations), read.traces[0].names) == ([1, 2, 1], [(3, b"", 0), (0, b"", 0)])
 
 
 def test_enough_of_a_name_is_read_for_its_limit() -> None:

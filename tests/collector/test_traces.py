@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from collector.auth import Sender
 from collector.otlp.decode import Decoded, decode
 from collector.otlp.limits import OtlpLimits
-from collector.otlp.records import Reason
+from collector.otlp.reasons import Reason
 from collector.otlp.wire import Malformed
 from collector.redact import NoRedaction, Redactor
 from collector.routing import ResourceRouter
@@ -101,6 +102,15 @@ def test_services_of_an_environment_meet_and_environments_do_not() -> None:
     assert decoded.accepted == 6
 
 
+def test_environments_come_in_the_order_of_their_first_spans_with_a_place() -> None:
+    decoded = run(
+        spans(call("no ids", trace_id=b""), resource=resource("a", "first")),
+        spans(call("b"), resource=resource("a", "second")),
+        spans(call("c"), resource=resource("a", "first")),
+    )
+    assert [it.key.environment for it in decoded.batches if not it.records] == ["second", "first"]
+
+
 def test_columns_survive_the_journal() -> None:
     batch = traces(run(spans(call("a"), call("b", kind=5), resource=resource("cart"))))
     assert records.decode(records.encode(batch)) == batch
@@ -109,8 +119,9 @@ def test_columns_survive_the_journal() -> None:
 async def test_a_span_is_counted_once() -> None:
     body = spans(call("a"), call("b"), Span(name="no ids", start_time_unix_nano=T0)).SerializeToString()
     async with bench() as parts:
-        exporter = parts.exporter
-        assert await exporter.export(Signal.TRACES, TENANT, body, exporter.admit(Signal.TRACES, len(body))) == b""
+        exporter, sender = parts.exporter, Sender(TENANT)
+        slot = exporter.admit(Signal.TRACES, len(body), sender)
+        assert await exporter.export(Signal.TRACES, sender, body, slot) == b""
         (submission,) = parts.intake.submissions
         assert [len(part.batch) for part in submission.batches] == [3, 2]
         assert submission.records == 3
@@ -192,7 +203,7 @@ def test_a_rejected_span_is_in_no_stream() -> None:
 def test_what_has_to_be_repaired_for_the_text_is_read_for_the_trace() -> None:
     raw = call("").SerializeToString() + message(5, b"caf\xff")
     large = call("large", trace_state="ot=th:8").SerializeToString() + message(15, message(2, b"x" * 200) + b"\x18\x02")
-    decoded = run(message(1, message(2, message(2, raw) + message(2, large))), limits=OtlpLimits(record_bytes_trusted_max=100))
+    decoded = run(message(1, message(2, message(2, raw) + message(2, large))))
     batch = traces(decoded)
     assert batch.series == ("unknown_service\x1fcaf\ufffd\x1f0", "unknown_service\x1flarge\x1f0")
     assert list(batch.span_marks) == [0, SpanMark.ERROR | SpanMark.SAMPLED]
