@@ -10,12 +10,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
-NATIVE := setup.py $(wildcard cbad_cy/*.pyx cbad_cy/*.px[di] collector/otlp/*.pyx proto/driftlock/v1/*.proto)
+NATIVE := setup.py $(wildcard cbad_cy/*.pyx cbad_cy/*.px[di] collector/otlp/*.pyx collector/otlp/*.px[di] proto/driftlock/v1/*.proto)
 SDK_PROGRAMS := tests/e2e/sdk
 TESTS ?= tests
 PYTEST_ARGS ?= -n 2
+FUZZ_SECONDS ?= 60
+COLLECTOR_VERSION := v0.165.0
+COLLECTOR := build/peers/otelcol/otelcol-peer
 
-.PHONY: help run build test lint format sanitize bench-replay bench-alarms bench-core bench-quality bench-nab bench-metrics bench-traces clean
+.PHONY: help run build test lint format sanitize fuzz bench-replay bench-alarms bench-core bench-quality bench-nab bench-metrics bench-traces bench-ingest peers clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +75,13 @@ format: $(STAMPS)/test ## Rewrite the style that a machine can rewrite
 sanitize: build $(STAMPS)/test ## Kernel tests on kernels built with AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(BIN)/python -m tests.cbad_cy.sanitize
 
+$(STAMPS)/fuzz: pyproject.toml $(STAMPS)/test
+	@$(BIN)/python -m pip install --quiet --group fuzz
+	@touch $@
+
+fuzz: build $(STAMPS)/fuzz ## Mutated OTLP requests through the decoder and its oracle, FUZZ_SECONDS long (SANITIZE=1: on sanitized kernels)
+	@$(BIN)/python -m $(if $(SANITIZE),tests.cbad_cy.sanitize fuzz --unguided,tests.fuzz) --seconds $(FUZZ_SECONDS)
+
 $(STAMPS)/bench: pyproject.toml $(STAMPS)/dependencies
 	@$(BIN)/python -m pip install --quiet --group bench
 	@touch $@
@@ -98,6 +108,20 @@ bench-metrics: build $(STAMPS)/bench ## Metric series: labelled points, real rat
 
 bench-traces: build $(STAMPS)/bench ## Faults in traces: Nezha with spans, logs and metrics, injected faults, cost, beside simple references (QUICK=1: two minutes)
 	@$(BIN)/python -m bench.traces $(if $(QUICK),--quick)
+
+bench-ingest: build $(STAMPS)/bench $(STAMPS)/test ## Cost of receiving OTLP by stage, overload, many streams, beside other collectors (QUICK=1: two minutes)
+	@$(BIN)/python -m bench.ingest $(if $(QUICK),--quick)
+
+# The official Collector, built by its own builder. Nothing else needs it, or Go.
+$(COLLECTOR): tests/peers/manifest.yaml
+	@command -v go >/dev/null || { echo "go is not installed: the official Collector is built from Go modules" >&2; exit 1; }
+	@echo "Building the OpenTelemetry Collector $(COLLECTOR_VERSION) (minutes, once)"
+	@GOBIN="$(CURDIR)/build/peers/bin" go install go.opentelemetry.io/collector/cmd/builder@$(COLLECTOR_VERSION)
+	@build/peers/bin/builder --config $<
+	@touch $@
+
+peers: build $(STAMPS)/test $(COLLECTOR) ## Tests with the official Collector in front of us, which is built for it (needs Go)
+	@$(BIN)/python -m pytest -m peer tests/peers
 
 clean: ## Remove everything that was built; the data folder stays
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage coverage.xml $(STAMPS)

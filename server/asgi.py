@@ -4,79 +4,18 @@ import asyncio
 import contextlib
 import errno
 import socket
+import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, cast
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from server.asgi_protocol import AsgiLimits, answer_unavailable, protocol
 from server.settings import Address
 
 STARTED_POLL_S = 0.005
-
-
-@dataclass(frozen=True, slots=True)
-class AsgiLimits:
-    """Limits of an HTTP listener. Above `connections_max` open connections, new requests are answered 503."""
-
-    connections_max: int = 1024
-    backlog_max: int = 2048
-    keep_alive_s: int = 75
-    graceful_stop_s: int = 2
-    head_bytes_max: int = 64 * 1024
-    head_timeout_s: float = 10.0
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, with bounds for a request's head: its parser limits neither its size nor the time it takes.
-
-    A head that is too long or too slow ends the connection; its pieces would be joined in quadratic time.
-    """
-
-    head_limits = AsgiLimits()
-    _head_bytes = 0
-    _head_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A connection that says nothing is a slow head too."""
-        super().connection_made(transport)
-        self._expect_head()
-
-    def on_message_begin(self) -> None:
-        """The next request of the connection."""
-        super().on_message_begin()
-        self._expect_head()
-
-    def on_headers_complete(self) -> None:
-        """The head is over; bodies have limits of their own."""
-        self._stop_timer()
-        self._head_bytes = 0
-        super().on_headers_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is expected any more."""
-        self._stop_timer()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Count what comes in while a head is expected."""
-        if self._head_timer is not None:
-            self._head_bytes += len(data)
-        super().data_received(data)
-        if self._head_timer is not None and self._head_bytes > self.head_limits.head_bytes_max:
-            self.transport.abort()
-
-    def _expect_head(self) -> None:
-        if self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.head_limits.head_timeout_s, self.transport.close)
-
-    def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
 
 
 class _Server(uvicorn.Server):
@@ -102,11 +41,15 @@ def listen(address: Address, what: str, backlog: int) -> socket.socket:
 class AsgiServer:
     """Async context manager: listening inside, drained and closed after. `port` is the one that was bound.
 
-    X-Forwarded-* headers are never believed: the peer is who connected. Raises OSError for an address that is not to be had.
+    X-Forwarded-* headers are never believed: the peer is who connected. With `tls` only TLS is spoken; the names in a client's
+    certificate, where one is required, are the extension `CLIENT_CERTIFICATE` of the scope.
+    Raises OSError for an address that is not to be had.
     """
 
-    def __init__(self, app: ASGIApp, *, address: Address, what: str, limits: AsgiLimits) -> None:
-        self._app, self._address, self._what, self._limits = app, address, what, limits
+    def __init__(
+        self, app: ASGIApp, *, address: Address, what: str, limits: AsgiLimits, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._app, self._address, self._what, self._limits, self._tls = app, address, what, limits, tls
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
         self.port = 0
@@ -114,9 +57,12 @@ class AsgiServer:
     async def __aenter__(self) -> Self:
         listener = listen(self._address, self._what, self._limits.backlog_max)
         self.port = int(listener.getsockname()[1])
+        tls = self._tls
+        limits = self._limits
         config = uvicorn.Config(
             cast(Callable[..., Any], answered_when_stopped(self._app)),  # uvicorn spells the same protocol otherwise
-            http=type("Protocol", (_Protocol,), {"head_limits": self._limits}),
+            http=protocol(limits),
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -124,10 +70,9 @@ class AsgiServer:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            backlog=self._limits.backlog_max,
-            limit_concurrency=self._limits.connections_max,
-            timeout_keep_alive=self._limits.keep_alive_s,
-            timeout_graceful_shutdown=self._limits.graceful_stop_s,
+            backlog=limits.backlog_max,
+            timeout_keep_alive=limits.keep_alive_s,
+            timeout_graceful_shutdown=limits.graceful_stop_s,
         )
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve([listener]), name=f"asgi {self._what}")
@@ -175,8 +120,6 @@ def answered_when_stopped(app: ASGIApp) -> ASGIApp:
         except asyncio.CancelledError:
             if begun:
                 raise
-            headers = [(b"retry-after", b"1"), (b"connection", b"close"), (b"content-length", b"0")]
-            await send({"type": "http.response.start", "status": 503, "headers": headers})
-            await send({"type": "http.response.body", "body": b""})
+            await answer_unavailable(send)
 
     return run

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import math
 import os
+import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,10 +24,12 @@ from collector.admission import Admission, AdmissionLimits
 from collector.auth import IngestAccess
 from collector.otlp.export import Exporter
 from collector.otlp.grpc import GrpcLimits, OtlpGrpcServer
+from collector.otlp.grpc_tls import GrpcTls
 from collector.otlp.http import HttpLimits
 from collector.otlp.limits import OtlpLimits
 from collector.redact import NoRedaction
 from collector.routing import ResourceRouter
+from driftlock.accounts.certificates import ClientTable
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, level_range
 from driftlock.errors import Unavailable
 from driftlock.storage.anomalies import Anomalies
@@ -33,11 +37,15 @@ from driftlock.storage.budgets import Budgets
 from driftlock.storage.datafolder import write_private
 from driftlock.storage.incidents import Incidents
 from driftlock.storage.service_graphs import ServiceGraphs
+from driftlock.storage.startup import StartupRefused
 from driftlock.storage.stream_events import StreamEvents
 from driftlock.storage.streams import Streams
-from server.asgi import AsgiLimits, AsgiServer
+from driftlock.storage.tenants import Tenants
+from server.asgi import AsgiServer
+from server.asgi_protocol import AsgiLimits
 from server.pipeline import Pipeline
 from server.settings import Address, Settings
+from server.tls import CLIENTS, TlsFiles, TlsStore, open_tls
 
 RECEIVER_GRACE_S = 2.0
 DECODE_THREADS = 2
@@ -62,18 +70,30 @@ async def open_doors(settings: Settings, pipeline: Pipeline, log: FilteringBound
     watched: dict[str, Callable[[], Awaitable[None]]] = {}
     async with AsyncExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode"))
-        exporter = _exporter(settings, pipeline, threads)
+        tls = await _tls(settings, pipeline, log)
+        if tls is not None:
+            watched["TLS files"] = tls.watch
+        exporter = _exporter(settings, pipeline, threads, tls)
         grpc_server, otlp_grpc, otlp_http, rest = None, None, None, None
         doors: list[OtlpGrpcServer | AsgiServer] = []
+        limits = AsgiLimits(unlimited_peers=settings.trusted_proxies)
         if settings.otlp_grpc is not None:
             grpc_server = await stack.enter_async_context(
-                OtlpGrpcServer(exporter, address=settings.otlp_grpc.text, limits=GrpcLimits(), grace_s=RECEIVER_GRACE_S)
+                OtlpGrpcServer(
+                    exporter,
+                    address=settings.otlp_grpc.text,
+                    limits=GrpcLimits(),
+                    grace_s=RECEIVER_GRACE_S,
+                    tls=None if tls is None else GrpcTls(tls.identity),
+                    reflection=settings.otlp_reflection,
+                )
             )
             doors.append(grpc_server)
             otlp_grpc = replace(settings.otlp_grpc, port=grpc_server.port)
         if settings.otlp_http is not None:
-            app = collector.otlp.http.create_app(exporter, HttpLimits())
-            http_server = AsgiServer(app, address=settings.otlp_http, what="OTLP/HTTP", limits=AsgiLimits())
+            app = collector.otlp.http.create_app(exporter, HttpLimits(), settings.otlp_cors_origins)
+            context = None if tls is None else tls.context()
+            http_server = AsgiServer(app, address=settings.otlp_http, what="OTLP/HTTP", limits=limits, tls=context)
             await stack.enter_async_context(http_server)
             doors.append(http_server)
             watched["OTLP/HTTP"] = http_server.failed
@@ -81,7 +101,7 @@ async def open_doors(settings: Settings, pipeline: Pipeline, log: FilteringBound
         if settings.http is not None:
             demo = _demo(settings, stack)
             app = api.app.create_app(_deps(settings, pipeline, demo, log))
-            rest_server = AsgiServer(app, address=settings.http, what="REST", limits=AsgiLimits())
+            rest_server = AsgiServer(app, address=settings.http, what="REST", limits=limits)
             await stack.enter_async_context(rest_server)
             doors.append(rest_server)
             watched["REST"] = rest_server.failed
@@ -100,15 +120,31 @@ async def open_doors(settings: Settings, pipeline: Pipeline, log: FilteringBound
             await asyncio.gather(*(door.stop() for door in doors))
 
 
-def _exporter(settings: Settings, pipeline: Pipeline, threads: ThreadPoolExecutor) -> Exporter:
+async def _tls(settings: Settings, pipeline: Pipeline, log: FilteringBoundLogger) -> TlsStore | None:
+    """Certificates of the OTLP ports; None where they are without TLS. Raises `StartupRefused`, `Unavailable`."""
+    if settings.otlp_tls_cert is None or settings.otlp_tls_key is None:
+        return None
+    tenants = Tenants(pipeline.database)
+
+    async def check(clients: ClientTable) -> None:
+        for tenant_id in sorted(clients.tenant_ids):
+            if await tenants.get(tenant_id) is None:
+                raise StartupRefused(f"{CLIENTS}: there is no tenant {tenant_id}; see `driftlock tenant list`")
+
+    files = TlsFiles(settings.otlp_tls_cert, settings.otlp_tls_key, settings.otlp_tls_client_ca, settings.otlp_tls_clients)
+    return await open_tls(files, check, log)
+
+
+def _exporter(settings: Settings, pipeline: Pipeline, threads: ThreadPoolExecutor, tls: TlsStore | None) -> Exporter:
     """What OTLP/gRPC and OTLP/HTTP share: one gate, one decoder, one intake."""
     default = AdmissionLimits()
-    admission = Admission(replace(default, bytes_max=max(default.bytes_max, 2 * settings.request_bytes_max)))
+    needed = math.ceil(2 * settings.request_bytes_max / default.tenant_share_max)  # a request, packed and unpacked
+    admission = Admission(replace(default, bytes_max=max(default.bytes_max, needed)), random.random)
     return Exporter(
         intake=pipeline.intake,
-        authenticator=IngestAccess(pipeline.access, lambda: datetime.now(UTC)),
+        authenticator=IngestAccess(pipeline.access, lambda: datetime.now(UTC), (lambda: None) if tls is None else tls.clients),
         admission=admission,
-        router=ResourceRouter(),
+        router=ResourceRouter(settings.routing),
         redactor=NoRedaction(),
         limits=OtlpLimits(request_bytes_max=settings.request_bytes_max),
         meter=pipeline.telemetry,

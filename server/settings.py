@@ -11,12 +11,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from api.client_network import Network, parse_networks
+from collector.otlp.cors import parse_origins
+from collector.routing.file import read_rules
+from collector.routing.rules import RoutingRules
+from server.setting_parsers import (
+    GIB,
+    KIB,
+    MIB,
+    parse_bytes,
+    parse_choice,
+    parse_int,
+    parse_path,
+    parse_switch,
+    parse_url,
+)
 
 PREFIX = "DRIFTLOCK_"
-KIB, MIB, GIB = 1024, 1024**2, 1024**3
 REQUEST_BYTES_CEILING = 64 * MIB
 WORKER_THREADS_AUTO_MAX = 8
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -55,6 +67,12 @@ class Settings:
 
     otlp_grpc: Address | None
     otlp_http: Address | None
+    otlp_tls_cert: Path | None
+    otlp_tls_key: Path | None
+    otlp_tls_client_ca: Path | None
+    otlp_tls_clients: Path | None
+    otlp_reflection: bool
+    otlp_cors_origins: tuple[str, ...]
     http: Address | None
     data_dir: Path
     database_url: str | None = field(repr=False)
@@ -64,6 +82,7 @@ class Settings:
     seed: int
     journal_bytes_max: int
     request_bytes_max: int
+    routing: RoutingRules | None
     worker_threads: int
     trace_linger_seconds: int
     trace_idle_seconds: int
@@ -116,65 +135,6 @@ def parse_address(text: str) -> Address | None:
     return Address(host, int(port))
 
 
-def parse_bytes(low: int, high: int) -> Callable[[str], int]:
-    """A parser of byte counts from `low` to `high`, such as 1048576, 512KiB, 16MiB or 4GiB."""
-
-    def parse(text: str) -> int:
-        number, unit = text, 1
-        for suffix, size in (("KiB", KIB), ("MiB", MIB), ("GiB", GIB)):
-            if text.endswith(suffix):
-                number, unit = text.removesuffix(suffix).rstrip(), size
-        if not (number.isascii() and number.isdigit() and low <= int(number) * unit <= high):
-            raise ValueError(f"use a number of bytes from {low} to {high}, plain or with KiB, MiB or GiB")
-        return int(number) * unit
-
-    return parse
-
-
-def parse_int(low: int, high: int) -> Callable[[str], int]:
-    """A parser of whole numbers from `low` to `high`."""
-
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-            raise ValueError(f"use a whole number from {low} to {high}")
-        return int(text)
-
-    return parse
-
-
-def parse_choice(*choices: str) -> Callable[[str], str]:
-    """A parser of one word out of a few."""
-
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"use one of {', '.join(choices)}")
-        return text
-
-    return parse
-
-
-def parse_switch(text: str) -> bool:
-    """`on` or `off`."""
-    return parse_choice("on", "off")(text) == "on"
-
-
-def parse_url(*schemes: str) -> Callable[[str], str]:
-    """A parser of URLs with a host and one of `schemes`."""
-
-    def parse(text: str) -> str:
-        try:
-            parts = urlsplit(text)
-            usable = parts.scheme in schemes and (parts.hostname is not None or parts.scheme.startswith("postgres"))
-            _ = parts.port
-        except ValueError:
-            usable = False
-        if not usable:
-            raise ValueError(f"use {' or '.join(f'{scheme}://host:port' for scheme in schemes)}")
-        return text.rstrip("/") if parts.scheme.startswith("http") else text
-
-    return parse
-
-
 def parse_target(text: str) -> str:
     """`host:port` of an OTLP/gRPC server, with or without http:// or https:// in front."""
     if "://" in text:
@@ -185,16 +145,47 @@ def parse_target(text: str) -> str:
     return text
 
 
-def parse_path(text: str) -> Path:
-    """A folder; `~` is the home folder, a relative path starts at the working folder."""
-    if "\x00" in text:
-        raise ValueError("use the path of a folder")
-    return Path(text).expanduser()
-
-
 SETTINGS: tuple[Setting, ...] = (
     Setting("DRIFTLOCK_OTLP_GRPC_ADDR", "otlp_grpc", "127.0.0.1:4317", "Where OTLP/gRPC listens, or `off`.", parse_address),
     Setting("DRIFTLOCK_OTLP_HTTP_ADDR", "otlp_http", "127.0.0.1:4318", "Where OTLP/HTTP listens, or `off`.", parse_address),
+    Setting(
+        "DRIFTLOCK_OTLP_TLS_CERT_FILE",
+        "otlp_tls_cert",
+        None,
+        "PEM certificate, with its chain, of both OTLP ports. Unset: OTLP without TLS. Changed files are noticed.",
+        parse_path,
+    ),
+    Setting(
+        "DRIFTLOCK_OTLP_TLS_KEY_FILE", "otlp_tls_key", None, "PEM private key of the certificate, unencrypted.", parse_path
+    ),
+    Setting(
+        "DRIFTLOCK_OTLP_TLS_CLIENT_CA_FILE",
+        "otlp_tls_client_ca",
+        None,
+        "PEM certificates of the authorities that sign client certificates. When it is set every client has to show one.",
+        parse_path,
+    ),
+    Setting(
+        "DRIFTLOCK_OTLP_TLS_CLIENTS_FILE",
+        "otlp_tls_clients",
+        None,
+        "TOML table of client certificates and the tenants that they stand for.",
+        parse_path,
+    ),
+    Setting(
+        "DRIFTLOCK_OTLP_REFLECTION",
+        "otlp_reflection",
+        "off",
+        "Whether OTLP/gRPC serves reflection, which needs no key: `on` or `off`.",
+        parse_switch,
+    ),
+    Setting(
+        "DRIFTLOCK_OTLP_CORS_ORIGINS",
+        "otlp_cors_origins",
+        "off",
+        "Origins of web pages that may send to OTLP/HTTP, such as https://shop.example, separated by commas; `*` or `off`.",
+        parse_origins,
+    ),
     Setting(
         "DRIFTLOCK_HTTP_ADDR",
         "http",
@@ -259,6 +250,13 @@ SETTINGS: tuple[Setting, ...] = (
         parse_bytes(64 * KIB, REQUEST_BYTES_CEILING),
     ),
     Setting(
+        "DRIFTLOCK_ROUTING_FILE",
+        "routing",
+        None,
+        "File of rules, in TOML, which stream a resource's records go to. Unset: the conventions alone.",
+        read_rules,
+    ),
+    Setting(
         "DRIFTLOCK_WORKER_THREADS",
         "worker_threads",
         "0",
@@ -304,7 +302,7 @@ SETTINGS: tuple[Setting, ...] = (
         "DRIFTLOCK_TRUSTED_PROXIES",
         "trusted_proxies",
         "none",
-        "Networks of the proxies in front of REST whose X-Forwarded-For is believed, separated by commas, or `none`.",
+        "Networks of proxies, or `none`: REST believes their X-Forwarded-For, HTTP ports do not limit their connections.",
         parse_networks,
     ),
     Setting(
@@ -352,6 +350,7 @@ def parse_settings(environment: Mapping[str, str]) -> Settings:
         raise SettingError(
             "DRIFTLOCK_MIGRATE_DATABASE_URL is set but DATABASE_URL is not: set both, or neither for the embedded database"
         )
+    _check_together(values)
     settings = Settings(**values)  # type: ignore[arg-type]  # each parser returns its field's type
     if settings.trace_idle_seconds < settings.trace_linger_seconds:
         raise SettingError(
@@ -359,6 +358,22 @@ def parse_settings(environment: Mapping[str, str]) -> Settings:
             f"{settings.trace_linger_seconds}: a trace that lingers is idle, so set it to at least that"
         )
     return settings
+
+
+# A setting of the first field is useless without one of the second.
+_NEEDED = (
+    ("otlp_tls_cert", "otlp_tls_key"),
+    ("otlp_tls_key", "otlp_tls_cert"),
+    ("otlp_tls_client_ca", "otlp_tls_cert"),
+    ("otlp_tls_clients", "otlp_tls_client_ca"),
+)
+
+
+def _check_together(values: Mapping[str, object]) -> None:
+    names = {setting.field: setting.name for setting in SETTINGS}
+    for field_name, needed in _NEEDED:
+        if values[field_name] is not None and values[needed] is None:
+            raise SettingError(f"{names[field_name]} is set but {names[needed]} is not: set both, or neither")
 
 
 def _parse(name: str, text: str, parse: Callable[[str], Parsed]) -> Parsed:

@@ -39,6 +39,7 @@ NEVER_IMPORTED = {
     "cbad_cy.reference_shapes",
     "cbad_cy.reference_slide",
     "cbad_cy.reference_traces",
+    "collector.otlp.textwire",
     "driftlock.engine.testing",
 }
 ENTRY_POINTS = {"server.cli", "driftlock.storage.launch"}

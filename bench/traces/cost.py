@@ -8,7 +8,6 @@ from itertools import islice
 
 import numpy as np
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, Status
 
 from bench.quality.figures import Figure
@@ -18,13 +17,8 @@ from bench.traces.traffic import picked
 from cbad_cy.codec import Codec
 from collector.otlp.decode import decode
 from collector.otlp.limits import OtlpLimits
-from collector.otlp.spanwire import read_spans
-from collector.otlp.traces import TraceColumns
-from collector.otlp.values import plain_attributes
-from collector.otlp.wire import Tally, resources
 from collector.redact import NoRedaction
 from collector.routing import ResourceRouter
-from driftlock.engine.canonical import Cuts
 from driftlock.engine.event import RecordBatch, Signal
 from driftlock.engine.limits import Limits
 from driftlock.engine.offline import RECEIVED_NS
@@ -56,16 +50,10 @@ def figures(*, quick: bool) -> Iterator[Figure]:
         fold.fold(batch, RECEIVED_NS, codec)
     fold.flush()
     folded_s = time.process_time() - begin
-    router, redactor = ResourceRouter(), NoRedaction()
-    some = requests[: max(1, len(requests) // 5)]
-    begin = time.process_time()
-    texts = sum(decode(request, Signal.TRACES, OtlpLimits(), router, redactor).accepted for request in some)
-    texts_s = time.process_time() - begin
     about = (PROTOCOL, CONDITION, DATA, OURS)
-    yield Figure(*about, "bytes to columns, spans/s", count / decoded_s, count=count)
+    yield Figure(*about, "bytes to columns and texts, spans/s", count / decoded_s, count=count)
     yield Figure(*about, "columns to score, spans/s", count / folded_s, count=count)
     yield Figure(*about, "bytes to score, spans/s", count / (decoded_s + folded_s), count=count)
-    yield Figure(*about, "bytes to columns and texts, spans/s", texts / texts_s, count=texts)
     rss, spans = open_traces(OPEN_TRACES // 10 if quick else OPEN_TRACES)
     about = (PROTOCOL, f"memory of open traces of {TRACE_SPANS} spans", f"{spans // TRACE_SPANS:,} traces", OURS)
     yield Figure(*about, "MiB resident", rss / 2**20, count=spans)
@@ -73,14 +61,8 @@ def figures(*, quick: bool) -> Iterator[Figure]:
 
 
 def columns(request: bytes) -> RecordBatch:
-    """The columns of the stream of traces from a request's bytes, as the collector makes them beside the texts."""
-    limits, router, cuts = OtlpLimits(), ResourceRouter(), Cuts()
-    traces = TraceColumns("", False, limits, str)
-    for group in resources(request, limits, Tally("spans", limits.records_max)):
-        spans = read_spans(request, group.records)
-        route = router.route(Signal.TRACES, plain_attributes(Resource.FromString(group.resource).attributes, 64, 4, cuts))
-        traces.add(route.service, route.instance, spans)
-    return traces.batch().batch
+    """The columns of the stream of traces from a request's bytes; the texts of the spans are made with them."""
+    return decode(request, Signal.TRACES, OtlpLimits(), ResourceRouter(), NoRedaction()).batches[-1].batch
 
 
 def exports(shop: Shop, spans: Spans) -> Iterator[bytes]:

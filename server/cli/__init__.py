@@ -12,6 +12,7 @@ from server.cli.database import key, migrate, tenant
 from server.cli.detect import detect
 from server.cli.doctor import doctor
 from server.cli.replay import replay
+from server.cli.route import route
 from server.cli.score import score
 from server.cli.serve import serve
 from server.cli.version import version
@@ -38,7 +39,7 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    commands=[serve, detect, score, replay, migrate, tenant, key, doctor, version],
+    commands=[serve, detect, score, replay, route, migrate, tenant, key, doctor, version],
 )
 def main() -> None:
     """Driftlock: be told what changed in your telemetry, and shown the very bytes that are new.

@@ -10,6 +10,7 @@ from typing import TypeVar
 import click
 
 from driftlock.accounts.keys import RANDOMNESS_BYTES, KeyKind, Scope, mint
+from driftlock.engine.canonical import label
 from driftlock.errors import DriftlockError
 from driftlock.storage.keys import Keys
 from driftlock.storage.pool import Database
@@ -130,9 +131,13 @@ _tenant_option = click.option("--tenant", "tenant_name", default=LOCAL, show_def
     "--scope", "scopes", multiple=True, type=click.Choice([scope.value for scope in Scope]), default=["ingest", "read"],
     show_default=True, help="What it may do; can be repeated.",
 )  # fmt: skip
+@click.option("--stream", help="Bind it to the stream of this id. Default: all streams.")
 @click.option("--days", type=click.IntRange(1, 3650), help="Days until it expires. Default: never.")
-def key_create(tenant_name: str, name: str, scopes: Sequence[str], days: int | None) -> None:
+def key_create(tenant_name: str, name: str, scopes: Sequence[str], stream: str | None, days: int | None) -> None:
     """Create an API key and print it; it can not be shown again."""
+    bound = None if stream is None else label(stream)
+    if bound == "":
+        raise click.BadParameter("a stream's id holds a printable character", param_hint="--stream")
     kind = KeyKind.LOCAL if tenant_name == LOCAL else KeyKind.LIVE
     minted = mint(kind, os.urandom(RANDOMNESS_BYTES))
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
@@ -140,7 +145,8 @@ def key_create(tenant_name: str, name: str, scopes: Sequence[str], days: int | N
     async def work(database: Database) -> None:
         tenant_id = (await _find(Tenants(database), tenant_name)).tenant_id
         granted = frozenset(map(Scope, scopes))
-        await Keys(database).insert(tenant_id, minted, kind=kind, name=name, scopes=granted, expires_at=expires_at)
+        keys = Keys(database)
+        await keys.insert(tenant_id, minted, kind=kind, name=name, scopes=granted, stream=bound, expires_at=expires_at)
 
     _run(_with_database(load_settings(), work))
     click.echo(minted.text)
@@ -149,7 +155,7 @@ def key_create(tenant_name: str, name: str, scopes: Sequence[str], days: int | N
 @key.command("list")
 @_tenant_option
 def key_list(tenant_name: str) -> None:
-    """List a tenant's keys, newest first: id, state, scopes, name."""
+    """List a tenant's keys, newest first: id, state, scopes, the stream it is bound to, name."""
 
     async def work(database: Database) -> None:
         tenant_id = (await _find(Tenants(database), tenant_name)).tenant_id
@@ -161,7 +167,8 @@ def key_list(tenant_name: str) -> None:
                     state = f"revoked {found.revoked_at:%Y-%m-%d}"
                 elif found.expires_at is not None:
                     state = f"until {found.expires_at:%Y-%m-%d}"
-                click.echo(f"{found.key_id} {state} {','.join(sorted(found.scopes))} {visible(found.name)}".rstrip())
+                bound = "" if found.stream is None else f"stream:{visible(found.stream)} "
+                click.echo(f"{found.key_id} {state} {','.join(sorted(found.scopes))} {bound}{visible(found.name)}".rstrip())
             after = (page[-1].created_at, page[-1].key_id)
 
     _run(_with_database(load_settings(), work))

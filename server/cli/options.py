@@ -11,7 +11,8 @@ from rich.console import Console
 
 from server.logfile.timestamps import parse_iso, parse_number
 from server.report.picture import Picture, PictureError
-from server.settings import SettingError, Settings, parse_target, parse_url, read_settings
+from server.setting_parsers import parse_url
+from server.settings import SettingError, Settings, parse_target, read_settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 CONSOLE_WIDTH = 120  # where there is no terminal

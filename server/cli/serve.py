@@ -8,6 +8,7 @@ import click
 import uvloop
 
 from driftlock.errors import Conflict, DriftlockError
+from server.allocator import keep_freed_memory
 from server.cli.options import load_settings
 from server.compose import serve as serve_until_stopped
 from server.logs import configure_logs
@@ -23,6 +24,7 @@ def serve() -> None:
     """
     settings = load_settings()
     log = configure_logs(settings.log_format, settings.log_level)
+    keep_freed_memory()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve_until_stopped(settings, log, click.echo))

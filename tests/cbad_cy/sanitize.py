@@ -1,13 +1,14 @@
-"""`make sanitize`: the kernel tests on kernels built with AddressSanitizer and UndefinedBehaviorSanitizer.
+"""`make sanitize`: the tests of all kernels on kernels built with AddressSanitizer and UndefinedBehaviorSanitizer.
 
 The first report of either ends the run with a stack trace and a status other than 0. The build goes to build/sanitize and is
-repeated only for what changed; the modules in the tree are left alone. A first build takes one to two minutes, which is why
-this is not among the tests.
+repeated only for what changed; the modules in the tree are left alone. A first build takes a few minutes, which is why this is
+not among the tests. With `fuzz` as the first argument the rest goes to `python -m tests.fuzz`, on the same kernels.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,61 +16,81 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "build" / "sanitize"
-# The sanitized package is imported first: pytest puts the folder of the tests before it on the path.
+ROOMS = ("cbad_cy", "collector")
+"""Packages with kernels in them; the whole package is taken from the sanitized build."""
+_STARTS_PROCESSES = "test_documentation"
+# The sanitized packages are imported first: pytest puts the folder of the tests before them on the path.
 RUN = """
-import importlib, sys
-folder, modules, *arguments = sys.argv[1:]
-sys.path.insert(0, folder)
+import importlib, runpy, sys
+folder, modules, program, *sys.argv[1:] = sys.argv[1:]
+sys.path[:0] = [folder, sys.path[0]]
 for name in modules.split(","):
-    assert importlib.import_module("cbad_cy." + name).__file__.startswith(folder), name
-import pytest
-sys.exit(pytest.main(arguments))
+    assert importlib.import_module(name).__file__.startswith(folder), name
+runpy.run_module(program, run_name="__main__", alter_sys=True)
 """
 
 
+def kernels() -> list[str]:
+    """Names of all native modules."""
+    found = [path.relative_to(ROOT).with_suffix("") for room in ROOMS for path in sorted((ROOT / room).rglob("*.pyx"))]
+    return [".".join(path.parts) for path in found]
+
+
+def tests(modules: list[str]) -> list[str]:
+    """Files of tests that reach a kernel: all of `cbad_cy`, and others that name a kernel of the collector or the decoder."""
+    names = "|".join(map(re.escape, [*modules, "collector.otlp.decode", "tests.fuzz.cases"]))
+    reaches = re.compile(rf"^from ({names}) import ", re.MULTILINE)
+    found = [path for path in sorted((ROOT / "tests/cbad_cy").glob("test_*.py")) if path.stem != _STARTS_PROCESSES]
+    found += [
+        path
+        for folder in ("collector", "fuzz")
+        for path in sorted((ROOT / "tests" / folder).glob("test_*.py"))
+        if reaches.search(path.read_text())
+    ]
+    return list(map(str, found))
+
+
 def build(modules: list[str]) -> Path:
-    """Folder of the sanitized package."""
+    """Folder of the sanitized packages."""
     folder = FOLDER / "lib"
     command = [sys.executable, "setup.py", "--quiet", "build_ext", "--parallel", "2"]
     places = ["--build-lib", str(folder), "--build-temp", str(FOLDER / "temp")]
     settings = {"CBAD_SANITIZE": "1", "CBAD_C_FOLDER": str(FOLDER / "c")}
     subprocess.run([*command, *places], cwd=ROOT, env=os.environ | settings, check=True)
-    for source in (ROOT / "cbad_cy").glob("*.py"):
-        shutil.copy2(source, folder / "cbad_cy")
+    for stale in folder.rglob("*.py"):
+        stale.unlink()
+    for room in ROOMS:
+        for source in (ROOT / room).rglob("*.py"):
+            target = folder / source.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
     for name in modules:
-        (module,) = (folder / "cbad_cy").glob(f"{name}.*.so")
+        place, _, stem = name.rpartition(".")
+        (module,) = (folder / place.replace(".", "/")).glob(f"{stem}.*.so")
         if b"__asan_report_load" not in module.read_bytes():
             sys.exit(f"{module} was built without sanitizers; remove {FOLDER} and try again")
     return folder
 
 
 def main() -> int:
-    """Build what changed, run the tests; -> exit status."""
+    """Build what changed, run the tests; -> exit status. Arguments go to pytest, or to the fuzzer."""
     compiler = os.environ.get("CC", "cc")
     library = subprocess.run(
         [compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
     ).stdout.strip()
     if not Path(library).is_absolute():
         sys.exit(f"{compiler} brings no libasan.so; on Debian and Ubuntu gcc's is in the package libgcc-12-dev")
-    modules = sorted(path.stem for path in (ROOT / "cbad_cy").glob("*.pyx"))
-    # without the tests of documentation, which start processes of their own
-    tests = sorted(path for path in Path(__file__).parent.glob("test_*.py") if path.stem != "test_documentation")
+    modules = kernels()
     settings = {
         "LD_PRELOAD": library,
         "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1",  # leaks: the interpreter's own are too many
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
     }
     # sys: a report is written to the process's own stderr, where pytest would otherwise swallow it
-    arguments = [
-        str(build(modules)),
-        ",".join(modules),
-        "-q",
-        "--capture=sys",
-        "-p",
-        "no:cacheprovider",
-        *map(str, tests),
-        *sys.argv[1:],
-    ]
+    program = ["pytest", "-q", "--capture=sys", "-p", "no:cacheprovider", *tests(modules), *sys.argv[1:]]
+    if sys.argv[1:2] == ["fuzz"]:
+        program = ["tests.fuzz", *sys.argv[2:]]
+    arguments = [str(build(modules)), ",".join(modules), *program]
     return subprocess.run([sys.executable, "-c", RUN, *arguments], cwd=ROOT, env=os.environ | settings, check=False).returncode
 
 

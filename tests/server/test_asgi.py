@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from server.asgi import AsgiLimits, AsgiServer
+from server.asgi import AsgiServer
+from server.asgi_protocol import AsgiLimits
 from server.settings import Address
 
 LOCAL = Address("127.0.0.1", 0)
@@ -107,7 +108,7 @@ async def test_a_kept_connection_may_rest_and_bodies_may_be_large() -> None:
 
 async def test_connections_are_bounded() -> None:
     release = asyncio.Event()
-    limits = AsgiLimits(connections_max=2)
+    limits = AsgiLimits(connections_max=1, connections_refused_max=1)
     async with (
         AsgiServer(app(release), address=LOCAL, what="REST", limits=limits) as server,
         httpx.AsyncClient() as client,
@@ -115,9 +116,16 @@ async def test_connections_are_bounded() -> None:
         url = f"http://127.0.0.1:{server.port}/"
         first = asyncio.create_task(client.get(url))
         await asyncio.sleep(0.1)
-        assert (await client.get(url)).status_code == 503
+        refused = await client.get(url)
+        assert (refused.status_code, refused.headers["retry-after"], refused.headers["connection"]) == (503, "1", "close")
+        silent, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        with pytest.raises(httpx.TransportError):  # one refused connection is open already
+            await client.get(url)
+        writer.close()
         release.set()
         assert (await first).status_code == 200
+        await silent.read()
+        assert (await client.get(url)).status_code == 200
 
 
 async def test_a_busy_port_is_named() -> None:

@@ -109,3 +109,9 @@ def test_a_closed_standard_output_is_one_line() -> None:
     driftlock = str(Path(sys.executable).parent / "driftlock")
     done = subprocess.run(["sh", "-c", f"{driftlock} version >&-"], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (1, "standard output is closed; give it a file, or /dev/null\n")
+
+
+def test_a_key_is_bound_to_a_stream_that_can_be_named(run: Run) -> None:
+    done = run("key", "create", "--stream", "\u202e ")
+    assert done.exit_code == 2
+    assert "a stream's id holds a printable character" in done.output

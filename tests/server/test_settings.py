@@ -33,6 +33,7 @@ def test_every_field_has_one_setting_and_every_setting_a_description() -> None:
     [
         ("DRIFTLOCK_OTLP_GRPC_ADDR", "[::1]:0", "otlp_grpc", Address("::1", 0)),
         ("DRIFTLOCK_OTLP_HTTP_ADDR", "off", "otlp_http", None),
+        ("DRIFTLOCK_OTLP_REFLECTION", "on", "otlp_reflection", True),
         ("DRIFTLOCK_HTTP_ADDR", "0.0.0.0:80", "http", Address("0.0.0.0", 80)),  # noqa: S104
         ("DRIFTLOCK_DATA_DIR", "/srv/x", "data_dir", Path("/srv/x")),
         ("DATABASE_URL", "postgresql:///drift?host=/run/pg", "database_url", "postgresql:///drift?host=/run/pg"),
@@ -140,3 +141,22 @@ def test_any_text_is_parsed_or_refused_cleanly(environment: dict[str, str]) -> N
         parse_settings(environment)
     except SettingError as error:
         assert "\n" not in str(error)  # noqa: PT017
+
+
+CERT, KEY, CA, CLIENTS = (f"DRIFTLOCK_OTLP_TLS_{what}_FILE" for what in ("CERT", "KEY", "CLIENT_CA", "CLIENTS"))
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [((CERT,), KEY), ((KEY,), CERT), ((CA,), CERT), ((CLIENTS,), CA), ((CERT, KEY, CLIENTS), CA), ((CA, CLIENTS), CERT)],
+)
+def test_tls_settings_that_belong_together(given: tuple[str, ...], missing: str) -> None:
+    with pytest.raises(SettingError, match=f"is set but {missing} is not: set both, or neither"):
+        parse_settings(dict.fromkeys(given, "/x"))
+
+
+def test_tls_settings() -> None:
+    settings = parse_settings({CERT: "a", KEY: "b", CA: "c", CLIENTS: "d"})
+    assert (settings.otlp_tls_cert, settings.otlp_tls_key) == (Path("a"), Path("b"))
+    assert (settings.otlp_tls_client_ca, settings.otlp_tls_clients) == (Path("c"), Path("d"))
+    assert (parse_settings({}).otlp_tls_cert, parse_settings({}).otlp_reflection) == (None, False)

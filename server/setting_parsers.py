@@ -1,0 +1,73 @@
+"""Parsers of settings that know nothing of Driftlock: from the text of a variable to a value, or ValueError with advice."""
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+
+
+def parse_bytes(low: int, high: int) -> Callable[[str], int]:
+    """A parser of byte counts from `low` to `high`, such as 1048576, 512KiB, 16MiB or 4GiB."""
+
+    def parse(text: str) -> int:
+        number, unit = text, 1
+        for suffix, size in (("KiB", KIB), ("MiB", MIB), ("GiB", GIB)):
+            if text.endswith(suffix):
+                number, unit = text.removesuffix(suffix).rstrip(), size
+        if not (number.isascii() and number.isdigit() and low <= int(number) * unit <= high):
+            raise ValueError(f"use a number of bytes from {low} to {high}, plain or with KiB, MiB or GiB")
+        return int(number) * unit
+
+    return parse
+
+
+def parse_int(low: int, high: int) -> Callable[[str], int]:
+    """A parser of whole numbers from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+            raise ValueError(f"use a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def parse_choice(*choices: str) -> Callable[[str], str]:
+    """A parser of one word out of a few."""
+
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"use one of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+def parse_switch(text: str) -> bool:
+    """`on` or `off`."""
+    return parse_choice("on", "off")(text) == "on"
+
+
+def parse_url(*schemes: str) -> Callable[[str], str]:
+    """A parser of URLs with a host and one of `schemes`."""
+
+    def parse(text: str) -> str:
+        try:
+            parts = urlsplit(text)
+            usable = parts.scheme in schemes and (parts.hostname is not None or parts.scheme.startswith("postgres"))
+            _ = parts.port
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError(f"use {' or '.join(f'{scheme}://host:port' for scheme in schemes)}")
+        return text.rstrip("/") if parts.scheme.startswith("http") else text
+
+    return parse
+
+
+def parse_path(text: str) -> Path:
+    """A file or a folder; `~` is the home folder, a relative path starts at the working folder."""
+    if "\x00" in text:
+        raise ValueError("use the path of a file or a folder")
+    return Path(text).expanduser()
