@@ -102,7 +102,13 @@ async def open_pipeline(settings: Settings, urls: DatabaseUrls, log: FilteringBo
         progress.wake = dispatcher.wake
         await stack.enter_async_context(running_dispatcher(dispatcher, DISPATCH_STOP_S, log))
         _publish(telemetry, journal, dispatcher, progress)
-        retention = Retention(database, shard, dedup_window_ms=limits.dedup_window_ms, rows_max=RETENTION_ROWS_MAX)
+        retention = Retention(
+            database,
+            shard,
+            dedup_window_ms=limits.dedup_window_ms,
+            bytes_kept=limits.journal_bytes_max // 2,  # the rest is for what waits to be applied
+            rows_max=RETENTION_ROWS_MAX,
+        )
         yield Pipeline(
             database=database,
             intake=TimedIntake(journal, telemetry, time.monotonic),

@@ -22,12 +22,12 @@ def configuration(port: int, sink: int, queue: Path | None) -> dict[str, object]
     sending: dict[str, object] = {"enabled": True, "num_consumers": 4, "queue_size": 10_000, "block_on_overflow": True}
     service: dict[str, object] = {
         "telemetry": {"metrics": {"level": "none"}},
-        "pipelines": {"logs": {"receivers": ["otlp"], "exporters": ["otlp"]}},
+        "pipelines": {"logs": {"receivers": ["otlp"], "exporters": ["otlp_grpc"]}},
     }
     whole: dict[str, object] = {
         "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": f"127.0.0.1:{port}", "max_recv_msg_size_mib": 16}}}},
         "exporters": {
-            "otlp": {
+            "otlp_grpc": {
                 "endpoint": f"127.0.0.1:{sink}",
                 "tls": {"insecure": True},
                 "compression": "none",

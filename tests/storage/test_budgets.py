@@ -114,7 +114,7 @@ async def test_a_budget_is_read_again_by_a_fold_that_has_not_kept_it(
 async def test_a_budget_that_a_fold_may_need_again_is_not_deleted(
     database: Database, journal: Journal, shard: Shard, tenant: UUID
 ) -> None:
-    checkpoints, retention = Checkpoints(database, shard), Retention(database, shard, dedup_window_ms=1)
+    checkpoints, retention = Checkpoints(database, shard), Retention(database, shard, dedup_window_ms=1, bytes_kept=1 << 40)
     for alerts in (5, 6, 7):
         await journal.set_budget(tenant, alerts)
     await checkpoints.commit(Step(0, 3, tenant_checkpoints={tenant: Checkpoint(1, b"one")}))

@@ -129,9 +129,9 @@ async def test_kills_and_truncation_change_nothing(
         for task in part._tasks:
             task.cancel()
         await asyncio.gather(*part._tasks, return_exceptions=True)
-        await Retention(database, await acquired(database), dedup_window_ms=1).truncate(2**63 - 1)
+        await Retention(database, await acquired(database), dedup_window_ms=1, bytes_kept=1 << 40).truncate(2**63 - 1)
     async with await dispatcher(database, calm):
         pass
     assert await results(database, tenant) == undisturbed
-    await Retention(database, await acquired(database), dedup_window_ms=1).truncate(2**63 - 1)
+    await Retention(database, await acquired(database), dedup_window_ms=1, bytes_kept=1 << 40).truncate(2**63 - 1)
     assert await JournalRows(database).size_bytes() == 0

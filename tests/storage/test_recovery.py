@@ -29,7 +29,7 @@ class House:
     def __init__(self, database: Database, shard: Shard, tenant: UUID, streams: dict[str, UUID]) -> None:
         self.database, self.tenant, self.streams = database, tenant, streams
         self.checkpoints = Checkpoints(database, shard)
-        self.retention = Retention(database, shard, dedup_window_ms=WINDOW_MS)
+        self.retention = Retention(database, shard, dedup_window_ms=WINDOW_MS, bytes_kept=1 << 40)
         self.applied = 0
 
     async def apply(self, to_seq: int, tenant_seq: int | None = None, **streams: int) -> None:
@@ -154,9 +154,22 @@ async def test_rows_within_the_deduplication_window_are_kept(house: House) -> No
     assert await house.kept(border_ns) == [3, 4, 5, 6]
 
 
+async def test_they_give_way_where_there_is_little_room(house: House, shard: Shard, owner: asyncpg.Connection) -> None:
+    await house.apply(5, tenant_seq=5, A=5, B=5)
+    requests = await owner.fetchval("select count(*) from driftlock.journal_request")
+    kept = await owner.fetchval("select bytes from driftlock.journal_shard") - 1
+    full = Retention(house.database, shard, dedup_window_ms=WINDOW_MS, bytes_kept=kept, rows_max=2)
+    assert await full.truncate(NOW_NS) == 2
+    assert await full.truncate(NOW_NS) == 0  # there is room again
+    empty = Retention(house.database, shard, dedup_window_ms=WINDOW_MS, bytes_kept=0)
+    assert await empty.truncate(NOW_NS) == 3  # the sixth is not applied
+    # Resends are recognised all the same.
+    assert await owner.fetchval("select count(*) from driftlock.journal_request") == requests > 0
+
+
 async def test_deletion_goes_in_bites(house: House, shard: Shard) -> None:
     await house.apply(6, tenant_seq=6, A=6, B=6)
-    retention = Retention(house.database, shard, dedup_window_ms=WINDOW_MS, rows_max=4)
+    retention = Retention(house.database, shard, dedup_window_ms=WINDOW_MS, bytes_kept=1 << 40, rows_max=4)
     assert [await retention.truncate(LATER_NS) for _ in range(3)] == [4, 2, 0]
 
 
@@ -171,7 +184,8 @@ async def test_the_database_itself_refuses_to_delete_unapplied_rows(house: House
     source = await owner.fetchval("select prosrc from pg_proc where proname = 'journal_truncate'")
     assert "least(\n      v_applied," in source
     broken = source.replace("least(\n      v_applied,", "least(\n      v_applied + 3,")
-    signature = "driftlock.journal_truncate(p_shard integer, p_epoch bigint, p_before_ns bigint, p_rows_max integer)"
+    arguments = "p_shard integer, p_epoch bigint, p_before_ns bigint, p_bytes_kept bigint, p_rows_max integer"
+    signature = f"driftlock.journal_truncate({arguments})"
     define = "create or replace function {} returns integer language plpgsql as $body${}$body$"
     await owner.execute(define.format(signature, broken))
     try:
