@@ -34,6 +34,7 @@ from server.telemetry import Telemetry, TimedIntake
 RETENTION_PERIOD_S = 10.0  # also how soon an idle process notices that another one has taken over
 RETENTION_ROWS_MAX = 2000
 DISPATCH_STOP_S = 3.0
+STEP_PAUSE_S = 0.02  # what a verdict may wait for others when records come in small requests
 
 
 @dataclass(slots=True)
@@ -95,7 +96,11 @@ async def open_pipeline(settings: Settings, urls: DatabaseUrls, log: FilteringBo
             now_ns=time.time_ns,
             seed=settings.seed,
             limits=fold_limits(settings),
-            dispatch_limits=DispatchLimits(threads=settings.worker_threads),
+            dispatch_limits=DispatchLimits(
+                threads=settings.worker_threads,
+                resident_streams_max=settings.resident_streams,
+                step_pause_s=STEP_PAUSE_S,
+            ),
             on_step=telemetry.committed,
             on_fault=lambda what: log.error("state given up", what=what),
         )

@@ -33,6 +33,18 @@ def parse_int(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def parse_int_or_zero(low: int, high: int) -> Callable[[str], int]:
+    """A parser of 0 and of whole numbers from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        try:
+            return 0 if text == "0" else parse_int(low, high)(text)
+        except ValueError as error:
+            raise ValueError(f"{error}, or 0") from None
+
+    return parse
+
+
 def parse_choice(*choices: str) -> Callable[[str], str]:
     """A parser of one word out of a few."""
 

@@ -16,6 +16,7 @@ from api.client_network import Network, parse_networks
 from collector.otlp.cors import parse_origins
 from collector.routing.file import read_rules
 from collector.routing.rules import RoutingRules
+from server.machine import memory_bytes, resident_streams, worker_threads
 from server.setting_parsers import (
     GIB,
     KIB,
@@ -23,6 +24,7 @@ from server.setting_parsers import (
     parse_bytes,
     parse_choice,
     parse_int,
+    parse_int_or_zero,
     parse_path,
     parse_switch,
     parse_url,
@@ -30,7 +32,6 @@ from server.setting_parsers import (
 
 PREFIX = "DRIFTLOCK_"
 REQUEST_BYTES_CEILING = 64 * MIB
-WORKER_THREADS_AUTO_MAX = 8
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 Parsed = TypeVar("Parsed")
 
@@ -84,6 +85,7 @@ class Settings:
     request_bytes_max: int
     routing: RoutingRules | None
     worker_threads: int
+    resident_streams: int
     trace_linger_seconds: int
     trace_idle_seconds: int
     demo: bool
@@ -264,6 +266,13 @@ SETTINGS: tuple[Setting, ...] = (
         parse_int(0, 64),
     ),
     Setting(
+        "DRIFTLOCK_RESIDENT_STREAMS",
+        "resident_streams",
+        "0",
+        "Streams kept in memory, about 256 KiB each, 100..100000; 0 takes a quarter of the machine's memory, at most 10000.",
+        parse_int_or_zero(100, 100_000),
+    ),
+    Setting(
         "DRIFTLOCK_TRACE_LINGER_SECONDS",
         "trace_linger_seconds",
         "15",
@@ -344,8 +353,8 @@ def parse_settings(environment: Mapping[str, str]) -> Settings:
     if port and not environment.get("DRIFTLOCK_HTTP_ADDR", "").strip():
         # 0.0.0.0 on purpose: container platforms set PORT and connect from outside; keys are required there.
         values["http"] = Address("0.0.0.0", _parse("PORT", port, parse_int(1, 65535)))  # noqa: S104
-    if values["worker_threads"] == 0:
-        values["worker_threads"] = min(os.cpu_count() or 1, WORKER_THREADS_AUTO_MAX)
+    values["worker_threads"] = values["worker_threads"] or worker_threads()
+    values["resident_streams"] = values["resident_streams"] or resident_streams(memory_bytes())
     if values["migrate_database_url"] is not None and values["database_url"] is None:
         raise SettingError(
             "DRIFTLOCK_MIGRATE_DATABASE_URL is set but DATABASE_URL is not: set both, or neither for the embedded database"

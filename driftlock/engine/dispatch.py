@@ -83,6 +83,7 @@ class Dispatcher:
         self._read_seq = recovery_seq
         self._applied_seq = applied_seq
         self._tenant_ids = tenant_ids
+        self._step_bytes = 0  # journal bytes of the last step
         self._waiters: list[_Waiter] = []
         self._wake = asyncio.Event()
         self._stopping = False
@@ -161,6 +162,7 @@ class Dispatcher:
                     await self._committer.commit(step)
                     self._committed(step)
                     step, away = None, False
+                    await self._gather()
                     continue
             except Unavailable as error:
                 if not away:
@@ -174,6 +176,11 @@ class Dispatcher:
             if self._stopping:
                 return
             await self._wake.wait()
+
+    async def _gather(self) -> None:
+        """Let rows come together after a small step: a step for each few of them would cost more than to fold them."""
+        if self._bounds.step_pause_s and self._step_bytes <= self._bounds.inline_bytes and not self._stopping:
+            await asyncio.sleep(self._bounds.step_pause_s)
 
     async def _next_step(self) -> Step | None:
         """Fold what the journal holds beyond our position; with nothing there, save what is due; else None."""
@@ -197,6 +204,7 @@ class Dispatcher:
 
     async def _step(self, rows: Sequence[JournalRow]) -> Step:
         """Fold rows that nobody has applied yet; what came out, to be committed. While recovering nothing is saved."""
+        self._step_bytes = sum(row.body_bytes or len(row.body) for row in rows)
         emitted, correlated = await self._fold(rows)
         step = await self._save(everything=False)
         return replace(

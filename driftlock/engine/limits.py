@@ -74,7 +74,8 @@ class Limits:
 class DispatchLimits:
     """Bounds of the applier. Times are in ns, sizes in bytes of journal bodies or of resident states.
 
-    Rows of at most `inline_bytes` together are folded on the event loop, more of them on `threads`.
+    Rows of at most `inline_bytes` together are folded on the event loop, more of them on `threads`. After a step of so few the
+    applier rests for `step_pause_s`, so that the next one is of more.
     Senders have to find their way back after a start: for `settle_ns` no stream is called silent, and for `close_settle_ns` no
     trace is closed because the wall clock went on. `resident_streams_max` counts in ordinary streams: a stream of traces weighs
     as many as it takes the bytes of.
@@ -91,3 +92,4 @@ class DispatchLimits:
     settle_ns: int = 2 * MINUTE_NS
     close_settle_ns: int = 30 * SECOND_NS
     retry_delay_s: float = 0.5
+    step_pause_s: float = 0.0

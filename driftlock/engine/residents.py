@@ -12,16 +12,19 @@ from driftlock.engine.event import Signal
 from driftlock.engine.folding import Clocks, Emitted, Folder, Resident
 from driftlock.engine.kinds import Saved
 from driftlock.engine.limits import DispatchLimits, Limits
+from driftlock.engine.numbers.detector import NumberDetector
 from driftlock.engine.ports import Checkpoint, JournalRow, RowKind, ServiceGraph, StateStore, StreamStatus
 from driftlock.engine.traces.detector import TraceDetector
 
 T = TypeVar("T")
 LARGE_STATE_PERIODS = 10
 """So many checkpoint periods a state of more than `checkpoint_bytes` may wait for the next one."""
-STREAM_BYTES = 128 * 1024
+STREAM_BYTES = 256 * 1024
 """About what the fold of an ordinary stream takes in memory."""
 TRACE_TABLES_BYTES = 768 * 1024
 """What the fold of a stream of traces takes beside its open traces, as measured of one that is new."""
+SERIES_BYTES = 12 * 1024
+"""What a series of a metrics stream takes in memory: 8 KiB in the kernel, the rest beside it."""
 
 
 @dataclass(slots=True)
@@ -49,6 +52,8 @@ def weight(resident: Resident) -> int:
     """How many ordinary streams a stream counts as in memory."""
     if isinstance(resident.fold, TraceDetector):
         return 1 + (TRACE_TABLES_BYTES + resident.fold.traces.bytes) // STREAM_BYTES
+    if isinstance(resident.fold, NumberDetector):
+        return 1 + SERIES_BYTES * len(resident.fold.memory.table) // STREAM_BYTES
     return 1
 
 

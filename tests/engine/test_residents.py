@@ -10,9 +10,10 @@ from driftlock.engine.event import RecordBatch, Signal, StreamKey, trace_stream_
 from driftlock.engine.folding import Resident
 from driftlock.engine.kinds import Kinds
 from driftlock.engine.limits import SECOND_NS, DispatchLimits, Limits
+from driftlock.engine.numbers.detector import NumberDetector
 from driftlock.engine.ports import StreamBatch, Submission
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES
-from driftlock.engine.residents import STREAM_BYTES, TRACE_TABLES_BYTES, weight
+from driftlock.engine.residents import SERIES_BYTES, STREAM_BYTES, TRACE_TABLES_BYTES, weight
 from driftlock.engine.testing import MemoryJournal
 from driftlock.engine.traces.detector import TraceDetector
 from tests.engine.dispatching import TENANT, applier
@@ -48,9 +49,9 @@ def test_an_ordinary_stream_weighs_one(signal: Signal) -> None:
 
 def test_a_stream_of_traces_weighs_what_its_tables_and_open_traces_take() -> None:
     it = resident(trace_stream_key("prod"))
-    assert weight(it) == FRESH == 7
+    assert weight(it) == FRESH == 4
     assert isinstance(it.fold, TraceDetector)
-    it.fold.fold(open_traces(5000), BASE_NS, Kinds(1, Limits()).codec(PROFILE))
+    it.fold.fold(open_traces(10_000), BASE_NS, Kinds(1, Limits()).codec(PROFILE))
     assert it.fold.traces.bytes > 2 * STREAM_BYTES
     assert weight(it) == 1 + (TRACE_TABLES_BYTES + it.fold.traces.bytes) // STREAM_BYTES > FRESH + 1
 
@@ -85,3 +86,18 @@ async def test_what_is_sent_to_now_stays_however_heavy_and_leaves_for_what_comes
         await running.scored(len(journal.rows))
         assert len(journal.stream_checkpoints) == 1
         assert running.resident_streams == 1
+
+
+def test_a_metrics_stream_weighs_what_its_series_take() -> None:
+    it = resident(StreamKey(Signal.METRICS, "shop"))
+    assert isinstance(it.fold, NumberDetector)
+    count = 3 * STREAM_BYTES // SERIES_BYTES
+    batch = RecordBatch(
+        lengths=array("I", bytes(4 * count)),
+        times_ns=array("Q", [BASE_NS] * count),
+        series=tuple(f"s{number}" for number in range(count)),
+        series_index=array("I", range(1, count + 1)),
+        values=array("d", [1.0] * count),
+    )
+    it.fold.fold(batch, BASE_NS, Kinds(1, Limits()).codec(PROFILE))
+    assert weight(it) == 1 + SERIES_BYTES * len(it.fold.memory.table) // STREAM_BYTES > 2

@@ -17,6 +17,7 @@ def test_defaults_listen_on_loopback_only() -> None:
     assert settings.data_dir == Path(".driftlock")
     assert (settings.request_bytes_max, settings.journal_bytes_max) == (16 * MIB, 4 * GIB)
     assert 1 <= settings.worker_threads <= 8
+    assert 500 <= settings.resident_streams <= 10_000
     assert (settings.demo, settings.demo_requests_per_minute, settings.demo_global_requests_per_minute) == (True, 10, 120)
     assert settings.trusted_proxies == ()
     assert (settings.trace_linger_seconds, settings.trace_idle_seconds) == (15, 120)
@@ -43,6 +44,7 @@ def test_every_field_has_one_setting_and_every_setting_a_description() -> None:
         ("DRIFTLOCK_JOURNAL_BYTES_MAX", "2GiB", "journal_bytes_max", 2 * GIB),
         ("DRIFTLOCK_REQUEST_BYTES_MAX", "1048576", "request_bytes_max", MIB),
         ("DRIFTLOCK_WORKER_THREADS", "3", "worker_threads", 3),
+        ("DRIFTLOCK_RESIDENT_STREAMS", "100", "resident_streams", 100),
         ("DRIFTLOCK_TRACE_LINGER_SECONDS", "2", "trace_linger_seconds", 2),
         ("DRIFTLOCK_TRACE_IDLE_SECONDS", "3600", "trace_idle_seconds", 3600),
         ("DRIFTLOCK_DEMO", "off", "demo", False),
