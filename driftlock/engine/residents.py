@@ -11,12 +11,14 @@ from uuid import UUID
 from driftlock.engine.event import Signal
 from driftlock.engine.folding import Clocks, Emitted, Folder, Resident
 from driftlock.engine.kinds import Saved
-from driftlock.engine.limits import DispatchLimits, Limits
+from driftlock.engine.limits import SECOND_NS, DispatchLimits, Limits
 from driftlock.engine.numbers.detector import NumberDetector
 from driftlock.engine.ports import Checkpoint, JournalRow, RowKind, ServiceGraph, StateStore, StreamStatus
 from driftlock.engine.traces.detector import TraceDetector
 
 T = TypeVar("T")
+LOOK_PERIOD_NS = SECOND_NS
+"""So often all streams in memory are looked at for checkpoints that are due."""
 LARGE_STATE_PERIODS = 10
 """So many checkpoint periods a state of more than `checkpoint_bytes` may wait for the next one."""
 STREAM_BYTES = 256 * 1024
@@ -80,6 +82,9 @@ class Residents:
         self._folders = [Folder(seed, limits, on_fault) for _ in range(bounds.threads)]
         self._held: OrderedDict[UUID, Resident] = OrderedDict()
         self._newest: Set[UUID] = frozenset()  # what the newest rows were for
+        self._weights: dict[UUID, int] = {}
+        self._weight = 0  # of all of them
+        self._looked_ns = 0  # when all of them were last looked at for checkpoints that are due
 
     def close(self) -> None:
         """Leave what is under way; its results are lost, the journal has the rows."""
@@ -187,15 +192,21 @@ class Residents:
         for resident in residents:
             self._held[resident.stream_id] = resident
             self._held.move_to_end(resident.stream_id)
+            weighs = weight(resident)
+            self._weight += weighs - self._weights.get(resident.stream_id, 0)
+            self._weights[resident.stream_id] = weighs
 
     async def save_due(self, now_ns: int, *, everything: bool) -> SavedStreams:
         """Checkpoints of streams that are due or have to leave memory."""
         leaving = set(self._surplus())
         due = []
-        for stream_id, resident in self._held.items():
+        for stream_id in self._looked_at(now_ns, leaving, everything=everything):
+            resident = self._held[stream_id]
             if resident.dirty_bytes and (everything or stream_id in leaving or self._is_due(resident, now_ns)):
                 due.append(resident)
-        del due[self._bounds.step_checkpoints_max :]
+        if len(due) > self._bounds.step_checkpoints_max:
+            del due[self._bounds.step_checkpoints_max :]
+            self._looked_ns = 0  # the rest has waited long enough, too
 
         def save() -> SavedStreams:
             saved = SavedStreams()
@@ -204,6 +215,13 @@ class Residents:
             return saved
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, save) if due else SavedStreams()
+
+    def _looked_at(self, now_ns: int, leaving: Set[UUID], *, everything: bool) -> Iterable[UUID]:
+        """Who may be due: those that have just grown or have to go, and now and then, for some have waited long, everyone."""
+        if everything or abs(now_ns - self._looked_ns) >= LOOK_PERIOD_NS:
+            self._looked_ns = now_ns
+            return list(self._held)
+        return sorted((self._newest | leaving) & self._held.keys())
 
     def _is_due(self, resident: Resident, now_ns: int) -> bool:
         """Whether enough has happened. A large state, of many open traces, is not written again for a few records."""
@@ -218,18 +236,20 @@ class Residents:
             if self._held[stream_id].dirty_bytes:
                 break
             del self._held[stream_id]
+            self._weight -= self._weights.pop(stream_id)
 
     def _surplus(self) -> list[UUID]:
         """Streams that have to leave memory, the longest unused first."""
-        weights = {stream_id: weight(resident) for stream_id, resident in self._held.items()}
-        surplus = sum(weights.values()) - self._bounds.resident_streams_max
+        surplus = self._weight - self._bounds.resident_streams_max
+        if surplus <= 0:
+            return []
         leaving = []
-        for stream_id, weighs in weights.items():
+        for stream_id in self._held:
             if surplus <= 0:
                 break
             if stream_id not in self._newest:
                 leaving.append(stream_id)
-                surplus -= weighs
+                surplus -= self._weights[stream_id]
         return leaving
 
 
