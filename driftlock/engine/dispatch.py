@@ -18,7 +18,7 @@ from driftlock.engine.correlation.tenants import Correlated, Tenants
 from driftlock.engine.folding import Emitted
 from driftlock.engine.limits import SECOND_NS, DispatchLimits, Limits
 from driftlock.engine.ports import JournalReader, JournalRow, StateStore, Step, StepCommitter
-from driftlock.engine.residents import Residents
+from driftlock.engine.residents import Residents, records_bytes
 from driftlock.errors import Internal, Unavailable
 
 STOPPED = "scoring has stopped; the records are journaled and will be scored after a restart"
@@ -83,7 +83,7 @@ class Dispatcher:
         self._read_seq = recovery_seq
         self._applied_seq = applied_seq
         self._tenant_ids = tenant_ids
-        self._step_bytes = 0  # journal bytes of the last step
+        self._step_bytes = 0  # what the records of the last step take
         self._waiters: list[_Waiter] = []
         self._wake = asyncio.Event()
         self._stopping = False
@@ -204,7 +204,7 @@ class Dispatcher:
 
     async def _step(self, rows: Sequence[JournalRow]) -> Step:
         """Fold rows that nobody has applied yet; what came out, to be committed. While recovering nothing is saved."""
-        self._step_bytes = sum(row.body_bytes or len(row.body) for row in rows)
+        self._step_bytes = sum(map(records_bytes, rows))
         emitted, correlated = await self._fold(rows)
         step = await self._save(everything=False)
         return replace(

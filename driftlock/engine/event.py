@@ -74,6 +74,12 @@ class PointKind(IntEnum):
     STALE = 7  # no number: the sender says that the series ends here
 
 
+RECORD_BYTES = 96
+"""What a record takes at most in the columns of a batch, beside its text and its shape."""
+NAME_BYTES = 64
+"""What a name takes in a batch beside its letters."""
+
+
 @dataclass(slots=True)
 class RecordBatch:
     """Records of one stream from one request, in their order, as columns.
@@ -121,6 +127,12 @@ class RecordBatch:
     def __len__(self) -> int:
         """Number of records."""
         return len(self.lengths)
+
+    @property
+    def size_bytes(self) -> int:
+        """About what the batch takes in memory."""
+        names = sum(NAME_BYTES + len(name) for column in (self.instances, self.series) for name in column)
+        return len(self.text) + RECORD_BYTES * len(self.lengths) + 16 * len(self.shape) + names
 
     def lines(self) -> Iterator[bytes]:
         """The canonical bytes of each record."""

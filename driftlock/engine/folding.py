@@ -138,7 +138,7 @@ class Folder:
             return []
         wanted: set[int] = set()
         for row in rows:
-            if row.kind is RowKind.RECORDS and row.seq > resident.seq and (batch := self._decode(resident, row)) is not None:
+            if row.kind is RowKind.RECORDS and row.seq > resident.seq and (batch := self._batch(resident, row)) is not None:
                 resident.decoded[row.seq] = batch
                 wanted.update(resident.numbers.absent(batch))
         return sorted(wanted)
@@ -163,7 +163,7 @@ class Folder:
             if row.kind is RowKind.TIME:
                 self._pass_time(resident, row, emitted)
                 continue
-            batch = row.batch or resident.decoded.pop(row.seq, None) or self._decode(resident, row)
+            batch = resident.decoded.pop(row.seq, None) or self._batch(resident, row)
             if batch is None:
                 continue
             fold = resident.fold
@@ -200,7 +200,10 @@ class Folder:
             resident.answered = True
             emitted[seq] = self._told(resident, seq, now_ns, [finding], historical=False)
 
-    def _decode(self, resident: Resident, row: JournalRow) -> RecordBatch | None:
+    def _batch(self, resident: Resident, row: JournalRow) -> RecordBatch | None:
+        """The records of a row; None where they are lost."""
+        if row.batch is not None:
+            return row.batch
         try:
             return decode(row.body)
         except Damaged as error:

@@ -72,17 +72,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class DispatchLimits:
-    """Bounds of the applier. Times are in ns, sizes in bytes of journal bodies or of resident states.
+    """Bounds of the applier. Times are in ns, sizes in bytes of journal bodies or of resident states unless said otherwise.
 
-    Rows of at most `inline_bytes` together are folded on the event loop, more of them on `threads`. After a step of so few the
-    applier rests for `step_pause_s`, so that the next one is of more.
+    Rows with records of at most `inline_bytes` together, uncompressed, are folded on the event loop, more of them on `threads`.
+    After a step of so few the applier rests for `step_pause_s`, so that the next one is of more.
     Senders have to find their way back after a start: for `settle_ns` no stream is called silent, and for `close_settle_ns` no
     trace is closed because the wall clock went on. `resident_streams_max` counts in ordinary streams: a stream of traces weighs
     as many as it takes the bytes of.
     """
 
     read_bytes_max: int = 4 * 1024 * 1024
-    inline_bytes: int = 16 * 1024
+    inline_bytes: int = 64 * 1024
     threads: int = 2
     checkpoint_bytes: int = 1024 * 1024
     checkpoint_period_ns: int = 30 * SECOND_NS

@@ -119,6 +119,14 @@ def decode(body: bytes) -> RecordBatch:
     return batch
 
 
+def raw_bytes(body: bytes) -> int:
+    """What a body is when it is not compressed, as it says itself; 0 for one that can not be read."""
+    try:
+        return max(0, zstandard.frame_content_size(body))
+    except zstandard.ZstdError:
+        return 0
+
+
 def _column(kind: str, raw: bytes, packed: Iterable[float]) -> "array[Any]":
     """Numbers of schema 2, or those of schema 1, of which one at most is there."""
     if not raw:

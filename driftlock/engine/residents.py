@@ -14,6 +14,7 @@ from driftlock.engine.kinds import Saved
 from driftlock.engine.limits import SECOND_NS, DispatchLimits, Limits
 from driftlock.engine.numbers.detector import NumberDetector
 from driftlock.engine.ports import Checkpoint, JournalRow, RowKind, ServiceGraph, StateStore, StreamStatus
+from driftlock.engine.records import raw_bytes
 from driftlock.engine.traces.detector import TraceDetector
 
 T = TypeVar("T")
@@ -57,6 +58,11 @@ def weight(resident: Resident) -> int:
     if isinstance(resident.fold, NumberDetector):
         return 1 + SERIES_BYTES * len(resident.fold.memory.table) // STREAM_BYTES
     return 1
+
+
+def records_bytes(row: JournalRow) -> int:
+    """About what the records of a row take when they are not compressed: how much work they are."""
+    return raw_bytes(row.body) if row.batch is None else row.batch.size_bytes
 
 
 class Residents:
@@ -134,7 +140,7 @@ class Residents:
             return residents, emitted
 
         emitted: dict[tuple[int, UUID], Emitted] = {}
-        inline = sum(row.body_bytes or len(row.body) for row in rows) <= self._bounds.inline_bytes
+        inline = sum(map(records_bytes, rows)) <= self._bounds.inline_bytes
         for residents, part in self._inline(work, by_stream) if inline else await self._on_threads(work, by_stream):
             emitted.update(part)
             self._hold(residents)

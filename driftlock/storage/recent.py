@@ -5,8 +5,8 @@ from itertools import islice
 
 from driftlock.engine.event import RecordBatch
 
-RECORD_BYTES = 64
-"""About what a record takes in the columns beside its text."""
+BATCH_BYTES = 2048
+"""What a batch takes beside its records: objects, headers of columns, places in tables."""
 
 
 class RecentBatches:
@@ -28,7 +28,7 @@ class RecentBatches:
 
     def add(self, seq: int, batch: RecordBatch) -> None:
         """Keep the batch of the row `seq`, which was committed after all that are here."""
-        size = batch_bytes(batch)
+        size = BATCH_BYTES + batch.size_bytes
         if self._bytes + size <= self._bytes_max:
             self._batches[seq] = batch
             self._bytes += size
@@ -37,10 +37,5 @@ class RecentBatches:
         """Those among the `rows_max` positions after `seq`; what lies before is let go."""
         while self._batches and next(iter(self._batches)) <= seq:
             _, batch = self._batches.popitem(last=False)
-            self._bytes -= batch_bytes(batch)
+            self._bytes -= BATCH_BYTES + batch.size_bytes
         return {at: batch for at, batch in islice(self._batches.items(), rows_max) if at <= seq + rows_max}
-
-
-def batch_bytes(batch: RecordBatch) -> int:
-    """About what a batch takes in memory."""
-    return len(batch.text) + RECORD_BYTES * len(batch.lengths) + 16 * len(batch.shape) + sum(map(len, batch.series))

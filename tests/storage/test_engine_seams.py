@@ -2,13 +2,14 @@
 
 import asyncio
 import random
+from array import array
 from uuid import UUID
 
 import asyncpg
 import pytest
 
 from driftlock.engine.dispatch import Dispatcher
-from driftlock.engine.event import Signal, StreamKey
+from driftlock.engine.event import RecordBatch, Signal, StreamKey
 from driftlock.engine.limits import DispatchLimits, Limits
 from driftlock.engine.ports import StreamBatch, Submission
 from driftlock.engine.profile import DEFAULT_CODEC, PROFILES, custom
@@ -52,12 +53,16 @@ async def fill(database: Database, journal: Journal, tenant: UUID) -> None:
 
 async def dispatcher(database: Database, limits: DispatchLimits) -> Dispatcher:
     shard = await acquired(database)
-    rows, checkpoints = JournalRows(database), Checkpoints(database, shard)
+    return await applier(database, shard, Journal(database, shard, node="n", on_commit=lambda _: None), limits)
+
+
+async def applier(database: Database, shard: Shard, journal: Journal, limits: DispatchLimits) -> Dispatcher:
+    rows, checkpoints = JournalRows(database, recent=journal.recent), Checkpoints(database, shard)
     return Dispatcher(
         reader=rows,
         states=checkpoints,
         committer=checkpoints,
-        clock_journal=Journal(database, shard, node="n", on_commit=lambda _: None),
+        clock_journal=journal,
         recovery_seq=await recovery_position(database, checkpoints),
         applied_seq=await rows.applied_seq(),
         tenant_ids=await tenants_with_state(database),
@@ -135,3 +140,32 @@ async def test_kills_and_truncation_change_nothing(
     assert await results(database, tenant) == undisturbed
     await Retention(database, await acquired(database), dedup_window_ms=1, bytes_kept=1 << 40).truncate(2**63 - 1)
     assert await JournalRows(database).size_bytes() == 0
+
+
+def points(first: int, count: int) -> RecordBatch:
+    """So many points of one series, a second apart."""
+    return RecordBatch(
+        lengths=array("I", bytes(4 * count)),
+        times_ns=array("Q", [BASE_NS + (first + number) * 10**9 for number in range(count)]),
+        series=("cpu",),
+        series_index=array("I", [1] * count),
+        values=array("d", [50 + (first + number) * 7919 % 11 for number in range(count)]),
+    )
+
+
+async def test_series_come_back_for_rows_that_are_still_in_memory(database: Database, tenant: UUID) -> None:
+    key, health = StreamKey(Signal.METRICS, "shop"), []
+    for first, count in ((0, 700), (700, 1)):
+        shard = await acquired(database)
+        async with Journal(database, shard, node="n", on_commit=lambda _: None) as journal:
+            receipt = await journal.submit(
+                Submission(tenant, Signal.METRICS, RECEIVED_NS, (StreamBatch(key, points(first, count)),))
+            )
+            assert journal.recent.bytes > 0
+            async with await applier(database, shard, journal, DispatchLimits(threads=1)) as running:
+                await scored(running, receipt.seq)
+        row = await Streams(database).get(tenant, receipt.stream_ids[0])
+        assert row is not None
+        health.append((row.calibration, row.events))
+    assert health == [(health[0][0], 700), (health[0][0], 701)]
+    assert health[0][0] != "calibrating"

@@ -10,7 +10,7 @@ from driftlock.engine.records import decode
 from driftlock.storage.journal import Journal
 from driftlock.storage.journal_reader import JournalRows
 from driftlock.storage.pool import Database
-from driftlock.storage.recent import RecentBatches, batch_bytes
+from driftlock.storage.recent import BATCH_BYTES, RecentBatches
 from tests.storage.helpers import CHECKOUT, NOW_NS, batch, submission
 
 
@@ -25,13 +25,13 @@ def test_what_lies_before_the_position_is_let_go() -> None:
         recent.add(seq, each)
     assert recent.after(0, 2000) == batches
     assert recent.after(3, 4) == {4: batches[4], 7: batches[7]}
-    assert recent.bytes == sum(batch_bytes(batches[seq]) for seq in (4, 7, 9))
+    assert recent.bytes == sum(BATCH_BYTES + batches[seq].size_bytes for seq in (4, 7, 9))
     assert (recent.after(9, 2000), recent.bytes) == ({}, 0)
 
 
 def test_recent_bytes_max() -> None:
     one = made(b"x" * 100)
-    recent = RecentBatches(2 * batch_bytes(one))
+    recent = RecentBatches(2 * (BATCH_BYTES + one.size_bytes))
     for seq in range(1, 6):
         recent.add(seq, one)
     assert list(recent.after(0, 2000)) == [1, 2]  # the oldest: they are read first
