@@ -69,7 +69,8 @@ async def open_doors(settings: Settings, pipeline: Pipeline, log: FilteringBound
     """All listeners, open; closed gracefully. Raises OSError for an address that is not to be had."""
     watched: dict[str, Callable[[], Awaitable[None]]] = {}
     async with AsyncExitStack() as stack:
-        threads = stack.enter_context(ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode"))
+        threads = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
+        stack.callback(threads.shutdown, wait=False, cancel_futures=True)  # nobody waits for their results any more
         tls = await _tls(settings, pipeline, log)
         if tls is not None:
             watched["TLS files"] = tls.watch

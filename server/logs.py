@@ -2,14 +2,17 @@
 
 import logging
 import sys
+import time
 from collections.abc import Callable
 from typing import TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+from server.log_rate import OncePerPeriod
 from server.terminal import visible
 
+NOISY_LIBRARIES = ("uvicorn.error",)
 QUIET_LIBRARIES = ("asyncio", "grpc", "httpx", "httpcore", "uvicorn", "uvicorn.error", "uvicorn.access")
 
 
@@ -61,4 +64,7 @@ def configure_logs(log_format: str, log_level: str, stream: TextIO | None = None
     root.setLevel(level)
     for name in QUIET_LIBRARIES:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    for name in NOISY_LIBRARIES:  # what anyone who can connect makes them say
+        logger = logging.getLogger(name)
+        logger.filters[:] = [OncePerPeriod(time.monotonic)]
     return cast(FilteringBoundLogger, structlog.get_logger("driftlock"))

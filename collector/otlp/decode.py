@@ -18,6 +18,7 @@ from collector.otlp.redaction import redacted_series, redacted_texts
 from collector.otlp.spanwire import SpanTexts, read_spans
 from collector.otlp.targets import Target, Targets
 from collector.otlp.traces import trace_batches
+from collector.otlp.wire import Malformed, next_field
 from collector.redact import NoRedaction, Redactor
 from collector.routing import Router, Routes
 from driftlock.engine.canonical import Cuts
@@ -53,6 +54,20 @@ class Decoder:
         self._limits = limits
         self._routes = Routes(router)
         self._redactor = None if isinstance(redactor, NoRedaction) else redactor
+
+    def is_quick(self, request: bytes) -> bool:
+        """Whether to decode a request takes less than to hand it to a thread, or some milliseconds at most."""
+        if len(request) > self._limits.inline_bytes_max:
+            return False
+        position = 0
+        try:
+            for _ in range(self._limits.inline_resources_max + 1):
+                if position >= len(request):
+                    return True
+                position = next_field(request, position, len(request))[3]
+        except Malformed:
+            return True  # what is damaged at its beginning is soon refused
+        return False
 
     def decode(self, request: bytes, signal: Signal, bound: str | None = None) -> Decoded:
         """Decode an Export request of `signal`, already decompressed. `bound` names the only stream that may be written to.
@@ -205,10 +220,7 @@ class _Decoding:
                 told[reason] += count
                 message = messages[number] if messages else ""
                 self._to.messages.setdefault(reason, message or explanation(reason, self._limits))
-        truncated, dropped, replaced = cuts
-        self._cuts.truncated += truncated
-        self._cuts.attributes_dropped += dropped
-        self._cuts.replaced += replaced
+        self._cuts.add(Cuts(*cuts))
         message = ""
         if told:
             reasons = "; ".join(f"{count} {reason}: {self._to.messages[reason]}" for reason, count in told.items())

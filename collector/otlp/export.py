@@ -117,14 +117,14 @@ class Exporter:
             answer = self.refusal(signal, error)
             raise answer.with_traceback(None) from None
 
-    def refusal(self, signal: Signal, error: Exception) -> DriftlockError:
-        """Count a request that is answered with an error, and make the error safe to send."""
+    def refusal(self, signal: Signal, error: Exception, reason: str = "") -> DriftlockError:
+        """Count a request that is answered with an error (under its code, or `reason`), and make the error safe to send."""
         answer = safe(error)
         if answer is not error:  # a bug: the client learns nothing of it, the operator everything
             logging.getLogger(__name__).error("unexpected error while receiving %s", signal, exc_info=error)
         if ANSWERS[answer.code].retryable:  # spread: who was turned away together should not come back together
             answer.retry_after_ms = self._admission.retry_hint_ms(answer.retry_after_ms)
-        self._meter.refused(signal, answer.code)
+        self._meter.refused(signal, reason or answer.code)
         return answer
 
     async def export(
@@ -178,9 +178,12 @@ class Exporter:
             slot.grow(len(body))
         request = body
         if transcode is not None:
-            request = await self._worked(len(body), partial(transcode, body))
+            small = len(body) <= self._limits.inline_bytes_max
+            request = await self._worked(partial(transcode, body), at_once=small)
             slot.grow(len(request))
-        decoded, request_hash = await self._worked(len(request), partial(self._decode, signal, sender, body, request))
+        decode = partial(self._decode, signal, sender, body, request)
+        decoded, request_hash = await self._worked(decode, at_once=self._decoder.is_quick(request))
+        slot.grow(sum(part.batch.size_bytes for part in decoded.batches))
         receipt: Receipt | None = None
         if decoded.batches:
             submission = Submission(sender.tenant_id, signal, received_ns, decoded.batches, request_hash)
@@ -191,9 +194,9 @@ class Exporter:
     async def _off_loop(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
-    async def _worked(self, size: int, call: Callable[[], T]) -> T:
+    async def _worked(self, call: Callable[[], T], *, at_once: bool) -> T:
         """What is quick is done at once: the change of threads would take longer."""
-        return call() if size <= self._limits.inline_bytes_max else await self._off_loop(call)
+        return call() if at_once else await self._off_loop(call)
 
     def _decode(self, signal: Signal, sender: Sender, body: bytes, request: bytes) -> tuple[Decoded, bytes | None]:
         """What the request says, and the hash of its body as it was sent."""

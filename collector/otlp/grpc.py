@@ -30,7 +30,10 @@ from driftlock.engine.event import Signal
 from driftlock.errors import DriftlockError, InvalidArgument, Unavailable
 
 GRPCIO_MIN = (1, 84)
+TLS_SETTINGS = "the files of DRIFTLOCK_OTLP_TLS_CERT_FILE, DRIFTLOCK_OTLP_TLS_KEY_FILE or DRIFTLOCK_OTLP_TLS_CLIENT_CA_FILE"
 NAMES = tuple(service.name for service in SERVICES.values())
+TRANSPORT = "transport"
+"""The reason under which calls are counted whose message never came out of the transport."""
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -124,7 +127,10 @@ class OtlpGrpcServer:
         except RuntimeError:
             self.port = 0
         if not self.port:
-            raise OSError(errno.EADDRINUSE, f"cannot listen on {self._address} for OTLP/gRPC: is another server running there?")
+            # gRPC tells only its own log what it could not do.
+            doubt = "" if self._tls is None else f" If not, gRPC can not use {TLS_SETTINGS}."
+            why = f"cannot listen on {self._address} for OTLP/gRPC: is another server running there?{doubt}"
+            raise OSError(errno.EADDRINUSE, why)
         await server.start()
         self._server = server
         for name in ("", *NAMES):
@@ -191,15 +197,17 @@ class OtlpGrpcServer:
         slot = exporter.admit(signal, 0, sender)
         try:
             message = await context.read()
-            if not isinstance(message, bytes):  # also when the transport itself has refused it
-                raise InvalidArgument("the call has no message; send one Export request")
-            slot.grow(len(message))
+            if isinstance(message, bytes):
+                slot.grow(len(message))
         except Exception as error:
             slot.close()
             raise exporter.refusal(signal, error) from None
         except asyncio.CancelledError:
             slot.close()
             raise
+        if not isinstance(message, bytes):  # none was sent, or the transport has refused it: too large, a bomb, damaged
+            slot.close()
+            raise exporter.refusal(signal, InvalidArgument("the call has no message; send one Export request"), TRANSPORT)
         return sender, message, slot
 
     def _late(self, what: str) -> Unavailable:

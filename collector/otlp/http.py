@@ -33,20 +33,22 @@ _Encodings = Mapping[str, Encoding]
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """How long bodies may take to arrive.
+    """How long bodies may take to arrive, and requests to be answered.
 
     After `body_grace_ms` a body must have come with `body_rate_min_bytes_per_s` on average, and after `body_timeout_ms` be
     whole. Else its sender is told to try again, on a new connection: it may be the network that is slow today. (408 would
-    say the same to a browser, but makes OTLP exporters drop the data.)
+    say the same to a browser, but makes OTLP exporters drop the data.) `request_timeout_ms`: how long a whole request may wait
+    for its records to be journaled, as the deadline of a gRPC call.
     """
 
     body_timeout_ms: int = 30_000
     body_grace_ms: int = 10_000
     body_rate_min_bytes_per_s: int = 1024
+    request_timeout_ms: int = 30_000
 
     def __post_init__(self) -> None:
         """Refuse a limit that limits nothing."""
-        for name in ("body_timeout_ms", "body_grace_ms", "body_rate_min_bytes_per_s"):
+        for name in self.__dataclass_fields__:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
 
@@ -81,7 +83,7 @@ def _endpoint(exporter: Exporter, limits: HttpLimits, known: _Encodings, signal:
         try:
             slot = exporter.admit(signal, declared, sender)
         except DriftlockError as error:
-            return _failure(encoding, error)
+            return _failure(encoding, error, **({"connection": "close"} if exporter.admission.draining else {}))
         try:
             body = await _body(request, slot, declared, bytes_max, limits)
         except Exception as error:
@@ -91,9 +93,13 @@ def _endpoint(exporter: Exporter, limits: HttpLimits, known: _Encodings, signal:
             slot.close()
             raise
         try:
-            answer = await exporter.export(signal, sender, body, slot, unpack, encoding.transcoders.get(signal))
+            async with asyncio.timeout(limits.request_timeout_ms / 1000):
+                answer = await exporter.export(signal, sender, body, slot, unpack, encoding.transcoders.get(signal))
         except DriftlockError as error:
             return _failure(encoding, error)
+        except TimeoutError:  # the request goes on, and is counted by what becomes of it
+            text = f"the records were not journaled within {limits.request_timeout_ms} ms; send the same bytes again"
+            return _failure(encoding, Unavailable(text, retry_after_ms=exporter.admission.retry_hint_ms()))
         return Response(encoding.response(signal, answer), media_type=encoding.media_type)
 
     return export

@@ -3,11 +3,13 @@
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
 
 from collector.otlp.limits import OtlpLimits
 from collector.otlp.reasons import Reason, explanation
 from collector.otlp.sanitize import TooManyElements
-from collector.otlp.values import resource_attributes
+from collector.otlp.values import plain_attributes, repaired_resource, trusted_resource
 from collector.redact import Redactor
 from collector.routing import Route, Routes
 from collector.routing.conventions import STREAM_ID
@@ -33,6 +35,13 @@ class Instances:
     def names(self) -> tuple[str, ...]:
         """All names, the first one first."""
         return tuple(self._numbers)
+
+
+class _Seen(NamedTuple):
+    """What became of a resource, and what was cut of it each time it is there."""
+
+    outcome: Route | TooDeep | TooManyElements
+    cuts: Cuts
 
 
 class Target:
@@ -67,6 +76,8 @@ class Targets:
         self.rejected: Counter[Reason] = Counter()
         self.messages: dict[Reason, str] = {}
         self._numbers: dict[tuple[StreamKey, bool], int] = {}
+        self._seen: dict[bytes, _Seen] = {}
+        self._repaired_bytes = 0
 
     def add(self, signal: Signal, resources: Sequence[bytes], counts: Sequence[int]) -> None:
         """Take the resources of a request with the numbers of their records, in order."""
@@ -95,15 +106,39 @@ class Targets:
         self.names.append(name)
 
     def _route(self, signal: Signal, resource: bytes, count: int) -> Route | None:
-        try:
-            return self._routes.route(signal, resource, self._attributes, self._cuts)
-        except (TooDeep, TooManyElements) as error:
-            reason = Reason.TOO_DEEP if isinstance(error, TooDeep) else Reason.TOO_MANY_ELEMENTS
-            self._reject(reason, count, error.message)
-            return None
+        """Where the records of a resource go; None when they were rejected. Equal resources are looked at once."""
+        seen = self._seen.get(resource)
+        if seen is None:
+            if len(self._seen) >= self._limits.resources_distinct_max:
+                text = f"a request has at most {self._limits.resources_distinct_max} different resources; send smaller batches"
+                self._reject(Reason.TOO_MANY_STREAMS, count, text)
+                return None
+            cuts = Cuts()
+            seen = self._seen[resource] = _Seen(self._looked_at(signal, resource, cuts), cuts)
+        self._cuts.add(seen.cuts)
+        if isinstance(seen.outcome, Route):
+            return seen.outcome
+        reason = Reason.TOO_DEEP if isinstance(seen.outcome, TooDeep) else Reason.TOO_MANY_ELEMENTS
+        self._reject(reason, count, seen.outcome.message)
+        return None
 
-    def _attributes(self, resource: bytes) -> Mapping[str, Value]:
-        return resource_attributes(resource, self._limits, self._cuts)
+    def _looked_at(self, signal: Signal, resource: bytes, cuts: Cuts) -> Route | TooDeep | TooManyElements:
+        try:
+            return self._routes.route(signal, resource, partial(self._attributes, cuts=cuts), cuts)
+        except (TooDeep, TooManyElements) as error:
+            return error
+
+    def _attributes(self, resource: bytes, cuts: Cuts) -> Mapping[str, Value]:
+        limits = self._limits
+        message = trusted_resource(resource, limits)
+        if message is None:
+            self._repaired_bytes += len(resource)
+            if self._repaired_bytes > limits.resource_bytes_repaired_max:
+                raise TooManyElements(
+                    f"resources that are damaged or long have more than {limits.resource_bytes_repaired_max} bytes in a request"
+                )
+            message = repaired_resource(resource, limits, cuts)
+        return plain_attributes(message.attributes, limits.resource_attributes_max, limits.text.depth_max, cuts)
 
     def _number(self, signal: Signal, route: Route, count: int) -> int:
         """The number of a route's stream, a new one while there is room; -1 when it may not or can not be written to."""

@@ -12,22 +12,21 @@ from collector.otlp.wire import Malformed
 from driftlock.engine.canonical import Cuts, TooDeep, Value
 
 
-def resource_attributes(resource: bytes, limits: OtlpLimits, cuts: Cuts) -> dict[str, Value]:
-    """The attributes of a Resource message, the first `resource_attributes_max` of them.
+def trusted_resource(resource: bytes, limits: OtlpLimits) -> Resource | None:
+    """The Resource message; None for one that is long, or that the parser refuses, and is to be repaired."""
+    if len(resource) > limits.resource_bytes_trusted_max:
+        return None
+    try:
+        return Resource.FromString(resource)
+    except DecodeError:
+        return None
 
-    Raises `TooDeep` or `TooManyElements`, which concern its records alone, or `Malformed`, which ends the request. Invalid
-    UTF-8 in a string is repaired with U+FFFD and counted.
+
+def repaired_resource(resource: bytes, limits: OtlpLimits, cuts: Cuts) -> Resource:
+    """The Resource message, read slowly. Invalid UTF-8 in a string is repaired with U+FFFD and counted.
+
+    Raises `TooDeep` or `TooManyElements`, which concern its records alone, or `Malformed`, which ends the request.
     """
-    message = _parsed(resource, limits, cuts)
-    return plain_attributes(message.attributes, limits.resource_attributes_max, limits.text.depth_max, cuts)
-
-
-def _parsed(resource: bytes, limits: OtlpLimits, cuts: Cuts) -> Resource:
-    if len(resource) <= limits.resource_bytes_trusted_max:
-        try:
-            return Resource.FromString(resource)
-        except DecodeError:
-            pass  # find out why, and repair what can be repaired
     try:
         return Resource.FromString(sanitize(Resource.DESCRIPTOR, resource, limits, cuts))
     except DecodeError:

@@ -75,6 +75,12 @@ class Cuts:
     attributes_dropped: int = 0  # attributes over attributes_max
     replaced: int = 0  # strings in which U+FFFD stands for what is not Unicode text
 
+    def add(self, other: "Cuts") -> None:
+        """Count what another has counted, too."""
+        self.truncated += other.truncated
+        self.attributes_dropped += other.attributes_dropped
+        self.replaced += other.replaced
+
 
 def severity_name(number: int) -> str:
     """Short name of an OTLP severity number (OpenTelemetry logs data model, "Displaying Severity"); "" if it has none.

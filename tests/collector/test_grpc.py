@@ -63,6 +63,7 @@ async def test_request_bytes_max_is_final_and_keeps_the_connection(compression: 
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert retry_ms(error) is None
         assert await client.export(HELLO) == b""
+        assert client.parts.meter.counts["logs", "refused", "transport"] == 1
 
 
 @pytest.mark.parametrize("metadata", [(), (("x-api-key", "wrong"),), (*AUTH, ("authorization", "Bearer other"))])

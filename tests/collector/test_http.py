@@ -237,6 +237,18 @@ async def test_draining_is_503() -> None:
         client.parts.admission.drain()
         response = await client.post()
         assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+        assert response.headers["connection"] == "close"
+
+
+async def test_request_timeout_ms() -> None:
+    async with connected(http=HttpLimits(request_timeout_ms=20)) as client:
+        client.parts.intake.gate = asyncio.Event()
+        response = await client.post()
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+        assert "within 20 ms" in status_of(response).message
+        client.parts.intake.gate.set()
+        await client.parts.exporter.settle(5)
+        assert client.parts.meter.counts["logs", "accepted", "records"] == 1  # the resend will be a duplicate
 
 
 async def test_other_paths_and_methods() -> None:
@@ -259,7 +271,7 @@ async def test_one_gate_for_both_transports() -> None:
         assert (await client.post()).status_code == 200
 
 
-@pytest.mark.parametrize("name", ["body_timeout_ms", "body_grace_ms", "body_rate_min_bytes_per_s"])
+@pytest.mark.parametrize("name", ["body_timeout_ms", "body_grace_ms", "body_rate_min_bytes_per_s", "request_timeout_ms"])
 def test_a_limit_of_zero_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         HttpLimits(**{name: 0})
