@@ -90,6 +90,8 @@ def _running(settings: Settings, pipeline: Pipeline, doors: Doors, startup_ms: i
         api_key_file=str(settings.api_key_file),
         data_dir=str(settings.data_dir.absolute()) if settings.embedded else None,
         startup_ms=startup_ms,
+        tls=settings.otlp_tls_cert is not None,
+        client_certificates=settings.otlp_tls_client_ca is not None,
     )
 
 

@@ -82,4 +82,7 @@ def parse_path(text: str) -> Path:
     """A file or a folder; `~` is the home folder, a relative path starts at the working folder."""
     if "\x00" in text:
         raise ValueError("use the path of a file or a folder")
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("`~` leads to no home folder here: use the whole path") from None

@@ -4,7 +4,9 @@ New connections get the files' newest contents as soon as all of them fit togeth
 """
 
 import asyncio
+import os
 import ssl
+import stat
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +14,11 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from collector.otlp.grpc_tls import TlsIdentity
+from collector.otlp.grpc_tls import TlsIdentity, grpc_accepts
 from driftlock.accounts.certificates import ClientTable, PeerNames, parse_clients
 from driftlock.errors import Unavailable
 from driftlock.storage.startup import StartupRefused
+from server.tls_keys import GOOD_KEYS, unusable_key
 
 FILE_BYTES_MAX = 1024 * 1024
 RELOAD_PERIOD_S = 5.0
@@ -23,6 +26,10 @@ CERT = "DRIFTLOCK_OTLP_TLS_CERT_FILE"
 KEY = "DRIFTLOCK_OTLP_TLS_KEY_FILE"
 CLIENT_CA = "DRIFTLOCK_OTLP_TLS_CLIENT_CA_FILE"
 CLIENTS = "DRIFTLOCK_OTLP_TLS_CLIENTS_FILE"
+_REASONS = {
+    "KEY_VALUES_MISMATCH": "the key is not the certificate's",
+    "EE_KEY_TOO_SMALL": f"the certificate's key is too small; use {GOOD_KEYS}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +156,20 @@ def _read_all(files: TlsFiles) -> _Contents:
 
 def _read(setting: str, path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_no_wait) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise StartupRefused(f"{setting}={path} is not a regular file: name a file that can be read again and again")
             data = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         raise StartupRefused(f"{setting}={path} can not be read: {error.strerror or error}") from None
     if len(data) > FILE_BYTES_MAX:
         raise StartupRefused(f"{setting}={path} is larger than {FILE_BYTES_MAX} bytes")
     return data
+
+
+def _no_wait(path: str, flags: int) -> int:
+    """Opens for `open`; to open a named pipe would else take until somebody writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 async def _loaded(files: TlsFiles, contents: _Contents, check: Callable[[ClientTable], Awaitable[None]]) -> _InForce:
@@ -173,11 +187,12 @@ def _load(files: TlsFiles, contents: _Contents) -> _InForce:
         # An empty password: without any, OpenSSL would ask for that of an encrypted key on the terminal.
         context.load_cert_chain(files.cert, files.key, password="")
     except (ssl.SSLError, OSError) as error:
-        why = "the key is not the certificate's" if _reason(error) == "KEY_VALUES_MISMATCH" else _reason(error)
+        why = _REASONS.get(_reason(error), _reason(error))
         raise StartupRefused(
             f"{CERT}={files.cert} and {KEY}={files.key} can not be used ({why}): "
             "give a PEM certificate with its chain, and its unencrypted PEM key"
         ) from None
+    _check_key(files, contents.cert)
     if contents.client_ca is not None:
         try:
             context.load_verify_locations(cadata=contents.client_ca.decode("ascii"))
@@ -188,7 +203,22 @@ def _load(files: TlsFiles, contents: _Contents) -> _InForce:
     if _read_all(files) != contents:  # OpenSSL reads by path, so it may have read what came after `contents`
         raise StartupRefused(f"{CERT}={files.cert} and the files beside it were changed while they were read")
     identity = TlsIdentity(contents.cert, contents.key, contents.client_ca)
+    if not grpc_accepts(identity):
+        used = f"{CERT}={files.cert}, {KEY}={files.key}" + (f" or {CLIENT_CA}={files.client_ca}" if files.client_ca else "")
+        raise StartupRefused(f"gRPC can not use {used}, though OpenSSL can; its own log lines say why")
     return _InForce(contents, identity, context, _clients(files, contents.clients))
+
+
+def _check_key(files: TlsFiles, cert: bytes) -> None:
+    try:
+        kind = unusable_key(cert)
+    except ValueError as error:
+        raise StartupRefused(f"{CERT}={files.cert} can not be used: {error}") from None
+    if kind is not None:
+        raise StartupRefused(
+            f"{CERT}={files.cert} can not be used: its key is {kind}, which OTLP/gRPC, OTLP/HTTP and their clients can not all "
+            f"use; make a certificate for a key of {GOOD_KEYS}"
+        )
 
 
 def _clients(files: TlsFiles, data: bytes | None) -> ClientTable | None:

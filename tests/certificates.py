@@ -4,6 +4,7 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import trustme
 from cryptography import x509
@@ -24,7 +25,15 @@ def serial(certificate: trustme.LeafCert) -> int:
 
 def with_uris(authority: trustme.CA, common_name: str, dns: Sequence[str], uris: Sequence[str]) -> trustme.LeafCert:
     """A certificate with URIs among its names, such as SPIFFE ids."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    return _issued(authority, ec.generate_private_key(ec.SECP256R1()), common_name, dns, uris)
+
+
+def with_key(authority: trustme.CA, key: Any) -> trustme.LeafCert:
+    """A server's certificate for a key of any kind."""
+    return _issued(authority, key, "localhost", ["localhost"], [])
+
+
+def _issued(authority: trustme.CA, key: Any, common_name: str, dns: Sequence[str], uris: Sequence[str]) -> trustme.LeafCert:
     signer = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
     secret = serialization.load_pem_private_key(authority.private_key_pem.bytes(), None)
     assert isinstance(secret, ec.EllipticCurvePrivateKey)

@@ -1,6 +1,7 @@
 """TLS of the gRPC port: credentials that follow the certificate in force, and the names a client's certificate holds."""
 
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ class TlsIdentity:
 class GrpcTls:
     """TLS for a gRPC server. `current` gives the identity in force, and is called from any thread, once a connection.
 
+    `current` must give only what gRPC can use (`grpc_accepts`): it would go on with what it had, and not say so.
     Connections that are open keep what they began with. Whether clients have to show a certificate is settled at the start.
     """
 
@@ -45,6 +47,25 @@ class GrpcTls:
         return _configuration(identity)
 
 
+def grpc_accepts(identity: TlsIdentity) -> bool:
+    """Whether gRPC can use an identity; it logs why not.
+
+    A running server would go on with what it had, and not say so. So another one, without services, is made to listen on a
+    free loopback port for a moment. Blocks for some ms.
+    """
+    given = _configuration(identity)
+    credentials = grpc.dynamic_ssl_server_credentials(given, _no_change, identity.client_ca is not None)
+    with ThreadPoolExecutor(1) as threads:
+        server = grpc.server(threads, options=[("grpc.so_reuseport", 0)])
+        try:
+            return server.add_secure_port("127.0.0.1:0", credentials) != 0
+        except RuntimeError:
+            return False
+        finally:
+            server.start()  # one that never was started keeps its port
+            server.stop(None).wait()
+
+
 def peer_names(properties: Mapping[str, Iterable[bytes]]) -> PeerNames:
     """The names in a client's certificate, from the properties of an authenticated call (`auth_context`)."""
 
@@ -52,6 +73,10 @@ def peer_names(properties: Mapping[str, Iterable[bytes]]) -> PeerNames:
         return tuple(value.decode("utf-8", "backslashreplace") for value in properties.get(name, ()))
 
     return PeerNames(next(iter(texts("x509_common_name")), ""), texts("peer_dns"), texts("peer_uri"))
+
+
+def _no_change() -> Any:  # the stubs do not know that None stands for that
+    return None
 
 
 def _configuration(identity: TlsIdentity) -> grpc.ServerCertificateConfiguration:

@@ -11,7 +11,9 @@ service = "${k8s.cronjob.name}"                                     # also: stre
 """
 
 import difflib
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -50,11 +52,20 @@ class RoutingError(ValueError):
 def read_rules(path: str) -> RoutingRules:
     """The rules in a file, `~` being the home folder. Raises `RoutingError`, also where it can not be read."""
     try:
-        with Path(path).expanduser().open("rb") as file:
+        with open(Path(path).expanduser(), "rb", opener=_no_wait) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise RoutingError("it is not a regular file")
             data = file.read(FILE_BYTES_MAX + 1)
+    except RoutingError:
+        raise
     except (OSError, RuntimeError, ValueError) as error:
         raise RoutingError(f"the file can not be read: {getattr(error, 'strerror', None) or error}") from None
     return parse_rules(data)
+
+
+def _no_wait(path: str, flags: int) -> int:
+    """Opens for `open`; to open a named pipe would else take until somebody writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def parse_rules(data: bytes) -> RoutingRules:

@@ -3,7 +3,9 @@
 import asyncio
 import socket
 import ssl
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID
 
 import grpc
@@ -12,14 +14,14 @@ import pytest
 import trustme
 
 from collector.auth import IngestAccess
-from collector.otlp.grpc import GrpcLimits
-from collector.otlp.grpc_tls import GrpcTls, TlsIdentity, peer_names
+from collector.otlp.grpc import GrpcLimits, OtlpGrpcServer
+from collector.otlp.grpc_tls import GrpcTls, TlsIdentity, grpc_accepts, peer_names
 from driftlock.accounts.access import Access
 from driftlock.accounts.certificates import ClientTable, PeerNames
 from driftlock.accounts.keys import RANDOMNESS_BYTES, KeyKind, KeyRecord, Principal, Scope, mint
 from driftlock.engine.event import Signal
 from tests.certificates import chain, serial, with_uris
-from tests.collector.fakes import TENANT, Bench, grpc_bench
+from tests.collector.fakes import TENANT, Bench, bench, grpc_bench
 from tests.collector.grpc_calls import AUTH, HELLO, Client
 
 OTHER = UUID(int=8)
@@ -210,3 +212,34 @@ def test_names_that_are_not_unicode_are_not_confused() -> None:
 def test_a_private_key_is_not_shown() -> None:
     assert b"PRIVATE" in identity().key
     assert "PRIVATE" not in repr(identity())
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_what_grpc_can_use_is_told_apart() -> None:
+    assert grpc_accepts(identity())
+    before = open_files()
+    assert grpc_accepts(identity(clients=AUTHORITY))
+    for spoilt in (
+        replace(identity(), chain=b""),
+        replace(identity(), key=STRANGER.private_key_pem.bytes()),
+        replace(identity(clients=AUTHORITY), client_ca=b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+    ):
+        assert not grpc_accepts(spoilt)
+        assert grpc_accepts(identity())
+    assert open_files() <= before  # no listener stays
+
+
+async def test_a_port_that_can_not_be_had_names_the_tls_settings_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for tls, told in (
+            (None, r"is another server running there\?$"),
+            (GrpcTls(identity), "gRPC can not use .*_TLS_CERT_FILE"),
+        ):
+            async with bench() as parts:
+                server = OtlpGrpcServer(parts.exporter, address=address, limits=GrpcLimits(), tls=tls)
+                with pytest.raises(OSError, match=told):
+                    await server.__aenter__()

@@ -1,6 +1,9 @@
 """The routing file: what is accepted, and how each mistake is named."""
 
+import os
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,6 +18,7 @@ from collector.routing.file import (
     TEMPLATE_BYTES_MAX,
     RoutingError,
     parse_rules,
+    read_rules,
 )
 from collector.routing.rules import ANY_SIGNAL, Pattern, RoutingRules, Rule, Template
 from driftlock.engine.event import Signal
@@ -146,3 +150,10 @@ def test_limits(good: object, told: str) -> None:
 def test_anything_is_either_rules_or_a_mistake(data: bytes) -> None:
     with suppress(RoutingError):
         assert isinstance(parse_rules(data), RoutingRules)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["named pipe", "folder"])
+def test_what_is_no_regular_file_is_refused_without_waiting(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "rules")
+    with pytest.raises(RoutingError, match=r"is not a regular file|the file can not be read: Is a directory"):
+        read_rules(str(tmp_path / "rules"))

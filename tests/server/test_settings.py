@@ -93,6 +93,9 @@ def test_each_variable_sets_its_field(name: str, text: str, field: str, value: o
         ("DRIFTLOCK_TRUSTED_PROXIES", "0.0.0.0/0", "everybody"),
         ("DRIFTLOCK_ENDPOINT", "localhost:8080", "http://"),
         ("DRIFTLOCK_OTLP_ENDPOINT", "off", "host:port"),
+        ("DRIFTLOCK_DATA_DIR", "~nobody-of-this-name/x", "use the whole path"),
+        ("DRIFTLOCK_OTLP_TLS_CERT_FILE", "~nobody-of-this-name/x", "use the whole path"),
+        ("DRIFTLOCK_ROUTING_FILE", "~nobody-of-this-name/x", "can not be read"),
         ("PORT", "http", "from 1 to 65535"),
     ],
 )

@@ -1,6 +1,7 @@
 """Certificates from files: what is wrong with them, TLS on the HTTP port, and replacement without a restart."""
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ import pytest
 import structlog
 import trustme
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -28,7 +30,7 @@ from driftlock.storage.startup import StartupRefused
 from server.asgi import AsgiLimits, AsgiServer
 from server.settings import Address
 from server.tls import FILE_BYTES_MAX, TlsStore, names_of, open_tls
-from tests.certificates import Folder, chain, serial, with_uris
+from tests.certificates import Folder, chain, serial, with_key, with_uris
 
 TENANT = UUID(int=7)
 LISTED = f'[[client]]\ncommon_name = "collector-1"\ntenant = "{TENANT}"\n'
@@ -115,6 +117,63 @@ async def test_bad_files_stop_the_start_and_change_nothing_later(
     (line,) = lines  # told once
     assert line["log_level"] == "warning"
     assert line["event"] == "new TLS files are not used, the old ones stay in force"
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (ed25519.Ed25519PrivateKey.generate, "Ed25519"),
+        (lambda: ec.generate_private_key(ec.SECP521R1()), "ECDSA P-521"),
+        (lambda: ec.generate_private_key(ec.SECP256K1()), "ECDSA secp256k1"),
+    ],
+    ids=["Ed25519", "P-521", "secp256k1"],
+)
+async def test_keys_that_one_port_could_not_use_are_refused_for_both(folder: Folder, make: Any, kind: str) -> None:
+    store = await opened(folder)
+    before = store.identity()
+    folder.write(with_key(folder.authority, make()))
+    with pytest.raises(StartupRefused, match=f"CERT_FILE=.* its key is {kind}, .* make a certificate for a key of RSA of 2048"):
+        await opened(folder)
+    with capture_logs() as lines:
+        await store.reload()
+    assert store.identity() is before
+    (line,) = lines
+    assert line["event"] == "new TLS files are not used, the old ones stay in force"
+    assert f"its key is {kind}" in line["why"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: ec.generate_private_key(ec.SECP384R1()), lambda: rsa.generate_private_key(65537, 2048)],
+    ids=["P-384", "RSA 2048"],
+)
+async def test_keys_that_both_ports_can_use(folder: Folder, make: Any) -> None:
+    folder.write(with_key(folder.authority, make()))
+    assert (await opened(folder)).identity().chain == chain(folder.current)
+
+
+async def test_what_openssl_takes_but_grpc_does_not_is_refused(folder: Folder) -> None:
+    """A certificate of version 1 with extensions, which only version 3 has."""
+    store = await opened(folder)
+    before = store.identity()
+    der = ssl.PEM_cert_to_DER_cert(folder.current.cert_chain_pems[0].bytes().decode())
+    third, first = bytes.fromhex("a003020102"), bytes.fromhex("a003020100")
+    assert der.count(third) == 1
+    (folder.path / "cert.pem").write_text(ssl.DER_cert_to_PEM_cert(der.replace(third, first)))
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(folder.files.cert, folder.files.key)
+    with pytest.raises(StartupRefused, match=r"gRPC can not use DRIFTLOCK_OTLP_TLS_CERT_FILE=.*, DRIFTLOCK_OTLP_TLS_KEY_FILE="):
+        await opened(folder)
+    await store.reload()
+    assert store.identity() is before
+
+
+@pytest.mark.parametrize("name", ["cert.pem", "key.pem", "ca.pem", "clients.toml"])
+async def test_a_named_pipe_is_not_waited_for(mutual: Folder, name: str) -> None:
+    (mutual.path / name).unlink()
+    os.mkfifo(mutual.path / name)
+    async with asyncio.timeout(5):
+        with pytest.raises(StartupRefused, match=f"{name} is not a regular file"):
+            await opened(mutual)
 
 
 async def test_good_files_replace_what_is_in_force_as_a_whole(mutual: Folder) -> None:
