@@ -6,6 +6,7 @@ SUPPORT_MIN: Final = 0.01
 LINES_MAX: Final = 10000
 RECURRING_MIN: Final = 2
 LINE_BYTES_MAX: Final = 1048576
+BYTES_MAX: Final = 1073741824
 
 @final
 class Pool:

@@ -17,7 +17,7 @@ from typing import Final
 
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy, memmove
 
@@ -36,9 +36,14 @@ RECURRING_MIN: Final = 2
 LINE_BYTES_MAX: Final = 1 << 20
 """Longest line, bytes."""
 
+BYTES_MAX: Final = 1 << 30
+"""Most bytes of distinct lines that a pool can be asked to hold."""
+
 cdef enum:
-    ARENA_BYTES_MIN = 1024
-    SLOTS_MIN = 32
+    ARENA_BYTES_MIN = 64
+    ARENA_SPARE = 12       # one part in so many of `bytes_max` is room for forms that are gone
+    SLOTS_STEP_MIN = 32
+    BUCKETS_MIN = 16
     RECURRING = 2
     SEEN_MAX = 65535
     NONE = -1
@@ -46,8 +51,8 @@ cdef enum:
 # ---- kernels -------------------------------------------------------------------------------------------------------
 
 
-cdef uint64_t hash_of(const unsigned char* s, size_t n) noexcept nogil:
-    """64 bits of the line; equality is decided by its bytes, so this only has to be fast and well spread."""
+cdef uint32_t hash_of(const unsigned char* s, size_t n) noexcept nogil:
+    """32 bits of the line; equality is decided by its bytes, so this only has to be fast and well spread."""
     cdef uint64_t h = <uint64_t>n * <uint64_t>0x9E3779B97F4A7C15, word
     cdef size_t i = 0
     while i + 8 <= n:
@@ -60,7 +65,7 @@ cdef uint64_t hash_of(const unsigned char* s, size_t n) noexcept nogil:
     h = (h ^ word) * <uint64_t>0xD6E8FEB86659FD93
     h ^= h >> 32
     h *= <uint64_t>0x9E3779B97F4A7C15
-    return h ^ (h >> 29)
+    return <uint32_t>(h ^ (h >> 29))
 
 
 cdef struct Rank:
@@ -96,27 +101,21 @@ cdef class Pool:
     def __cinit__(self, *, int lines_max, uint64_t memory_lines, size_t bytes_max):
         if not 1 <= lines_max <= LINES_MAX:
             raise ValueError(f"a pool of {lines_max} lines is not possible; choose 1 to LINES_MAX = {LINES_MAX}")
-        cdef int buckets = 16, i
-        while buckets < 2 * lines_max:
-            buckets *= 2
+        if bytes_max > BYTES_MAX:
+            raise ValueError(f"a pool of {bytes_max} bytes is not possible; choose at most BYTES_MAX = {BYTES_MAX}")
         self.lines_max = lines_max
         self.memory_lines = memory_lines
         self.bytes_max = bytes_max
-        self.bucket_mask = buckets - 1
-        self.buckets = <int*>malloc(buckets * sizeof(int))
         self.ring = <int*>malloc(lines_max * sizeof(int))
         self.arena = <unsigned char*>malloc(ARENA_BYTES_MIN)
         self.arena_room = ARENA_BYTES_MIN
-        if self.buckets == NULL or self.ring == NULL or self.arena == NULL:
+        if self.ring == NULL or self.arena == NULL:
             raise MemoryError(f"no room for a pool of {lines_max} lines")
-        for i in range(buckets):
-            self.buckets[i] = NONE
-        self.oldest = self.newest = self.stalest = self.freshest = NONE
+        self.oldest = self.newest = self.stalest = self.freshest = self.free_slot = NONE
 
     def __dealloc__(self):
         free(self.forms)
         free(self.buckets)
-        free(self.free_slots)
         free(self.ring)
         free(self.arena)
 
@@ -126,8 +125,8 @@ cdef class Pool:
     def __len__(self):
         return self.lines
 
-    cdef int find(self, uint64_t hash, const unsigned char* line, unsigned int size) noexcept nogil:
-        cdef int slot = self.buckets[hash & <uint64_t>self.bucket_mask]
+    cdef int find(self, uint32_t hash, const unsigned char* line, unsigned int size) noexcept nogil:
+        cdef int slot = self.buckets[hash & <uint32_t>self.bucket_mask] if self.distinct_count else NONE
         while slot != NONE:
             if (
                 self.forms[slot].hash == hash
@@ -140,18 +139,26 @@ cdef class Pool:
 
     cdef int make_room(self, unsigned int size) noexcept nogil:
         """Room for `size` more bytes at the arena's end; -> 0, or -1 when memory is short."""
-        cdef size_t used = 0, wanted
+        cdef size_t used = 0, wanted, run_start = 0, run = 0  # `bytes_max` and a line are far below 1 << 32
         cdef int slot = self.oldest
+        cdef Form* form
         cdef unsigned char* larger
         if self.arena_used + size <= self.arena_room:
             return 0
         while slot != NONE:  # forms lie in order of creation: those that are left move down over those that are gone
-            memmove(self.arena + used, self.arena + self.forms[slot].start, self.forms[slot].size)
-            self.forms[slot].start = used
-            used += self.forms[slot].size
-            slot = self.forms[slot].newer
+            form = &self.forms[slot]
+            if form.start != run_start + run:  # one that is gone stood before it: what stands together moves together
+                memmove(self.arena + used - run, self.arena + run_start, run)
+                run_start = form.start
+                run = 0
+            form.start = <unsigned int>used
+            used += form.size
+            run += form.size
+            slot = form.newer
+        memmove(self.arena + used - run, self.arena + run_start, run)
         self.arena_used = used
-        wanted = 2 * (used + size)
+        # A small arena doubles; a full one has a little to spare, so that it is not tidied up for every new form.
+        wanted = used + size + min(used + size, self.bytes_max // ARENA_SPARE)
         if wanted > self.arena_room:
             larger = <unsigned char*>realloc(self.arena, wanted)
             if larger == NULL:
@@ -161,36 +168,55 @@ cdef class Pool:
         return 0
 
     cdef int more_slots(self) noexcept nogil:
-        """Twice as many slots; `bytes_max` bounds them, because every form takes a byte. -> 0, or -1 when memory is short."""
-        cdef int slots = max(SLOTS_MIN, 2 * self.slots), i
+        """More slots; `bytes_max` bounds them, because every form takes a byte. -> 0, or -1 when memory is short."""
+        cdef int slots = self.slots + max(SLOTS_STEP_MIN, self.slots // 4), i
         cdef void* forms = realloc(self.forms, slots * sizeof(Form))
-        cdef void* free_slots
         if forms == NULL:
             return -1
         self.forms = <Form*>forms
-        free_slots = realloc(self.free_slots, slots * sizeof(int))
-        if free_slots == NULL:
+        if (self.buckets == NULL or slots > self.bucket_mask + 1) and self.more_buckets(slots) != 0:
             return -1
-        self.free_slots = <int*>free_slots
         for i in range(slots - 1, self.slots - 1, -1):
-            self.free_slots[self.free_count] = i
-            self.free_count += 1
+            self.forms[i].chained = self.free_slot
+            self.free_slot = i
         self.slots = slots
         return 0
 
-    cdef int create(self, uint64_t hash, const unsigned char* line, unsigned int size) noexcept nogil:
+    cdef int more_buckets(self, int slots) noexcept nogil:
+        """At least as many buckets as slots, and every form in its own; -> 0, or -1 when memory is short."""
+        cdef int count = BUCKETS_MIN, i, bucket, slot = self.oldest
+        cdef int* buckets
+        while count < slots:
+            count *= 2
+        buckets = <int*>malloc(count * sizeof(int))
+        if buckets == NULL:
+            return -1
+        free(self.buckets)
+        self.buckets = buckets
+        self.bucket_mask = count - 1
+        for i in range(count):
+            buckets[i] = NONE
+        while slot != NONE:
+            bucket = <int>(self.forms[slot].hash & <uint32_t>self.bucket_mask)
+            self.forms[slot].chained = buckets[bucket]
+            buckets[bucket] = slot
+            slot = self.forms[slot].newer
+        return 0
+
+    cdef int create(self, uint32_t hash, const unsigned char* line, unsigned int size) noexcept nogil:
         """A new form of no line yet, the freshest; NONE when memory is short."""
-        cdef int slot, bucket = <int>(hash & <uint64_t>self.bucket_mask)
-        if self.make_room(size) != 0 or (self.free_count == 0 and self.more_slots() != 0):
+        cdef int slot, bucket
+        if self.make_room(size) != 0 or (self.free_slot == NONE and self.more_slots() != 0):
             return NONE
-        self.free_count -= 1
-        slot = self.free_slots[self.free_count]
+        bucket = <int>(hash & <uint32_t>self.bucket_mask)
+        slot = self.free_slot
+        self.free_slot = self.forms[slot].chained
         self.forms[slot].hash = hash
         self.forms[slot].size = size
         self.forms[slot].count = 0
         self.forms[slot].seen = 0
         self.forms[slot].later = self.forms[slot].earlier = NONE
-        self.forms[slot].start = self.arena_used
+        self.forms[slot].start = <unsigned int>self.arena_used
         memcpy(self.arena + self.arena_used, line, size)
         self.arena_used += size
         self.text_bytes += size + 1
@@ -235,7 +261,7 @@ cdef class Pool:
         self.freshest = slot
 
     cdef void remove(self, int slot) noexcept nogil:
-        cdef int bucket = <int>(self.forms[slot].hash & <uint64_t>self.bucket_mask)
+        cdef int bucket = <int>(self.forms[slot].hash & <uint32_t>self.bucket_mask)
         cdef int at = self.buckets[bucket]
         cdef int older = self.forms[slot].older, newer = self.forms[slot].newer
         if at == slot:
@@ -254,8 +280,8 @@ cdef class Pool:
             self.forms[newer].older = older
         self.detach(slot)
         self.text_bytes -= self.forms[slot].size + 1
-        self.free_slots[self.free_count] = slot
-        self.free_count += 1
+        self.forms[slot].chained = self.free_slot
+        self.free_slot = slot
         self.distinct_count -= 1
 
     cdef void drop_oldest(self) noexcept nogil:
@@ -278,7 +304,7 @@ cdef class Pool:
 
     cdef int take(self, const unsigned char* line, unsigned int size) noexcept nogil:
         """Remember a line; -> 0, or -1 when memory is short."""
-        cdef uint64_t hash = hash_of(line, size)
+        cdef uint32_t hash = hash_of(line, size)
         cdef int slot = self.find(hash, line, size), at
         if slot != NONE:
             self.forms[slot].count += 1  # first, so that dropping the oldest line can not remove this form
@@ -402,7 +428,10 @@ cdef class Pool:
         cdef const unsigned char[::1] line
         if self.distinct_count or not len(forms) == len(seen) == len(ages) == len(set(forms)) == len(set(ages)):
             raise ValueError("these parts belong to another pool, or this one is not empty; make one with the same limits")
-        if len(ring) > self.lines_max or not all(0 <= index < len(forms) for index in ring) or min(ages, default=1) < 1:
+        if (
+            len(ring) > self.lines_max or not all(0 <= index < len(forms) for index in ring) or min(ages, default=1) < 1
+            or max(seen, default=0) > SEEN_MAX
+        ):
             raise ValueError("these parts belong to a pool of other limits; make one with the limits they had")
         if len(forms) > 1 and <size_t>sum(len(form) + 1 for form in forms) > self.bytes_max:
             raise ValueError(f"these forms are over bytes_max = {self.bytes_max}; make a pool with the limits they had")

@@ -12,8 +12,9 @@ from typing import Final
 
 cimport cython
 from cpython cimport array
-from libc.math cimport frexp, ldexp
-from libc.stdlib cimport free, malloc
+from libc.math cimport ceil, frexp, ldexp
+from libc.stdint cimport int32_t
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memmove
 
 import array
@@ -26,10 +27,32 @@ BLOCKS_MIN: Final = 20
 
 cdef enum:
     BLOCKS_NEEDED = 20
+    ROOM_MIN = 16
+    NARROW_MAX = 0x7FFFFFFF
 
 include "logarithm.pxi"
 
 # ---- moving samples ------------------------------------------------------------------------------------------------
+
+
+cdef inline int grown(int capacity, int room, int count, int more) noexcept nogil:
+    """The room that a sample of `count` numbers takes when so many more come: `room` while that is enough."""
+    cdef int wanted = capacity if more >= capacity - count else count + more
+    return room if wanted <= room else min(capacity, max(wanted, ROOM_MIN, room + room // 4))
+
+
+cdef int resized(void** numbers, size_t size) noexcept nogil:
+    cdef void* larger = realloc(numbers[0], size)
+    if larger == NULL:
+        return -1
+    numbers[0] = larger
+    return 0
+
+
+cdef int check_size(int capacity) except -1:
+    if not 1 <= capacity <= SAMPLE_MAX:
+        raise ValueError(f"a sample of {capacity} numbers is not possible; choose 1 to SAMPLE_MAX = {SAMPLE_MAX}")
+    return 0
 
 
 cdef inline int below(const Moving* m, double value) noexcept nogil:
@@ -44,8 +67,19 @@ cdef inline int below(const Moving* m, double value) noexcept nogil:
     return low
 
 
+cdef int moving_reserve(Moving* m, int more) noexcept nogil:
+    """Room for so many more numbers; -> 0, or -1 when memory is short."""
+    cdef int room = grown(m.capacity, m.room, m.count, more)
+    if room == m.room:
+        return 0
+    if resized(<void**>&m.ring, room * sizeof(double)) != 0 or resized(<void**>&m.ordered, room * sizeof(double)) != 0:
+        return -1
+    m.room = room
+    return 0
+
+
 cdef void moving_push(Moving* m, double value) noexcept nogil:
-    """Take a number in; the oldest makes room."""
+    """Take a number in, for which there is room; when there are `capacity` of them the oldest goes."""
     cdef int at, gone
     if m.count == m.capacity:
         gone = below(m, m.ring[m.head])
@@ -54,24 +88,11 @@ cdef void moving_push(Moving* m, double value) noexcept nogil:
         m.ring[m.head] = value
         m.head = m.head + 1 if m.head + 1 < m.capacity else 0
     else:
-        m.ring[(m.head + m.count) % m.capacity] = value
+        m.ring[m.count] = value  # the oldest stands at 0 until all room is taken
     at = below(m, value)
     memmove(&m.ordered[at + 1], &m.ordered[at], (m.count - at) * sizeof(double))
     m.ordered[at] = value
     m.count += 1
-
-
-cdef int moving_open(Moving* m, int capacity) except -1:
-    if not 1 <= capacity <= SAMPLE_MAX:
-        raise ValueError(f"a sample of {capacity} numbers is not possible; choose 1 to SAMPLE_MAX = {SAMPLE_MAX}")
-    m.count = 0
-    m.head = 0
-    m.capacity = capacity
-    m.ring = <double*>malloc(capacity * sizeof(double))
-    m.ordered = <double*>malloc(capacity * sizeof(double))
-    if m.ring == NULL or m.ordered == NULL:
-        raise MemoryError(f"no room for a sample of {capacity} numbers")
-    return 0
 
 
 cdef void moving_close(Moving* m) noexcept:
@@ -83,6 +104,84 @@ cdef list moving_list(const Moving* m):
     """The sample, oldest first."""
     cdef int i
     return [m.ring[(m.head + i) % m.capacity] for i in range(m.count)]
+
+
+# ---- samples that are only counted: a thousand numbers are counted as soon as kept in order, in a quarter of the memory ------
+
+
+cdef int crowd_below(const Crowd* c, double value) noexcept nogil:
+    """How many of the sample are smaller."""
+    cdef int i, found = 0
+    cdef int32_t limit
+    if c.wide != NULL:
+        for i in range(c.count):
+            found += c.wide[i] < value
+        return found
+    if value > NARROW_MAX:
+        return c.count
+    if not value > 0.0:
+        return 0
+    limit = <int32_t>ceil(value)
+    for i in range(c.count):
+        found += c.narrow[i] < limit
+    return found
+
+
+cdef int crowd_reserve(Crowd* c, int more) noexcept nogil:
+    """Room for so many more numbers; -> 0, or -1 when memory is short, or was so when one came."""
+    cdef int room = grown(c.capacity, c.room, c.count, more)
+    if c.failed:
+        return -1
+    if room == c.room:
+        return 0
+    if c.wide != NULL and resized(<void**>&c.wide, room * sizeof(double)) != 0:
+        return -1
+    if c.wide == NULL and resized(<void**>&c.narrow, room * sizeof(int32_t)) != 0:
+        return -1
+    c.room = room
+    return 0
+
+
+cdef int crowd_widen(Crowd* c) noexcept nogil:
+    """From now on any number; -> 0, or -1 when memory is short."""
+    cdef int i
+    c.wide = <double*>malloc(c.room * sizeof(double))
+    if c.wide == NULL:
+        return -1
+    for i in range(c.count):
+        c.wide[i] = c.narrow[i]
+    free(c.narrow)
+    c.narrow = NULL
+    return 0
+
+
+cdef void crowd_push(Crowd* c, double value) noexcept nogil:
+    """Take a number in, for which there is room; when there are `capacity` of them the oldest goes."""
+    cdef int at = c.head if c.count == c.capacity else c.count  # the oldest stands at 0 until all room is taken
+    if c.wide == NULL and not (0.0 <= value <= NARROW_MAX and <double><int32_t>value == value) and crowd_widen(c) != 0:
+        c.failed = True
+        return
+    if c.wide != NULL:
+        c.wide[at] = value
+    else:
+        c.narrow[at] = <int32_t>value
+    if c.count < c.capacity:
+        c.count += 1
+    else:
+        c.head = at + 1 if at + 1 < c.capacity else 0
+
+
+cdef list crowd_list(const Crowd* c):
+    """The sample, oldest first."""
+    cdef int i, at
+    found = []
+    for i in range(c.count):
+        at = (c.head + i) % c.capacity
+        found.append(c.wide[at] if c.wide != NULL else <double>c.narrow[at])
+    return found
+
+
+# ---- numbers -------------------------------------------------------------------------------------------------------
 
 
 cdef double exp_of_minus(double x) noexcept nogil:
@@ -114,7 +213,8 @@ cdef class Sample:
     """
 
     def __cinit__(self, int size):
-        moving_open(&self.moving, size)
+        check_size(size)
+        self.moving.capacity = size
 
     def __dealloc__(self):
         moving_close(&self.moving)
@@ -125,6 +225,9 @@ cdef class Sample:
     def __len__(self):
         return self.moving.count
 
+    cdef int reserve(self, int numbers) noexcept nogil:
+        return moving_reserve(&self.moving, numbers)
+
     cdef void push(self, double value) noexcept nogil:
         moving_push(&self.moving, value)
 
@@ -132,9 +235,11 @@ cdef class Sample:
         return self.moving.ordered[self.moving.count // 2] if self.moving.count else otherwise
 
     def add(self, double value):
-        """Take a finite number in, forget the oldest; ValueError for NaN, which has no rank, and for infinities."""
+        """Take a finite number in, forget the oldest; ValueError for NaN, which has no rank, and for infinities; MemoryError."""
         if value - value != 0.0:
             raise ValueError(f"{value} has no rank, or hides those of others; leave it out")
+        if self.reserve(1) != 0:
+            raise MemoryError(f"no room for a sample of {self.moving.count + 1} numbers")
         self.push(value)
 
     def median(self, double otherwise):
@@ -179,8 +284,9 @@ cdef class Reference:
     def __cinit__(self, *, int size, int block, int lag):
         if not 1 <= block <= size or not 0 <= lag <= size:
             raise ValueError(f"blocks of {block} and a lag of {lag} do not fit a size of {size}; keep both within it")
-        moving_open(&self.values, size)
-        moving_open(&self.maxima, size // block)
+        check_size(size)
+        self.values.capacity = size
+        self.maxima.capacity = size // block
         self.block = block
         self.lag = lag
         self.waiting = <double*>malloc((lag + 1) * sizeof(double))
@@ -189,13 +295,19 @@ cdef class Reference:
             raise MemoryError("no room for a reference")
 
     def __dealloc__(self):
-        moving_close(&self.values)
+        free(self.values.narrow)
+        free(self.values.wide)
         moving_close(&self.maxima)
         free(self.waiting)
         free(self.open_block)
 
     def __reduce__(self):
         raise TypeError("a Reference can not be pickled; keep its parts and restore them")
+
+    cdef int reserve(self, int windows) noexcept nogil:
+        if crowd_reserve(&self.values, windows) != 0:
+            return -1
+        return moving_reserve(&self.maxima, windows // self.block + 1)
 
     cdef double tail(self, double statistic) noexcept nogil:
         """p of what lies beyond the 90 % quantile of the maxima; 0 inside, where rank and block say all there is to say."""
@@ -207,7 +319,7 @@ cdef class Reference:
 
     cdef Rarity judge(self, double statistic) noexcept nogil:
         cdef Rarity found
-        cdef int count = self.values.count, blocks = self.maxima.count, under = below(&self.values, statistic)
+        cdef int count = self.values.count, blocks = self.maxima.count, under = crowd_below(&self.values, statistic)
         cdef int beaten = below(&self.maxima, statistic)
         cdef double other
         found.confidence = <double>under / count if count else 0.0
@@ -231,7 +343,7 @@ cdef class Reference:
         cdef double high = self.maxima.ordered[ninth if ninth < blocks else blocks - 1]
         if statistic <= high:
             return bits_of(rank)
-        rank = <double>(1 + count - below(&self.values, high)) / (1 + count)
+        rank = <double>(1 + count - crowd_below(&self.values, high)) / (1 + count)
         return bits_of(rank) + 1.4426950408889634 * (statistic - high) / self.scale(high)  # log2 e
 
     cdef double scale(self, double high) noexcept nogil:
@@ -270,7 +382,7 @@ cdef class Reference:
     cdef void enter(self, double value) noexcept nogil:
         cdef double maximum
         cdef int i
-        moving_push(&self.values, value)
+        crowd_push(&self.values, value)
         self.open_block[self.block_fill] = value
         self.block_fill += 1
         if self.block_fill < self.block:
@@ -281,6 +393,11 @@ cdef class Reference:
                 maximum = self.open_block[i]
         moving_push(&self.maxima, maximum)
         self.block_fill = 0
+
+    cdef int check(self) except -1:
+        if self.values.failed:
+            raise MemoryError(f"no room for {self.values.count + 1} statistics")
+        return 0
 
     def surprise(self, double statistic):
         """(p-value, confidence) of a statistic: the largest of the rank, block and tail p-values, because a window is rare
@@ -297,10 +414,13 @@ cdef class Reference:
         return self.judge(statistic).surprise
 
     def add(self, double statistic):
-        """Remember the statistic of an evaluated window; it counts `lag` windows later. ValueError for NaN."""
+        """Remember the statistic of an evaluated window; it counts `lag` windows later. ValueError for NaN, MemoryError."""
         if statistic != statistic:
             raise ValueError("NaN has no rank; leave it out")
+        if self.reserve(1) != 0:
+            raise MemoryError(f"no room for {self.values.count + 1} statistics")
         self.push(statistic)
+        self.check()
 
     def soften_newest(self):
         """Let the newest statistic count as no more than the 90 % quantile of the block maxima: for an incident's windows."""
@@ -311,17 +431,20 @@ cdef class Reference:
         cdef int i
         waiting = [self.waiting[(self.waiting_head + i) % self.lag] for i in range(self.waits)]
         opened = [self.open_block[i] for i in range(self.block_fill)]
-        return waiting, moving_list(&self.values), opened, moving_list(&self.maxima)
+        return waiting, crowd_list(&self.values), opened, moving_list(&self.maxima)
 
     def restore(self, waiting, values, opened, maxima):
-        """Put back what `parts` of a reference of the same sizes gave; ValueError for parts that do not fit."""
+        """Put back what `parts` of a reference of the same sizes gave; ValueError for parts that do not fit, MemoryError."""
         if len(waiting) > self.lag or len(opened) >= self.block:
             raise ValueError("these parts belong to a reference of other sizes; make one with the same size, block and lag")
         cdef double value
         self.values.count = self.values.head = self.maxima.count = self.maxima.head = 0
         self.waits = self.waiting_head = self.block_fill = 0
+        if crowd_reserve(&self.values, len(values)) != 0 or moving_reserve(&self.maxima, len(maxima)) != 0:
+            raise MemoryError(f"no room for {len(values)} statistics")
         for value in values:
-            moving_push(&self.values, value)
+            crowd_push(&self.values, value)
+        self.check()
         for value in maxima:
             moving_push(&self.maxima, value)
         for value in waiting:

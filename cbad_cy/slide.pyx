@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 cimport cython
 from cpython cimport array
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport malloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 import array
@@ -35,7 +35,8 @@ from cbad_cy.codec cimport FAILED, Codec, Prepared
 from cbad_cy.codelength cimport Coder
 from cbad_cy.content cimport DONE, FULL, REFUSED, TURN, WINDOW, Answer, Content, compressed
 from cbad_cy.held cimport (
-    FLAGGED, LINES_KEPT_MIN, NOVEL, Held, Marks, held_add, held_drop, held_free, held_reserve)
+    FLAGGED, NOVEL, Held, Marks, held_add, held_drop, held_fit, held_forget, held_free,
+    held_settle, marks_size)
 from cbad_cy.instances cimport Deviation, Instances
 from cbad_cy.mix cimport Mix, Pattern
 from cbad_cy.model cimport MARKS_KEPT, ONE_BIT
@@ -65,6 +66,7 @@ cdef enum:
 
 
 include "slide_words.pxi"
+include "slide_room.pxi"
 
 
 cdef struct Thresholds:
@@ -148,8 +150,7 @@ cdef class Slide:
         self.epoch = max(1, baseline // EPOCHS)
         self.stride = (window + hop - 1) // hop
         self.dictionary_bytes_max = past_bytes_max
-        self.reserve(window * 64, 0, window + LINES_KEPT_MIN)
-        self.held.starts[0] = self.held.slot_starts[0] = 0
+        self.reserve(0, 0, 0)
 
     def __dealloc__(self):
         held_free(&self.held)
@@ -160,7 +161,7 @@ cdef class Slide:
     # ---- lines in --------------------------------------------------------------------------------------------------
 
     cdef int reserve(self, size_t text_room, size_t slot_room, int lines_room) except -1:
-        if held_reserve(&self.held, text_room, slot_room, lines_room) != 0:
+        if held_fit(&self.held, text_room, slot_room, lines_room) != 0:
             raise MemoryError(f"no room for {text_room} bytes of lines; hand over fewer at once")
         return 0
 
@@ -203,11 +204,12 @@ cdef class Slide:
         if instances is not None and instances.shape[0] != n:
             raise ValueError(f"{n} lines but {instances.shape[0]} instances; give one for each line")
         held_drop(&self.held, self.held.taken - self.in_window())
-        self.reserve(
-            self.held.starts[self.held.count] + total + n, self.held.slot_starts[self.held.count] + values,
-            <int>(self.held.count + n + LINES_KEPT_MIN))
+        held_forget(&self.held)
         if n == 0:
             return
+        self.reserve(
+            self.held.starts[self.held.count] + total + n, self.held.slot_starts[self.held.count] + values,
+            <int>(self.held.count + n))
         s = &text[0] if total else NULL
         v = <const uint64_t*>&slots[0] if values else NULL
         # Only copies: to give up the interpreter's lock and get it back from other threads would take longer.
@@ -343,6 +345,8 @@ cdef class Slide:
                 self.held.flags[i] |= FLAGGED
             if self.content.measure(&self.held, codec, first, bar, &self.answers[NOVELTY]) != DONE:
                 return REFUSED
+        if ranks_failed(self.content):
+            return FULL
         if sampled or wanted or self.flagged:
             self.entropy = entropy_of(self.held.text + self.held.starts[first], self.size)
         if sampled and not self.flagged:
@@ -413,7 +417,7 @@ cdef class Slide:
         thread, and the same codec and level in every call. Raises RuntimeError when the library refuses to compress.
         """
         cdef Thresholds limits
-        cdef int outcome
+        cdef int outcome, windows
         limits.distance = distance_threshold
         limits.p_value = p_value_threshold
         limits.look_at = look_at
@@ -425,6 +429,8 @@ cdef class Slide:
         codec.busy = True
         try:
             codec.reserve(self.held.starts[self.held.count])
+            windows = (self.held.count - self.held.taken) // self.hop + 1
+            reserve_ranks(self.content, self.compressions, self.entropies, windows, windows // self.stride + 1)
             while True:
                 if self.prepared is not None:
                     codec.attach(self.prepared)
@@ -442,6 +448,10 @@ cdef class Slide:
             raise MemoryError("no room for the past of a stream")
         if outcome == REFUSED:
             raise RuntimeError(f"{codec.name} {codec.version} failed to compress; memory may be short")
+        if outcome == DONE:  # nothing waits: a stream that kept its newest batch until the next one comes would hold little else
+            held_drop(&self.held, self.held.taken - self.in_window())
+            held_settle(&self.held)
+            held_fit(&self.held, self.held.starts[self.held.count], self.held.slot_starts[self.held.count], self.held.count)
         return self.found() if outcome == WINDOW else None
 
     cdef int turn(self, Codec codec) except -1:
@@ -482,8 +492,9 @@ cdef class Slide:
 
         ValueError when so many are not held: all that came with the last `feed` are, until the next one.
         """
-        if not 0 <= count <= self.held.count:
-            raise ValueError(f"{count} lines are asked for and {self.held.count} are held; ask before the next ones come")
+        cdef int known = self.held.past + self.held.count
+        if not 0 <= count <= known:
+            raise ValueError(f"{count} lines are asked for and {known} are held; ask before the next ones come")
         cdef array.array found = array.clone(array.array("Q"), count, zero=False)
         if count:
             memcpy(found.data.as_chars, self.held.templates + self.held.count - count, count * sizeof(uint64_t))
@@ -551,7 +562,8 @@ cdef class Slide:
         for i in range(self.held.count):
             self.held.costs[i], self.held.words[i], new, parts = costs[i]
             self.held.flags[i] = (FLAGGED if flags[i] else 0) | (NOVEL if new else 0)
-            self.restore_marks(i, parts)
+            if parts:
+                self.held.marks[i] = marks_of(parts)
         self.held.taken = self.held.told = self.held.count
         self.lines = taken
         self.windows = windows
@@ -569,20 +581,3 @@ cdef class Slide:
         if dictionary is not None:
             self.prepared = codec.prepare(dictionary)
             self.has_past = True
-
-    cdef int restore_marks(self, int line, parts) except -1:
-        cdef Marks* marks
-        cdef int k
-        if not parts:
-            return 0
-        if len(parts) > MARKS_KEPT:
-            raise ValueError(f"{len(parts)} parts of one line are more than {MARKS_KEPT}; the window is damaged")
-        marks = <Marks*>malloc(sizeof(Marks))
-        if marks == NULL:
-            raise MemoryError("no room for the window of a stream")
-        self.held.marks[line] = marks
-        marks.count = 0
-        for k in range(len(parts)):
-            marks.part[k].start, marks.part[k].stop, marks.part[k].slot, marks.part[k].bits = parts[k]
-            marks.count += 1
-        return 0

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbad_cy import reference_slide
-from cbad_cy.pool import LINE_BYTES_MAX, LINES_MAX, Pool
+from cbad_cy.pool import BYTES_MAX, LINE_BYTES_MAX, LINES_MAX, Pool
 
 LINES = st.lists(st.one_of(st.sampled_from([b"", b"a", b"bb", b"ccc", b"dd d"]), st.binary(max_size=12)), max_size=120)
 
@@ -66,6 +66,34 @@ def test_a_long_life_leaves_no_garbage() -> None:
     assert [form for form, _ in pool.distinct()] == [b"line %d of a long life" % number for number in range(19_950, 20_000)]
 
 
+def test_many_forms_are_found_again() -> None:
+    """Three thousand forms in any order, from a pool that began with room for none, and in one restored from its parts."""
+    forms = [b"%d" % (number * 7919 % 3001) for number in range(1, 3001)]
+    pool, other = (Pool(lines_max=LINES_MAX, memory_lines=10_000, bytes_max=1 << 20) for _ in range(2))
+    for form in forms + forms[::-1]:
+        pool.accept(form)
+    assert pool.distinct() == [(form, 2) for form in forms]
+    other.restore(*pool.parts())
+    for form in forms:
+        other.accept(form)
+    assert other.distinct() == [(form, 3) for form in forms]
+
+
+@given(st.lists(st.integers(0, 9), max_size=300))
+def test_lines_of_all_lengths_keep_their_bytes_while_others_go(numbers: list[int]) -> None:
+    """What is gone leaves gaps between what stays, wherever it stood."""
+    pool, oracle = (kind(5, 40, 150) for kind in (made, reference_slide.Pool))
+    for at, number in enumerate(numbers):
+        line = b"%d" % number * (1 + number * number) if number % 3 else b"%d " % at * (1 + number)
+        pool.accept(line)
+        oracle.accept(line)
+    assert pool.distinct() == oracle.distinct()
+
+
+def made(lines_max: int, memory: int, bytes_max: int) -> Pool:
+    return Pool(lines_max=lines_max, memory_lines=memory, bytes_max=bytes_max)
+
+
 def test_one_line_larger_than_the_limit_is_kept_alone() -> None:
     pool = Pool(lines_max=5, memory_lines=9, bytes_max=10)
     for line in (b"a", b"b", b"x" * 50):
@@ -77,6 +105,8 @@ def test_limits_are_named() -> None:
     for lines_max in (0, LINES_MAX + 1):
         with pytest.raises(ValueError, match="choose 1 to LINES_MAX = 10000"):
             Pool(lines_max=lines_max, memory_lines=1, bytes_max=1)
+    with pytest.raises(ValueError, match="choose at most BYTES_MAX = 1073741824"):
+        Pool(lines_max=1, memory_lines=1, bytes_max=BYTES_MAX + 1)
     with pytest.raises(ValueError, match="over LINE_BYTES_MAX = 1048576; cut it first"):
         Pool(lines_max=1, memory_lines=1, bytes_max=1).accept(bytes(LINE_BYTES_MAX + 1))
 
@@ -111,6 +141,7 @@ PARTS = ([b"a", b"b"], [0, 1], [1, 1], [2, 1])
         (PARTS[0], [0] * 6, *PARTS[2:]),
         (PARTS[0], [2], *PARTS[2:]),
         (*PARTS[:2], [1], PARTS[3]),
+        (*PARTS[:2], [1, 65536], PARTS[3]),
         (*PARTS[:3], [1, 1]),
         (*PARTS[:3], [1, 0]),
         ([b"a" * 99, b"b"], *PARTS[1:]),

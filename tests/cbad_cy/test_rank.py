@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import random
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from cbad_cy import reference_slide
 from cbad_cy.rank import BLOCKS_MIN, SAMPLE_MAX, Reference, Sample
 
 
-def filled(values: list[int], size: int = 1000, block: int = 5, lag: int = 5) -> Reference:
+def filled(values: Sequence[float], size: int = 1000, block: int = 5, lag: int = 5) -> Reference:
     reference = Reference(size=size, block=block, lag=lag)
     for value in values:
         reference.add(value)
@@ -32,6 +33,36 @@ def test_it_is_what_the_oracle_says(values: list[int], probe: int, size: int, bl
     assert reference.surprise(probe) == pytest.approx(oracle.surprise(probe), rel=1e-13)
     assert reference.bits(probe) == pytest.approx(oracle.bits(probe), rel=1e-12)
     assert reference.parts() == (list(oracle.waiting), list(oracle.values), oracle.opened, list(oracle.maxima))
+
+
+NUMBERS = st.one_of(
+    st.integers(0, 60), st.sampled_from([0.5, 2**31 - 1, 2**31, 1e300, -3, math.inf, -math.inf]), st.floats(allow_nan=False)
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 60), max_size=150), st.lists(NUMBERS, max_size=20), NUMBERS)
+def test_numbers_of_any_kind_are_counted_and_kept(before: list[int], numbers: list[float], probe: float) -> None:
+    """Fractions and numbers of more than 31 bits come late, among whole ones, and before and after the sample is full."""
+    values = [*before, *numbers, *before]
+    reference = filled(values, size=120, block=120, lag=0)
+    last = [float(value) for value in values[-120:]]
+    assert reference.parts()[1] == last
+    assert reference.surprise(probe)[1] == (sum(value < probe for value in last) / len(last) if last else 0.0)
+    other = Reference(size=120, block=120, lag=0)
+    other.restore(*reference.parts())
+    assert other.parts() == reference.parts()
+
+
+@pytest.mark.parametrize("count", [15, 16, 17, 999, 1000, 1001, 5000])
+def test_samples_take_memory_as_numbers_come_and_keep_the_newest(count: int) -> None:
+    values = [number * 7919 % 1000 for number in range(count)]
+    reference, sample = filled(values, size=1000, block=1, lag=0), Sample(1000)
+    for value in values:
+        sample.add(value)
+    assert reference.parts() == ([], values[-1000:], [], values[-1000:])
+    assert sample.values() == values[-1000:]
+    assert sample.median(0.0) == sorted(values[-1000:])[min(count, 1000) // 2]
 
 
 def test_p_value_is_never_zero_and_at_most_one() -> None:

@@ -6,6 +6,7 @@ import pickle
 import random
 from array import array
 from collections import Counter
+from ctypes import CDLL, Structure, c_size_t
 from typing import Any
 
 import pytest
@@ -311,6 +312,51 @@ def test_templates_of_the_newest_lines_can_be_asked_for_until_the_next_ones_come
     assert list(slide.templates(1)) == [template(b"a")]
     with pytest.raises(ValueError, match="4 lines are asked for and 3 are held"):
         slide.templates(4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(sizes=st.lists(st.integers(0, 120), max_size=12))
+def test_templates_of_a_batch_are_told_when_its_lines_have_been_taken(sizes: list[int]) -> None:
+    codec, lines = Codec("statistical"), stream(5, sum(sizes))
+    slide, start = new_slide(codec), 0
+    for size in sizes:
+        newest = lines[start : start + size]
+        fold(slide, newest, codec)
+        start += size
+        assert list(slide.templates(size)) == [template(line) for line, _, _ in newest]
+        assert slide.window_lines() == [line for line, _, _ in lines[max(40, start - 12) : start]]
+        with pytest.raises(ValueError, match="are held; ask before the next ones come"):
+            slide.templates(size + 13)
+
+
+class Heap(Structure):
+    """What glibc's mallinfo2 tells: ten numbers of one type, by place; named are those that are read."""
+
+    _fields_ = [(name, c_size_t) for name in (*map(str, range(4)), "mapped", "5", "6", "in_use", "8", "9")]
+
+
+def heap_bytes() -> int:
+    """Bytes that this process has from malloc."""
+    tell = CDLL(None).mallinfo2
+    tell.restype = Heap
+    heap = tell()
+    return int(heap.in_use + heap.mapped)
+
+
+@every_codec
+def test_a_stream_does_not_keep_the_memory_that_its_largest_batch_took(name: str) -> None:
+    """4,000 lines of 100 bytes take 700,000 bytes while they wait; their templates and costs stay, 12 bytes a line."""
+    codec, lines, slides = Codec(name), [(b"%d " % (number % 50) * 33, [7] * 5, 1) for number in range(4000)], []
+    fold(new_slide(codec), lines, codec, size=4000)
+    before = heap_bytes()
+    for _ in range(8):
+        slides.append(new_slide(codec))
+        fold(slides[-1], lines, codec, size=4000)
+    kept = (heap_bytes() - before) / len(slides)
+    assert 12 * 4000 < kept < 250_000
+    for slide in slides:
+        fold(slide, lines[:20], codec)
+    assert (heap_bytes() - before) / len(slides) < kept - 10 * 4000
 
 
 @every_codec
