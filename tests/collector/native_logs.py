@@ -12,12 +12,13 @@ from collector.otlp.limits import OtlpLimits
 from collector.otlp.logwire import read_logs
 from collector.otlp.reasons import READ
 from collector.otlp.sanitize import TooManyElements
+from collector.otlp.values import plain_attributes
 from collector.redact import NoRedaction
 from collector.routing import ResourceRouter
 from driftlock.engine.canonical import Cuts, TooDeep
 from driftlock.engine.event import Signal
 from tests.collector.oracle.decode import decode
-from tests.collector.oracle.values import parse, plain_attributes
+from tests.collector.oracle.values import parse
 
 WHAT = "log records"
 

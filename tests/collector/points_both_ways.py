@@ -12,6 +12,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from collector.otlp.limits import OtlpLimits
 from collector.otlp.pointwire import REASONS, PointColumns, read_metrics, read_points
 from collector.otlp.sanitize import TooManyElements
+from collector.otlp.values import plain_attributes
 from collector.otlp.wire import Malformed
 from collector.redact import NoRedaction
 from collector.routing.route import Route
@@ -19,7 +20,7 @@ from driftlock.engine.canonical import Cuts, TooDeep, Value, shown_name
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
 from driftlock.errors import InvalidArgument
 from tests.collector.oracle.decode import decode
-from tests.collector.oracle.values import parse, plain_attributes
+from tests.collector.oracle.values import parse
 from tests.collector.oracle.wire import Malformed as Broken
 
 NUMBERS = ("values", "starts_ns", "counts", "sums", "shape_sizes", "shape_at", "shape")

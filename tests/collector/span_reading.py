@@ -10,11 +10,12 @@ from collector.otlp.limits import OtlpLimits
 from collector.otlp.reasons import READ
 from collector.otlp.spanwire import SpanColumns, SpansRead, SpanTexts, read_spans
 from collector.otlp.traces import trace_batches
+from collector.otlp.values import plain_attributes
 from collector.routing import ResourceRouter, Route
 from driftlock.engine.canonical import Cuts
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
 from driftlock.engine.ports import StreamBatch
-from tests.collector.oracle.values import parse, plain_attributes
+from tests.collector.oracle.values import parse
 
 
 class Outcome(NamedTuple):

@@ -3,6 +3,7 @@
 from array import array
 from typing import TypedDict
 
+from collector.otlp.targets import Instances
 from collector.routing import Route
 from driftlock.engine.event import RecordBatch
 from driftlock.engine.ports import StreamBatch
@@ -25,26 +26,6 @@ class PointFields(TypedDict):
     shape_sizes: "array[int]"
     shape_at: "array[float]"
     shape: "array[float]"
-
-
-class Instances:
-    """Names of instances of one stream, numbered from 1 in the order in which they came; at most `instances_max`."""
-
-    __slots__ = ("_instances_max", "_numbers")
-
-    def __init__(self, instances_max: int) -> None:
-        self._instances_max = instances_max
-        self._numbers: dict[str, int] = {}
-
-    def number(self, instance: str) -> int:
-        """The number of an instance; 0 for "" (unknown) and for those over the limit."""
-        if not instance or (instance not in self._numbers and len(self._numbers) >= self._instances_max):
-            return 0
-        return self._numbers.setdefault(instance, len(self._numbers) + 1)
-
-    def names(self) -> tuple[str, ...]:
-        """All names, the first one first."""
-        return tuple(self._numbers)
 
 
 class StreamColumns:

@@ -14,6 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from collector.otlp.limits import OtlpLimits
 from collector.otlp.sanitize import TooManyElements
+from collector.otlp.values import plain_attributes
 from collector.redact import NoRedaction, Redactor
 from collector.routing import Route, Router
 from driftlock.engine.canonical import Cuts, TooDeep, utf8
@@ -25,7 +26,7 @@ from tests.collector.oracle.metrics import Metric, ResourceMetrics, metric, reso
 from tests.collector.oracle.points import data_point
 from tests.collector.oracle.records import BadRecord, Reason, log_record, span
 from tests.collector.oracle.traces import TraceColumns, has_place
-from tests.collector.oracle.values import parse, plain_attributes
+from tests.collector.oracle.values import parse
 from tests.collector.oracle.wire import ResourceSpan, Tally, resources
 from tests.collector.oracle.wire import Span as Place
 

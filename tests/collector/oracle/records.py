@@ -8,10 +8,10 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from collector.otlp.limits import OtlpLimits
+from collector.otlp.values import plain, plain_attributes
 from driftlock.engine.canonical import Cuts, Value, cut_utf8, log_text, severity_name, span_text
 from driftlock.errors import InvalidArgument
 from tests.collector.oracle.exceptions import EXCEPTION, exception_text
-from tests.collector.oracle.values import plain, plain_attributes
 
 _KINDS = ("", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 _STATUSES = ("", "OK", "ERROR")

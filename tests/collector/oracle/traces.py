@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from collector.otlp.limits import OtlpLimits
+from collector.otlp.targets import Instances
 from driftlock.engine.canonical import IDENTITY_SEPARATOR, Cuts, cut_utf8
 from driftlock.engine.event import RecordBatch, SpanMark, trace_stream_key
 from driftlock.engine.ports import StreamBatch
-from tests.collector.oracle.columns import Instances
 
 _ESCAPED_SEPARATOR = r"\x1f"
 
