@@ -48,6 +48,7 @@ class JournalLimits:
     `journal_bytes_max` bounds what is on disk, `queue_bytes_max` and `queue_requests_max` what waits in memory, the
     `group_*` ones a transaction. A byte-identical resend within `dedup_window_ms` of the first is a duplicate.
     `encode_inline_bytes_max` (raw bytes): larger requests are compressed on a thread, away from the event loop.
+    A group of less than `gather_bytes_max` waits `gather_ms` for others, if the one before it had several requests.
     `recent_bytes_max` bounds what is kept in memory of committed batches until the applier comes for them.
     """
 
@@ -57,6 +58,8 @@ class JournalLimits:
     group_bytes_max: int = 16 * 1024**2
     group_requests_max: int = 512
     dedup_window_ms: int = 15 * 60 * 1000
+    gather_bytes_max: int = 32 * 1024
+    gather_ms: int = 4
     recent_bytes_max: int = 64 * 1024**2
     drain_timeout_ms: int = 5000
     encode_inline_bytes_max: int = 32 * 1024
@@ -91,6 +94,7 @@ class Journal:
         self._stream_ids = StreamIds(database, entries_max=self._limits.stream_cache_entries_max)
         self._queue: deque[Pending] = deque()
         self._queued_bytes = 0
+        self._crowded = False  # had the last group more than one request?
         self._wake = asyncio.Event()
         self._open = False
         self._runner: asyncio.Task[None] | None = None
@@ -288,6 +292,7 @@ class Journal:
             await self._wake.wait()
             self._wake.clear()
             while self._queue:
+                await self._gather()
                 group = self._take()
                 try:
                     await self._commit(group)
@@ -296,6 +301,11 @@ class Journal:
                     raise
             if not self._open:
                 return
+
+    async def _gather(self) -> None:
+        """Let small requests of many senders come together: a commit costs as much as to receive several of them."""
+        if self._crowded and self._open and self._queued_bytes < self._limits.gather_bytes_max:
+            await asyncio.sleep(self._limits.gather_ms / 1000)
 
     def _take(self) -> list[Pending]:
         """The next group: at least one request, and as many more as fit."""
@@ -306,6 +316,7 @@ class Journal:
             if size > self._limits.group_bytes_max:
                 break
             group.append(self._queue.popleft())
+        self._crowded = len(group) > 1
         return group
 
     async def _commit(self, group: list[Pending]) -> None:

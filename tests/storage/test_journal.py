@@ -261,3 +261,18 @@ async def test_clock_records_are_in_the_same_order(database: Database, journal: 
     rows = await JournalRows(database).read(1, 1)
     assert [(row.seq, row.kind, row.tenant_id, row.stream_key) for row in rows] == [(2, RowKind.CLOCK, None, None)]
     assert records.decode_clock(rows[0].body) == NOW_NS
+
+
+@pytest.mark.parametrize(("gather_bytes_max", "commits"), [(1 << 20, 1), (1, 2)])
+async def test_small_requests_of_many_senders_come_together(
+    database: Database, tenant: UUID, shard: Shard, gather_bytes_max: int, commits: int
+) -> None:
+    seen: list[int] = []
+    limits = JournalLimits(gather_ms=200, gather_bytes_max=gather_bytes_max)
+    async with Journal(database, shard, node="n", on_commit=seen.append, limits=limits) as journal:
+        await journal.submit(submission(tenant, "the stream is known now"))
+        journal._crowded, before = True, len(seen)
+        first = asyncio.create_task(journal.submit(submission(tenant, "first")))
+        await asyncio.sleep(0.05)
+        await asyncio.gather(first, journal.submit(submission(tenant, "second")))
+        assert len(seen) - before == commits
