@@ -14,8 +14,6 @@ from driftlock.storage.migrate import migrate, shipped
 from driftlock.storage.startup import StartupRefused
 from server.settings import Settings
 
-EMBEDDED_APP_ROLE = "driftlock_app"
-
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrls:

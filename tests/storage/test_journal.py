@@ -276,3 +276,4 @@ async def test_small_requests_of_many_senders_come_together(
         await asyncio.sleep(0.05)
         await asyncio.gather(first, journal.submit(submission(tenant, "second")))
         assert len(seen) - before == commits
+        assert journal._crowded is (commits == 1)  # the last group was of two, or of one
