@@ -17,7 +17,7 @@ from uuid import UUID
 from driftlock.engine.event import RecordBatch, Signal, StreamKey, trace_stream_key
 from driftlock.engine.fold import GraphEdge
 from driftlock.engine.profile import Profile
-from driftlock.engine.verdict import Finding, Incident, StreamEvent, content_id
+from driftlock.engine.verdict import LOSSES, Finding, Incident, StreamEvent, content_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,11 @@ class Submission:
     """One request's worth of records, to be journaled in one transaction or not at all.
 
     `request_hash` (16 bytes) identifies a byte-identical resend; None switches deduplication off for this request.
-    `received_ns` is the server's receive time: it serves deduplication and metering, never detection.
+    Where it is the hash of a key that the sender chose, `content_hash` is that of what came with it: the same key with
+    another content is refused. `dedup_window_ns` is how long the request is remembered (None: as long as its tenant's are).
+    `received_ns` is the server's receive time: it serves deduplication and metering, never detection. `received` is the number
+    of records that the request held as they were counted on the wire, `rejected` that of those which will never be accepted;
+    None: these and the rejected ones. Both go into the ledger as they are, to be compared with what was journaled.
     """
 
     tenant_id: UUID
@@ -46,11 +50,20 @@ class Submission:
     received_ns: int
     batches: tuple[StreamBatch, ...]
     request_hash: bytes | None = None
+    received: int | None = None
+    rejected: int = 0
+    content_hash: bytes | None = None
+    dedup_window_ns: int | None = None
 
     @property
     def records(self) -> int:
         """Records in all batches, a span once: this is what is metered."""
         return sum(part.records for part in self.batches)
+
+    @property
+    def received_records(self) -> int:
+        """Records that the request held as it came in."""
+        return self.records + self.rejected if self.received is None else self.received
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +123,20 @@ class RowKind(IntEnum):
     CONFIG = 3
     BUDGET = 4
     TIME = 5
+    ERA = 6
 
 
 @dataclass(frozen=True, slots=True)
 class JournalRow:
-    """One committed row: records, the configuration or the time of one stream, a tenant's alert budget, or a clock record.
+    """One committed row: records, the configuration or the time of one stream, a tenant's budget, a clock or an era record.
 
     `body` is encoded by `driftlock.engine.records`; of records that are at hand it may be empty, and `batch` has them.
     `body_bytes` is the size of the body either way.
     The ids and the key of the stream are set for the first three, the tenant's id for the first four. A configuration or a
     budget holds for the rows after it. `configured` is what the stream's newest configuration says, `budget` what the
     tenant's newest budget says (None = there never was one), for a fold that begins anew because its state, or that row,
-    can not be read. Nobody else may use them: they are not of the row's time.
+    can not be read. Nobody else may use them: they are not of the row's time. `records` are those that were metered with the
+    row: with a body that does not match its checksum, which comes empty, all that is known of what it held.
     """
 
     seq: int
@@ -135,6 +150,7 @@ class JournalRow:
     budget: int | None = None
     batch: RecordBatch | None = None
     body_bytes: int = 0
+    records: int = 0
 
 
 class JournalReader(Protocol):
@@ -147,10 +163,15 @@ class JournalReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """State of a fold after the row `seq` (0 = before everything); `state` is b"" when it is lost."""
+    """State of a fold after the row `seq` (0 = before everything); `state` is b"" when it is lost.
+
+    `instead_of` is the position of a newer one that can not be read (0 = it is the newest): the rows between the two are in no
+    state, and can be taken again only by who reads the journal from here.
+    """
 
     seq: int
     state: bytes
+    instead_of: int = 0
 
 
 class StateStore(Protocol):
@@ -228,8 +249,25 @@ class StreamEventRow:
     def event_id(self) -> UUID:
         """A function of what happened, so that a replay says it once."""
         event = self.event
+        if event.kind in LOSSES:  # several may come at one place, and their reasons name the journal's positions
+            return content_id(self.stream_id.bytes + event.kind.value.encode() + event.reason.encode())
         place = b"".join(number.to_bytes(8, "little") for number in (event.event, event.window))
         return content_id(self.stream_id.bytes + place + event.kind.value.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedRow:
+    """A journal row that was passed although it can not be read; `reason` says why in a few words.
+
+    `stream_id` is None where it is of no stream: a clock, a budget, an era.
+    """
+
+    seq: int
+    kind: RowKind
+    reason: str
+    tenant_id: UUID | None = None
+    stream_id: UUID | None = None
+    records: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +294,7 @@ class Step:
     series_dropped: Mapping[tuple[UUID, UUID], tuple[int, ...]] = field(default_factory=dict)  # forgotten for ever
     tenant_checkpoints: Mapping[UUID, Checkpoint] = field(default_factory=dict)
     graphs: Mapping[tuple[UUID, UUID], ServiceGraph] = field(default_factory=dict)  # (tenant, stream); the newest one holds
+    quarantined: tuple[QuarantinedRow, ...] = ()  # of its rows, or of earlier ones that a fold had to read again
 
 
 class StepCommitter(Protocol):

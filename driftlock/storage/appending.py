@@ -12,6 +12,7 @@ from driftlock.engine import records
 from driftlock.engine.ports import Receipt, StreamBatch, Submission
 
 NS_MAX = 2**63 - 1  # the database's bigint; a time beyond the year 2262 is clamped
+RECEIVED_NS_MAX = NS_MAX - 2 * 24 * 3600 * 1_000_000_000  # a receive time has room for the longest window after it
 
 
 @dataclass(slots=True)
@@ -42,7 +43,11 @@ def columns(group: Sequence[Pending]) -> tuple[list[object], ...]:
         [submission.tenant_id for submission in submissions],
         [submission.signal.value for submission in submissions],
         [submission.request_hash for submission in submissions],
-        [min(submission.received_ns, NS_MAX) for submission in submissions],
+        [submission.content_hash for submission in submissions],
+        [submission.dedup_window_ns for submission in submissions],
+        [min(submission.received_ns, RECEIVED_NS_MAX) for submission in submissions],
+        [submission.received_records for submission in submissions],
+        [submission.rejected for submission in submissions],
         [number for number, pending in enumerate(group, 1) for _ in pending.bodies],
         [stream for pending in group for stream in pending.streams],
         [count for pending in group for count in pending.counts],

@@ -12,7 +12,7 @@ import logging
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -21,49 +21,30 @@ from driftlock.engine import records
 from driftlock.engine.event import StreamKey
 from driftlock.engine.ports import Receipt, Submission
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
-from driftlock.errors import Conflict, DriftlockError, Internal, NotFound, Unavailable
+from driftlock.errors import Conflict, DriftlockError, Internal, KeyReused, NotFound, Unavailable
 from driftlock.storage.appending import NS_MAX, Pending, columns, encode
+from driftlock.storage.backlog import ROW_BYTES, Backlog
 from driftlock.storage.faults import FENCED, RETRY_AFTER_MS, is_poison
-from driftlock.storage.pool import Connection, Database
+from driftlock.storage.journal_limits import JournalLimits
+from driftlock.storage.pool import Connection, Database, Lane
 from driftlock.storage.recent import RecentBatches
+from driftlock.storage.room import Room
 from driftlock.storage.shard import Shard
 from driftlock.storage.stream_ids import StreamIds
 
+__all__ = ["Journal", "JournalLimits"]
 log = logging.getLogger(__name__)
+TAKEN_OVER_RETRY_AFTER_MS = 100  # who has taken over answers already
 
 APPEND = """
-select duplicate, seq from driftlock.journal_append(
-  $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) order by request
+select outcome, seq from driftlock.journal_append(
+  $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) order by request
 """
+DUPLICATE, KEY_REUSED = 1, 2  # its outcomes besides 0, journaled
 APPEND_CLOCK = "select driftlock.journal_append_control($1, $2, $3, $4, $5)"
 APPEND_TIME = "select driftlock.journal_append_time($1, $2, $3, $4, $5, $6, $7)"
 SET_BUDGET = "select driftlock.journal_set_budget($1, $2, $3, $4, $5, $6, $7)"
 CONFIGURE = "select driftlock.journal_configure($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
-
-
-@dataclass(frozen=True, slots=True)
-class JournalLimits:
-    """Sizes in bytes of compressed bodies unless said otherwise, times in ms.
-
-    `journal_bytes_max` bounds what is on disk, `queue_bytes_max` and `queue_requests_max` what waits in memory, the
-    `group_*` ones a transaction. A byte-identical resend within `dedup_window_ms` of the first is a duplicate.
-    `encode_inline_bytes_max` (raw bytes): larger requests are compressed on a thread, away from the event loop.
-    A group of less than `gather_bytes_max` waits `gather_ms` for others, if the one before it had several requests.
-    `recent_bytes_max` bounds what is kept in memory of committed batches until the applier comes for them.
-    """
-
-    journal_bytes_max: int = 4 * 1024**3
-    queue_bytes_max: int = 64 * 1024**2
-    queue_requests_max: int = 4096
-    group_bytes_max: int = 16 * 1024**2
-    group_requests_max: int = 512
-    dedup_window_ms: int = 15 * 60 * 1000
-    gather_bytes_max: int = 32 * 1024
-    gather_ms: int = 4
-    recent_bytes_max: int = 64 * 1024**2
-    drain_timeout_ms: int = 5000
-    encode_inline_bytes_max: int = 32 * 1024
-    stream_cache_entries_max: int = 65_536
 
 
 class Journal:
@@ -82,14 +63,18 @@ class Journal:
         node: str,
         on_commit: Callable[[int], None],
         limits: JournalLimits | None = None,
+        backlog: Backlog | None = None,
     ) -> None:
-        """Nothing runs before it is entered."""
+        """Nothing runs before it is entered. `backlog` is told what commits, and refuses what would be too much of it."""
         self._database = database
+        self._appending = database.reserved(Lane.APPEND)
+        self._backlog = backlog
         self._shard = shard
         self._node = node
         self._on_commit = on_commit
         self._limits = limits or JournalLimits()
         self.recent = RecentBatches(self._limits.recent_bytes_max)
+        self._arriving = Room(requests_max=self._limits.arriving_requests_max, bytes_max=self._limits.arriving_bytes_max)
         self._compressor = records.body_compressor()
         self._stream_ids = StreamIds(database, entries_max=self._limits.stream_cache_entries_max)
         self._queue: deque[Pending] = deque()
@@ -134,19 +119,23 @@ class Journal:
         """Return when the records are on disk. Cancelling the caller does not take a queued request back.
 
         Raises `Unavailable` (queue or journal full, database away, stopping, taken over), `NotFound` (no such tenant),
-        `InvalidArgument` (a key or value that can not be stored). After `Unavailable` the records may be durable all the
+        `InvalidArgument` (a key or value that can not be stored), `KeyReused` (its `request_hash` is known with another
+        `content_hash`). After `Unavailable` the records may be durable all the
         same; a resend with the same `request_hash` is then answered as a duplicate.
         """
         parts = [part for part in submission.batches if len(part.batch)]
         if not parts:
             return Receipt(seq=0, records=0)
         self._admit(0)
-        streams = await self._stream_ids.resolve(submission.tenant_id, [part.key for part in parts])
+        if self._backlog is not None:
+            self._backlog.check(self._queued_bytes, submission.received_ns)
         raw_bytes = [len(part.batch.text) for part in parts]
-        if sum(raw_bytes) + sum(len(part.batch.trace_ids) for part in parts) > self._limits.encode_inline_bytes_max:
-            bodies = await asyncio.to_thread(encode, parts, records.body_compressor())
-        else:
-            bodies = encode(parts, self._compressor)
+        with self._arriving.hold(sum(part.batch.size_bytes for part in parts)):
+            streams = await self._stream_ids.resolve(submission.tenant_id, [part.key for part in parts])
+            if sum(raw_bytes) + sum(len(part.batch.trace_ids) for part in parts) > self._limits.encode_inline_bytes_max:
+                bodies = await asyncio.to_thread(encode, parts, records.body_compressor())
+            else:
+                bodies = encode(parts, self._compressor)
         size = sum(map(len, bodies))
         self._admit(size)
         pending = Pending(
@@ -175,7 +164,7 @@ class Journal:
             return position
 
         try:
-            seq = await self._database.node(work)
+            seq = await self._appending.node(work)
         except Conflict as error:
             raise self._shard.lost() from error
         self._on_commit(seq)
@@ -322,7 +311,7 @@ class Journal:
     async def _commit(self, group: list[Pending]) -> None:
         """Commit a group and answer its callers; never raises but for cancellation."""
         try:
-            outcome = await self._database.node(lambda connection: self._append(connection, group))
+            outcome = await self._appending.node(lambda connection: self._append(connection, group))
         except Conflict as error:
             self._shard.lost()
             log.error("%s", error)
@@ -340,14 +329,20 @@ class Journal:
             log.exception("a group of %d requests could not be journaled", len(group))
             self._fail(group, Internal("the records could not be journaled; this is a bug, please report it"))
         else:
-            for pending, (duplicate, seq) in zip(group, outcome, strict=True):
-                if not duplicate:  # its rows have consecutive positions
+            for pending, (became, seq) in zip(group, outcome, strict=True):
+                if became == KEY_REUSED:
+                    self._fail([pending], KeyReused("this Idempotency-Key came with another request before; use a new one"))
+                    continue
+                if became != DUPLICATE:  # its rows have consecutive positions
                     for at, part in enumerate(pending.parts, seq + 1 - len(pending.parts)):
                         self.recent.add(at, part.batch)
-                self._answer(pending, duplicate=duplicate, seq=seq)
+                    if self._backlog is not None:
+                        size = pending.size + ROW_BYTES * len(pending.parts)
+                        self._backlog.committed(seq, size, pending.submission.received_ns)
+                self._answer(pending, duplicate=became == DUPLICATE, seq=seq)
             self._on_commit(max(seq for _, seq in outcome))
 
-    async def _append(self, connection: Connection, group: list[Pending]) -> list[tuple[bool, int]]:
+    async def _append(self, connection: Connection, group: list[Pending]) -> list[tuple[int, int]]:
         rows = await connection.fetch(
             APPEND,
             self._shard.number,
@@ -357,7 +352,7 @@ class Journal:
             self._limits.journal_bytes_max,
             *columns(group),
         )
-        return [(row["duplicate"], row["seq"]) for row in rows]
+        return [(row["outcome"], row["seq"]) for row in rows]
 
     def _answer(self, pending: Pending, *, duplicate: bool, seq: int) -> None:
         self._queued_bytes -= pending.size
@@ -378,6 +373,7 @@ class Journal:
             if not pending.done.done():
                 # One exception each: a shared one would collect the tracebacks of all its callers.
                 own = type(error)(error.message, retry_after_ms=error.retry_after_ms, pointer=error.pointer)
+                own.reason = error.reason
                 own.__cause__ = error.__cause__
                 pending.done.set_exception(own)
                 pending.done.exception()  # mark it as seen, for callers that have left
@@ -389,4 +385,4 @@ def _stopping() -> Unavailable:
 
 def _taken_over() -> Unavailable:
     """To a client a take-over is a reason to retry: the new owner will answer."""
-    return Unavailable(f"{FENCED}; retry", retry_after_ms=RETRY_AFTER_MS)
+    return Unavailable(f"{FENCED}; retry", retry_after_ms=TAKEN_OVER_RETRY_AFTER_MS)

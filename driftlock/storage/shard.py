@@ -7,6 +7,7 @@ from driftlock.storage.faults import FENCED
 from driftlock.storage.pool import Database
 
 ONLY_SHARD = 0  # the embedded journal is one shard
+EPOCH = "select epoch from driftlock.journal_shard where shard = $1"
 
 
 class Shard:
@@ -35,6 +36,12 @@ class Shard:
         )
         self.fenced.clear()
         return self._epoch
+
+    async def verify(self) -> None:
+        """Set `fenced` if another owner is there by now: for one that has nothing to write. Raises `Unavailable`."""
+        epoch = await self._database.node(lambda connection: connection.fetchval(EPOCH, self.number))
+        if epoch != self._epoch:
+            self.lost()
 
     def lost(self) -> Conflict:
         """Note that another owner has been seen, and the error to raise for it."""

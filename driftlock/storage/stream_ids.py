@@ -1,12 +1,15 @@
 """From the key of a stream to its id, created on first sight, remembered for the next request."""
 
+import asyncio
+import contextlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from driftlock.engine.event import StreamKey
-from driftlock.errors import InvalidArgument
+from driftlock.errors import InvalidArgument, Unavailable
+from driftlock.storage.faults import RETRY_AFTER_MS
 from driftlock.storage.pool import Connection, Database
 from driftlock.storage.slugs import slug, unique_slug
 
@@ -22,15 +25,29 @@ class StreamId:
     overflow: bool
 
 
+@dataclass(slots=True)
+class _Turns:
+    """Who may ask for streams of one tenant, and how many want to."""
+
+    free: asyncio.Semaphore
+    users: int = 0
+
+
 class StreamIds:
     """Resolver with a bounded memory of `entries_max` keys.
 
     Keys in the overflow are not remembered: a flood of new names must not push the good ones out, and a raised cap works
-    at once.
+    at once. The database creates streams of a tenant one after the other, so more than `tenant_calls_max` calls for one tenant
+    would only keep connections from the others: the rest wait `turn_timeout_ms` for their turn, without a connection.
     """
 
-    def __init__(self, database: Database, *, entries_max: int) -> None:
+    def __init__(
+        self, database: Database, *, entries_max: int, tenant_calls_max: int = 2, turn_timeout_ms: int = 2_000
+    ) -> None:
         """Starts knowing nothing."""
+        self._tenant_calls_max = tenant_calls_max
+        self._turn_timeout_s = turn_timeout_ms / 1000
+        self._turns: dict[UUID, _Turns] = {}
         self._database = database
         self._entries_max = entries_max
         self._known: OrderedDict[tuple[UUID, StreamKey], UUID] = OrderedDict()
@@ -44,26 +61,55 @@ class StreamIds:
 
         Raises `NotFound` for an unknown tenant, `InvalidArgument` for a key that can not be one, `Unavailable`.
         """
-        unknown = [key for key in dict.fromkeys(keys) if not self._recall(tenant_id, key)]
-        fresh = dict(zip(unknown, await self._ask(tenant_id, unknown), strict=True)) if unknown else {}
-        resolved = [fresh[key] if key in fresh else StreamId(self._known[tenant_id, key], overflow=False) for key in keys]
-        for key, stream in fresh.items():
-            if not stream.overflow:
-                self._known[tenant_id, key] = stream.stream_id
-        while len(self._known) > self._entries_max:
-            self._known.popitem(last=False)
-        return resolved
+        found = self._recall(tenant_id, keys)
+        if len(found) < len(set(keys)):
+            async with self._turn(tenant_id):
+                found = self._recall(tenant_id, keys)  # what others of this tenant have asked for is known by now
+                unknown = [key for key in dict.fromkeys(keys) if key not in found]
+                if unknown:
+                    fresh = dict(zip(unknown, await self._ask(tenant_id, unknown), strict=True))
+                    self._remember(tenant_id, fresh)
+                    found |= fresh
+        return [found[key] for key in keys]
 
     def forget(self, tenant_id: UUID) -> None:
         """Drop what is remembered of a tenant, whose streams turned out to be gone."""
         for entry in [entry for entry in self._known if entry[0] == tenant_id]:
             del self._known[entry]
 
-    def _recall(self, tenant_id: UUID, key: StreamKey) -> bool:
-        if (tenant_id, key) not in self._known:
-            return False
-        self._known.move_to_end((tenant_id, key))
-        return True
+    @contextlib.asynccontextmanager
+    async def _turn(self, tenant_id: UUID) -> AsyncIterator[None]:
+        turns = self._turns.setdefault(tenant_id, _Turns(asyncio.Semaphore(self._tenant_calls_max)))
+        turns.users += 1
+        try:
+            try:
+                async with asyncio.timeout(self._turn_timeout_s):
+                    await turns.free.acquire()
+            except TimeoutError:
+                raise Unavailable("new streams wait for the database; retry", retry_after_ms=RETRY_AFTER_MS) from None
+            try:
+                yield
+            finally:
+                turns.free.release()
+        finally:
+            turns.users -= 1
+            if not turns.users:
+                del self._turns[tenant_id]
+
+    def _recall(self, tenant_id: UUID, keys: Sequence[StreamKey]) -> dict[StreamKey, StreamId]:
+        found = {}
+        for key in keys:
+            if (stream_id := self._known.get((tenant_id, key))) is not None:
+                self._known.move_to_end((tenant_id, key))
+                found[key] = StreamId(stream_id, overflow=False)
+        return found
+
+    def _remember(self, tenant_id: UUID, fresh: Mapping[StreamKey, StreamId]) -> None:
+        for key, stream in fresh.items():
+            if not stream.overflow:
+                self._known[tenant_id, key] = stream.stream_id
+        while len(self._known) > self._entries_max:
+            self._known.popitem(last=False)
 
     async def _ask(self, tenant_id: UUID, keys: list[StreamKey]) -> list[StreamId]:
         for key in keys:

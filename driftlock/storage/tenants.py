@@ -13,11 +13,15 @@ from driftlock.storage.pool import Connection, Database
 LOCAL = "local"
 NAME_BYTES_MAX = 256
 STREAMS_MAX_DEFAULT = 10_000
+DEDUP_WINDOW_NS_MAX = 24 * 3600 * 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A tenant; `streams` of at most `streams_max` exist."""
+    """A tenant; `streams` of at most `streams_max` exist.
+
+    `dedup_window_ns` is how long its requests are remembered (None: as long as the server says).
+    """
 
     tenant_id: UUID
     name: str
@@ -25,6 +29,7 @@ class Tenant:
     streams: int
     streams_max: int
     created_at: datetime
+    dedup_window_ns: int | None = None
 
 
 class Tenants:
@@ -83,6 +88,16 @@ class Tenants:
 
         return [_tenant(row) for row in await self._database.node(work)]
 
+    async def set_dedup_window(self, tenant_id: UUID, window_ns: int | None) -> bool:
+        """Let resends of the tenant be recognised for so long from the next request on; 0 = never, None = as the server says.
+
+        False when there is no such tenant. Raises `InvalidArgument` for more than 24 hours.
+        """
+        if window_ns is not None and not 0 <= window_ns <= DEDUP_WINDOW_NS_MAX:
+            raise InvalidArgument("a tenant's window of resends is 0 to 24 hours")
+        sql = "update driftlock.tenants set dedup_window_ns = $2 where id = $1 returning *"
+        return await self._one(sql, tenant_id, window_ns) is not None
+
     async def delete(self, tenant_id: UUID) -> bool:
         """Delete a tenant with all that is its own: keys, streams, findings, and its records in the journal.
 
@@ -103,4 +118,12 @@ class Tenants:
 
 
 def _tenant(row: asyncpg.Record) -> Tenant:
-    return Tenant(row["id"], row["name"], row["plan"], row["streams"], row["streams_max"], row["created_at"])
+    return Tenant(
+        row["id"],
+        row["name"],
+        row["plan"],
+        row["streams"],
+        row["streams_max"],
+        row["created_at"],
+        row["dedup_window_ns"],
+    )

@@ -14,7 +14,7 @@ from driftlock.engine.canonical import label
 from driftlock.errors import DriftlockError
 from driftlock.storage.keys import Keys
 from driftlock.storage.pool import Database
-from driftlock.storage.tenants import LOCAL, Tenant, Tenants
+from driftlock.storage.tenants import DEDUP_WINDOW_NS_MAX, LOCAL, Tenant, Tenants
 from server.cli.options import load_settings
 from server.database import database_urls, migrate_only, prepare
 from server.settings import Settings
@@ -22,6 +22,24 @@ from server.terminal import visible
 
 Result = TypeVar("Result")
 PAGE_ITEMS = 200
+AS_THE_SERVER = -1
+
+
+class _Window(click.ParamType[int]):
+    """Seconds, or `default`."""
+
+    name = "SECONDS|default"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """See `click.ParamType`."""
+        if value == "default":
+            return AS_THE_SERVER
+        if not (value.isascii() and value.isdigit() and int(value) * 1_000_000_000 <= DEDUP_WINDOW_NS_MAX):
+            self.fail("use 0 to 86400 seconds, or default", param, ctx)
+        return int(value)
+
+
+WINDOW = _Window()
 
 
 def _run(work: Awaitable[Result]) -> Result:
@@ -47,7 +65,7 @@ async def _with_database(settings: Settings, work: Callable[[Database], Awaitabl
 @asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[Database]:
     async with database_urls(settings, share=True) as urls:
-        await prepare(urls)
+        await prepare(urls, settings.unsafe_database, lambda danger: click.echo(f"Warning: {visible(danger)}", err=True))
         async with Database(urls.app) as database:
             yield database
 
@@ -98,6 +116,24 @@ def tenant_list() -> None:
             after = page[-1].name
 
     _run(_with_database(load_settings(), work))
+
+
+@tenant.command("set")
+@click.argument("name")
+@click.option(
+    "--dedup-window", "seconds", type=WINDOW, required=True,
+    help="Seconds for which resends are recognised, 0..86400 (0: never), or `default`: as DRIFTLOCK_DEDUP_WINDOW_SECONDS says.",
+)  # fmt: skip
+def tenant_set(name: str, seconds: int) -> None:
+    """Change tenant NAME; it holds from the next request on."""
+    window_ns = None if seconds == AS_THE_SERVER else seconds * 1_000_000_000
+
+    async def work(database: Database) -> None:
+        tenants = Tenants(database)
+        await tenants.set_dedup_window((await _find(tenants, name)).tenant_id, window_ns)
+
+    _run(_with_database(load_settings(), work))
+    click.echo(f"{visible(name)}: {'the default window' if window_ns is None else f'a window of {seconds} s'}")
 
 
 @tenant.command("delete")

@@ -8,7 +8,17 @@ import pytest
 
 from driftlock.accounts.keys import KeyKind, Scope, mint
 from driftlock.engine.evidence import TraceExample
-from driftlock.engine.ports import Checkpoint, FindingRow, IncidentRow, ServiceGraph, Step, StreamEventRow, StreamStatus
+from driftlock.engine.ports import (
+    Checkpoint,
+    FindingRow,
+    IncidentRow,
+    QuarantinedRow,
+    RowKind,
+    ServiceGraph,
+    Step,
+    StreamEventRow,
+    StreamStatus,
+)
 from driftlock.engine.verdict import Incident, IncidentState, StreamEvent, StreamEventKind
 from driftlock.errors import Internal, Unavailable
 from driftlock.storage.anomalies import Anomalies, AnomalyFilter
@@ -16,7 +26,7 @@ from driftlock.storage.checkpoints import Checkpoints
 from driftlock.storage.incidents import Incidents
 from driftlock.storage.journal import Journal
 from driftlock.storage.keys import Keys
-from driftlock.storage.pool import Database
+from driftlock.storage.pool import Database, Lane
 from driftlock.storage.shard import Shard
 from driftlock.storage.streams import Streams
 from driftlock.storage.tenants import Tenants
@@ -25,7 +35,7 @@ from tests.storage.helpers import NOW_NS, finding, submission
 
 TABLES = """
 select c.relname, c.relrowsecurity, c.relforcerowsecurity from pg_class c join pg_namespace n on n.oid = c.relnamespace
- where n.nspname = 'driftlock' and c.relkind in ('r', 'p')
+ where n.nspname = 'driftlock' and c.relkind in ('r', 'p') and not c.relispartition
    and (c.relname = 'tenants' or exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id'))
 """
 
@@ -47,6 +57,24 @@ async def test_every_table_of_tenants_forces_policies_for_reading_and_writing(ow
             (role,) = policy["roles"]
             bound = "current_tenant()" in policy["qual"] and "current_tenant()" in policy["with_check"]
             assert bound == (role == "driftlock_api"), policy
+
+
+async def test_partitions_are_reached_through_their_table_alone(owner: asyncpg.Connection) -> None:
+    partitions = await owner.fetch(
+        "select c.relname, c.relrowsecurity and c.relforcerowsecurity as secured from pg_class c "
+        "where c.relnamespace = 'driftlock'::regnamespace and c.relispartition and c.relkind = 'r'"
+    )
+    assert len(partitions) == 16
+    assert all(row["secured"] for row in partitions)
+    names = [row["relname"] for row in partitions]
+    assert await owner.fetch("select * from pg_policies where tablename = any ($1)", names) == []
+    granted = await owner.fetch(
+        "select distinct grantee, privilege_type from information_schema.table_privileges "
+        "where table_schema = 'driftlock' and table_name = any ($1) and grantee like 'driftlock\\_%' and grantee <> $2",
+        names,
+        "driftlock_owner",
+    )
+    assert [tuple(row) for row in granted] == [("driftlock_node", "TRUNCATE")]
 
 
 async def test_the_api_role_may_write_nothing_but_keys_and_read_no_bodies(owner: asyncpg.Connection) -> None:
@@ -76,7 +104,9 @@ async def test_the_login_role_by_itself_sees_nothing(database_urls: Urls, tenant
 
 
 @pytest.fixture
-async def two_tenants(database: Database, shard: Shard, journal: Journal, tenant: UUID) -> tuple[UUID, UUID]:
+async def two_tenants(
+    database: Database, shard: Shard, journal: Journal, tenant: UUID, owner: asyncpg.Connection
+) -> tuple[UUID, UUID]:
     """Two tenants with one row each in every table."""
     other = (await Tenants(database).create("other")).tenant_id
     for number, each in enumerate((tenant, other)):
@@ -97,8 +127,10 @@ async def two_tenants(database: Database, shard: Shard, journal: Journal, tenant
                 series_checkpoints={(each, stream, 1): saved},
                 tenant_checkpoints={each: saved},
                 graphs={(each, stream): ServiceGraph(1, NOW_NS, ())},
+                quarantined=(QuarantinedRow(number + 1, RowKind.RECORDS, "x", each, stream, 1),),
             )
         )
+        await owner.execute("insert into driftlock.journal_removed values ($1, 'logs', 1)", each)  # as retention does
     return tenant, other
 
 
@@ -145,7 +177,7 @@ async def test_a_row_of_another_tenant_can_not_be_written(database: Database, tw
 async def test_the_tenant_of_one_call_is_gone_in_the_next(database: Database, two_tenants: tuple[UUID, UUID]) -> None:
     async with database.tenant(two_tenants[0]):
         pass
-    async with database._connection("driftlock_api") as connection:
+    async with database._connection(Lane.API) as connection:
         assert await connection.fetch("select * from driftlock.streams") == []
 
     async def seen(each: UUID) -> UUID:
