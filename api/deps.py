@@ -17,6 +17,7 @@ from api.ports import (
     StreamRepository,
 )
 from api.strict_json import JsonLimits
+from driftlock.accounts.metering import IngestMeter
 from driftlock.engine.canonical import CanonicalLimits
 from driftlock.engine.ports import Configurator, Intake
 from driftlock.engine.profile import Profile
@@ -101,7 +102,7 @@ class DemoRules:
 
 @dataclass(frozen=True, slots=True)
 class ApiDeps:
-    """Everything that the endpoints call.
+    """Everything that the endpoints call. `meter` counts the records that come in.
 
     `scored(seq)` returns once the journal is applied up to position `seq`. A readiness check raises what is wrong; the text of
     a `DriftlockError` is shown. `metrics` renders the Prometheus text format. `now_ns` is the wall clock, `randomness(n)` n
@@ -110,6 +111,7 @@ class ApiDeps:
     """
 
     intake: Intake
+    meter: IngestMeter
     configurator: Configurator
     streams: StreamRepository
     anomalies: AnomalyRepository

@@ -19,13 +19,17 @@ from api.cursors import Cursors
 from api.deps import ApiDeps
 from api.middleware import request_id_of
 from api.problems import BadMembers, ProblemMember
+from api.reception import Reception
 from api.rfc3339 import datetime_of_ns
 from driftlock.accounts.keys import Principal, Scope
-from driftlock.errors import Internal, Unavailable, UnsupportedEncoding
+from driftlock.accounts.metering import Because, Refusal
+from driftlock.engine.event import Signal
+from driftlock.errors import Code, Internal, Unavailable, UnsupportedEncoding
 
 JSON_MEDIA_TYPE = "application/json"
 BODY_BYTES_INLINE_MAX = 64 * 1024
 """A larger body is parsed in a thread, so that other requests are not held up."""
+PARSING = Because({Code.INVALID_ARGUMENT: Refusal.MALFORMED})
 
 Model = TypeVar("Model", bound=BaseModel)
 Result = TypeVar("Result")
@@ -57,6 +61,7 @@ class Call:
     who: Principal | None
     query_model: Query
     body_model: BaseModel | None
+    brings: Reception | None
 
     @property
     def principal(self) -> Principal:
@@ -64,6 +69,13 @@ class Call:
         if self.who is None:
             raise Internal("an endpoint without a scope asked for a principal")
         return self.who
+
+    @property
+    def reception(self) -> Reception:
+        """Where the records of the request are counted; only for endpoints with a signal."""
+        if self.brings is None:
+            raise Internal("an endpoint without a signal has received records")
+        return self.brings
 
     def path(self, name: str) -> str:
         """A parameter of the path, decoded."""
@@ -84,7 +96,8 @@ class Endpoint:
     """One route. `scope` None = nobody has to say who they are; `responses` maps a status to a model or a media type.
 
     `demo`: work for people who do not say who they are, so it is throttled and has limits of its own, and it is only there
-    where `ApiDeps.demo` is set.
+    where `ApiDeps.demo` is set. `signal`: records of it come in, and are counted. `problems` are codes that it
+    answers with besides those that follow from the rest.
     """
 
     method: str
@@ -100,6 +113,8 @@ class Endpoint:
     path_parameters: Mapping[str, str] = field(default_factory=dict)
     header_parameters: Mapping[str, str] = field(default_factory=dict)
     demo: bool = False
+    signal: Signal | None = None
+    problems: tuple[Code, ...] = ()
 
 
 class Runner:
@@ -114,38 +129,48 @@ class Runner:
         """The handler that the router calls."""
 
         async def run(request: Request) -> Response:
-            who = None
-            if endpoint.scope is not None:
-                now = datetime_of_ns(self._deps.now_ns())
-                who = await authenticate(request, self._deps.access, endpoint.scope, now)
-            query = parse_query(request, endpoint.query)
-            if endpoint.request is None:
-                reply = await endpoint.handler(self._call(request, who, query, None))
-            else:
-                body = await self._body(request, endpoint.request)
-                reply = await endpoint.handler(self._call(request, who, query, body))
-            return _response(endpoint, reply)
+            if endpoint.signal is None:
+                return await self._run(endpoint, request, None)
+            reception = Reception(self._deps.meter, endpoint.signal)
+            try:
+                return await self._run(endpoint, request, reception)
+            except (Exception, asyncio.CancelledError) as error:
+                reception.refused(error)
+                raise
 
         return run
 
-    def _call(self, request: Request, who: Principal | None, query: Query, body: BaseModel | None) -> Call:
-        return Call(self._deps, self._cursors, request, request_id_of(request.scope), who, query, body)
+    async def _run(self, endpoint: Endpoint, request: Request, reception: Reception | None) -> Response:
+        deps, who, body = self._deps, None, None
+        if endpoint.scope is not None:
+            who = await authenticate(request, deps.access, endpoint.scope, datetime_of_ns(deps.now_ns()))
+            if reception is not None:
+                reception.tenant_id = who.tenant_id
+        query = parse_query(request, endpoint.query)
+        if endpoint.request is not None:
+            body = await self._body(request, endpoint.request, reception)
+        call = Call(deps, self._cursors, request, request_id_of(request.scope), who, query, body, reception)
+        return _response(endpoint, await endpoint.handler(call))
 
-    async def _body(self, request: Request, model: type[Model]) -> Model:
+    async def _body(self, request: Request, model: type[Model], reception: Reception | None) -> Model:
         """Read and check a JSON body; raise `Unavailable` when too many are being read already."""
         _check_content(request)
         limit = self._deps.limits.bodies_in_flight_max
         if self._bodies_in_flight >= limit:
-            raise Unavailable(f"{limit} bodies are being read already (bodies_in_flight_max); retry", retry_after_ms=1000)
+            text = f"{limit} bodies are being read already (bodies_in_flight_max); retry"
+            raise Unavailable(text, retry_after_ms=1000, reason=Refusal.OVERLOADED)
         self._bodies_in_flight += 1
         try:
             raw = await request.body()
+            if reception is not None:
+                reception.request_bytes = len(raw)
             return await off_loop(len(raw), lambda: self._parse(raw, model))
         finally:
             self._bodies_in_flight -= 1
 
     def _parse(self, raw: bytes, model: type[Model]) -> Model:
-        value = strict_json.parse(raw, self._deps.json_limits)
+        with PARSING:
+            value = strict_json.parse(raw, self._deps.json_limits)
         try:
             return model.model_validate(value, strict=True)
         except ValidationError as error:
@@ -182,10 +207,11 @@ def pointer(*parts: str | int) -> str:
 def _check_content(request: Request) -> None:
     media_type, _, parameters = request.headers.get("Content-Type", "").partition(";")
     if media_type.strip().lower() != JSON_MEDIA_TYPE:
-        raise UnsupportedEncoding(f"send the header Content-Type: {JSON_MEDIA_TYPE}")
+        text = f"send the header Content-Type: {JSON_MEDIA_TYPE}"
+        raise UnsupportedEncoding(text, reason=Refusal.UNSUPPORTED_TYPE)
     name, _, charset = parameters.strip().lower().partition("=")
     if name == "charset" and charset.strip('"') not in ("utf-8", "utf8"):
-        raise UnsupportedEncoding("send JSON in UTF-8")
+        raise UnsupportedEncoding("send JSON in UTF-8", reason=Refusal.UNSUPPORTED_TYPE)
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedEncoding("send the body without Content-Encoding; compressed bodies are for the OTLP endpoints")
 

@@ -129,11 +129,14 @@ class BodyLimit:
         self._name = name
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection; raise `PayloadTooLarge`, or HTTP 408, out of the handler's own reading."""
+        """Handle one connection; raise `PayloadTooLarge`, or HTTP 408, out of the handler's own reading.
+
+        So it is refused where it is known whose request it is, and a body that is declared to be too large before any of it.
+        """
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        self._check_declared(Headers(scope=scope).get("Content-Length"))
+        declared = Headers(scope=scope).get("Content-Length")
         read_bytes = 0
         complete = False
         deadline: float | None = None
@@ -143,6 +146,7 @@ class BodyLimit:
             if complete:  # what follows a body is the wait for a disconnect, which may take for ever
                 return await receive()
             if deadline is None:
+                self._check_declared(declared)
                 deadline = asyncio.get_running_loop().time() + self._timeout_ms / 1000
             try:
                 async with asyncio.timeout_at(deadline):

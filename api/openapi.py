@@ -111,7 +111,7 @@ def _response(status: int, body: type[BaseModel] | str) -> dict[str, Any]:
 
 def _problems(endpoint: Endpoint) -> dict[int, list[Code]]:
     """The statuses of the problems that an endpoint can answer with, and their codes."""
-    codes = [Code.INVALID_ARGUMENT, Code.INTERNAL]
+    codes = [Code.INVALID_ARGUMENT, Code.INTERNAL, *endpoint.problems]
     if endpoint.scope is not None:
         codes += [Code.UNAUTHORIZED, Code.FORBIDDEN, Code.UNAVAILABLE]
     if _PATH_PARAMETER.search(endpoint.path) or "stream" in endpoint.query.model_fields:

@@ -34,6 +34,7 @@ KINDS: Mapping[Code, Kind] = MappingProxyType(
         Code.INVALID_ARGUMENT: Kind(400, "The request is not valid"),
         Code.PAYLOAD_TOO_LARGE: Kind(413, "The request is too large"),
         Code.UNSUPPORTED_ENCODING: Kind(415, "The request's encoding is not supported"),
+        Code.IDEMPOTENCY_KEY_REUSED: Kind(422, "The Idempotency-Key belongs to another request"),
         Code.UNAUTHORIZED: Kind(401, "A valid API key is needed"),
         Code.FORBIDDEN: Kind(403, "The API key lacks a scope"),
         Code.NOT_FOUND: Kind(404, "There is no such resource"),

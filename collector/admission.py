@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from driftlock.accounts.metering import Refusal
 from driftlock.errors import Unavailable
 
 MIB = 1024 * 1024
+DRAINING_RETRY_AFTER_MS = 100  # where there is a next server, it answers already
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +96,18 @@ class Admission:
     def admit(self, request_bytes: int, tenant: Hashable = None) -> "Slot":
         """A slot for a request of so many bytes, to be closed at its end; raises `Unavailable`."""
         if self._draining:
-            raise Unavailable("the server is shutting down; send again to the next one")
+            raise Unavailable(
+                "the server is shutting down; send again to the next one",
+                retry_after_ms=DRAINING_RETRY_AFTER_MS,
+                reason=Refusal.DRAINING,
+            )
         if self._all.requests >= self._limits.requests_max:
-            raise Unavailable("too many requests in flight; send again later")
+            raise Unavailable("too many requests in flight; send again later", reason=Refusal.OVERLOADED)
         own = self._tenants.get(tenant, _Held())
         if own.requests and own.requests >= self._limits.requests_max * self._limits.tenant_share_max:
-            raise Unavailable("too many requests of this account in flight; send again later")
+            raise Unavailable(
+                "too many requests of this account in flight; send again later", reason=Refusal.ACCOUNT_OVERLOADED
+            )
         own.requests += 1
         try:
             self._reserve(own, request_bytes)
@@ -117,9 +125,9 @@ class Admission:
 
     def _reserve(self, own: _Held, count: int) -> None:
         if self._all.bytes + count > self._limits.bytes_max:
-            raise Unavailable("too many bytes in flight; send again later")
+            raise Unavailable("too many bytes in flight; send again later", reason=Refusal.OVERLOADED)
         if own.requests > 1 and own.bytes + count > self._limits.bytes_max * self._limits.tenant_share_max:
-            raise Unavailable("too many bytes of this account in flight; send again later")
+            raise Unavailable("too many bytes of this account in flight; send again later", reason=Refusal.ACCOUNT_OVERLOADED)
         own.bytes += count
         self._all.bytes += count
 

@@ -3,7 +3,8 @@
     DriftlockError
     ├── InvalidArgument          the request is wrong and will stay wrong
     │   ├── PayloadTooLarge      over a named limit, after decompression
-    │   └── UnsupportedEncoding  a content type or coding that we do not read
+    │   ├── UnsupportedEncoding  a content type or coding that we do not read
+    │   └── KeyReused            an Idempotency-Key that stands for another request already
     ├── Unauthenticated          no credential, or one that proves nothing
     ├── PermissionDenied         a good credential without the needed scope
     ├── NotFound                 unknown here, or another tenant's: the two look alike on purpose
@@ -27,6 +28,7 @@ class Code(StrEnum):
     INVALID_ARGUMENT = "invalid_argument"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     UNSUPPORTED_ENCODING = "unsupported_encoding"
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
@@ -42,12 +44,23 @@ class DriftlockError(Exception):
 
     code: ClassVar[Code] = Code.INTERNAL
 
-    def __init__(self, message: str, *, retry_after_ms: int | None = None, pointer: str | None = None) -> None:
-        """`retry_after_ms`: hint for retryable codes. `pointer`: JSON pointer to the offending field, if one is known."""
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_ms: int | None = None,
+        pointer: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """`retry_after_ms`: hint for retryable codes. `pointer`: JSON pointer to the offending field, if one is known.
+
+        `reason`: what refused requests are counted under, a `driftlock.accounts.metering.Refusal`; None = that of the code.
+        """
         super().__init__(message)
         self.message = message
         self.retry_after_ms = retry_after_ms
         self.pointer = pointer
+        self.reason = reason
 
 
 class InvalidArgument(DriftlockError):
@@ -66,6 +79,12 @@ class UnsupportedEncoding(InvalidArgument):
     """Content type or content coding is not one we read; the message lists those we do."""
 
     code = Code.UNSUPPORTED_ENCODING
+
+
+class KeyReused(InvalidArgument):
+    """The Idempotency-Key was given to another request before; nothing of this one was taken."""
+
+    code = Code.IDEMPOTENCY_KEY_REUSED
 
 
 class Unauthenticated(DriftlockError):

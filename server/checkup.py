@@ -6,7 +6,7 @@ import platform
 import shutil
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,14 +18,21 @@ from driftlock.engine.profile import DEFAULT_CODEC
 from driftlock.errors import DriftlockError
 from driftlock.storage import binaries
 from driftlock.storage.checks import check_role
-from driftlock.storage.datafolder import running
+from driftlock.storage.datafolder import DataFolder, running
+from driftlock.storage.debt import read_debt
+from driftlock.storage.eras import database_changed
 from driftlock.storage.journal_reader import JournalRows
-from driftlock.storage.pool import Database
-from server.settings import Address, Settings
+from driftlock.storage.ledger import LedgerRow, Ledgers
+from driftlock.storage.pool import Database, PoolLimits
+from driftlock.storage.quarantine import Quarantine
+from server.addresses import Address
+from server.database import database_urls
+from server.settings import Settings
 
 PYTHON_MIN = (3, 11)
 FREE_BYTES_WARN = 2 * 1024**3
 LAG_ROWS_WARN = 10_000
+LEDGER_TIMEOUT_MS = 60_000  # it looks at every row of the journal
 
 
 class State(StrEnum):
@@ -125,17 +132,77 @@ async def _database(settings: Settings) -> AsyncIterator[Check]:
             return
         dsn = found.app_dsn
     try:
-        await check_role(dsn)
-        yield Check(State.OK, "database", "reachable, schema up to date, role bound by row-level security")
+        dangers = await check_role(dsn, unsafe=settings.unsafe_database)
+        for danger in dangers:
+            yield Check(State.WARN, "database", f"DRIFTLOCK_UNSAFE_DATABASE={settings.unsafe_database} lets pass: {danger}")
+        if not dangers:
+            yield Check(State.OK, "database", "reachable, schema up to date, role bound by row-level security")
         async with Database(dsn) as database:
+            for check in await _debt(database):
+                yield check
             rows = JournalRows(database)
             lag = await rows.last_seq() - await rows.applied_seq()
+            yield _quarantine(*await Quarantine(database).count())
+            yield _same_database(await database_changed(database))
         if lag > LAG_ROWS_WARN:
             yield Check(State.WARN, "lag", f"{lag} journal rows are not scored yet: wait, or raise DRIFTLOCK_WORKER_THREADS")
         else:
             yield Check(State.OK, "lag", f"{lag} journal rows are not scored yet")
+        yield _ledger(await _read_ledger(dsn))
     except DriftlockError as error:
         yield Check(State.FAIL, "database", error.message)
+
+
+async def read_ledger(settings: Settings) -> list[LedgerRow]:
+    """The ledger of the settings' database; an embedded one is started where none runs, but never made.
+
+    Raises `StartupRefused` for a database that can not be used, `Unavailable` for one that is away.
+    """
+    if settings.embedded and not DataFolder(settings.data_dir.absolute()).cluster.exists():
+        return []
+    async with database_urls(settings, share=True) as urls:
+        await check_role(urls.app, unsafe=settings.unsafe_database)
+        return await _read_ledger(urls.app)
+
+
+async def _read_ledger(dsn: str) -> list[LedgerRow]:
+    async with Database(dsn, limits=PoolLimits(node_statement_timeout_ms=LEDGER_TIMEOUT_MS)) as database:
+        return await Ledgers(database).read()
+
+
+def _ledger(rows: Sequence[LedgerRow]) -> Check:
+    """Whether every record that was received is accounted for."""
+    broken = [row for row in rows if row.differences]
+    if broken:
+        text = f"{len(broken)} of {len(rows)} rows do not add up: records were lost or counted twice"
+        return Check(State.FAIL, "ledger", f"{text}; see `driftlock doctor --ledger`")
+    return Check(State.OK, "ledger", f"{sum(row.received for row in rows)} records received, all accounted for")
+
+
+async def _debt(database: Database) -> list[Check]:
+    """What VACUUM and the archive of the log are behind with."""
+    debt = await read_debt(database)
+    warnings = [Check(State.WARN, "upkeep", warning) for warning in debt.warnings().values()]
+    archive = "no archive of the log" if debt.archive is None else f"{debt.archive.waiting_bytes} bytes wait for the archive"
+    dead = sum(table.dead_rows for table in debt.tables)
+    age = max((table.transaction_age for table in debt.tables), default=0)
+    return warnings or [Check(State.OK, "upkeep", f"{dead} dead rows, oldest transaction {age} ago, {archive}")]
+
+
+def _quarantine(rows: int, records: int) -> Check:
+    """Whether anything that was acknowledged could not be read."""
+    if rows:
+        text = f"{rows} journal rows with {records} records could not be read: see `driftlock quarantine list`, check the disk"
+        return Check(State.WARN, "quarantine", text)
+    return Check(State.OK, "quarantine", "every journal row could be read")
+
+
+def _same_database(changed: str) -> Check:
+    """Whether this is the database that was last served."""
+    if changed:
+        text = f"not the one that was last served: {changed}; the next start notes it. See docs/reliability.md, Recovery"
+        return Check(State.WARN, "identity", text)
+    return Check(State.OK, "identity", "the database is the one that was last served")
 
 
 def _programs_of_postgres() -> Check:

@@ -41,10 +41,11 @@ from driftlock.storage.startup import StartupRefused
 from driftlock.storage.stream_events import StreamEvents
 from driftlock.storage.streams import Streams
 from driftlock.storage.tenants import Tenants
+from server.addresses import Address
 from server.asgi import AsgiServer
 from server.asgi_protocol import AsgiLimits
 from server.pipeline import Pipeline
-from server.settings import Address, Settings
+from server.settings import Settings
 from server.tls import CLIENTS, TlsFiles, TlsStore, open_tls
 
 RECEIVER_GRACE_S = 2.0
@@ -61,12 +62,13 @@ class Doors:
     otlp_http: Address | None
     rest: Address | None
     watched: dict[str, Callable[[], Awaitable[None]]]
+    serve: Callable[[], Awaitable[None]] = field(repr=False)
     drain: Callable[[], Awaitable[None]] = field(repr=False)
 
 
 @asynccontextmanager
 async def open_doors(settings: Settings, pipeline: Pipeline, log: FilteringBoundLogger) -> AsyncIterator[Doors]:
-    """All listeners, open; closed gracefully. Raises OSError for an address that is not to be had."""
+    """All listeners; closed gracefully. Connections wait until `serve`. Raises OSError for an address that is not to be had."""
     watched: dict[str, Callable[[], Awaitable[None]]] = {}
     async with AsyncExitStack() as stack:
         threads = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
@@ -79,34 +81,37 @@ async def open_doors(settings: Settings, pipeline: Pipeline, log: FilteringBound
         doors: list[OtlpGrpcServer | AsgiServer] = []
         limits = AsgiLimits(unlimited_peers=settings.trusted_proxies)
         if settings.otlp_grpc is not None:
-            grpc_server = await stack.enter_async_context(
-                OtlpGrpcServer(
-                    exporter,
-                    address=settings.otlp_grpc.text,
-                    limits=GrpcLimits(),
-                    grace_s=RECEIVER_GRACE_S,
-                    tls=None if tls is None else GrpcTls(tls.identity),
-                    reflection=settings.otlp_reflection,
-                )
+            grpc_server = OtlpGrpcServer(
+                exporter,
+                address=settings.otlp_grpc.text,
+                limits=GrpcLimits(),
+                grace_s=RECEIVER_GRACE_S,
+                tls=None if tls is None else GrpcTls(tls.identity),
+                reflection=settings.otlp_reflection,
+                reuse_port=settings.reuse_port,
             )
-            doors.append(grpc_server)
+            await _listen(grpc_server, doors, stack)
             otlp_grpc = replace(settings.otlp_grpc, port=grpc_server.port)
         if settings.otlp_http is not None:
             app = collector.otlp.http.create_app(exporter, HttpLimits(), settings.otlp_cors_origins)
             context = None if tls is None else tls.context()
-            http_server = AsgiServer(app, address=settings.otlp_http, what="OTLP/HTTP", limits=limits, tls=context)
-            await stack.enter_async_context(http_server)
-            doors.append(http_server)
+            address, reuse_port = settings.otlp_http, settings.reuse_port
+            http_server = AsgiServer(app, address=address, what="OTLP/HTTP", limits=limits, tls=context, reuse_port=reuse_port)
+            await _listen(http_server, doors, stack)
             watched["OTLP/HTTP"] = http_server.failed
             otlp_http = replace(settings.otlp_http, port=http_server.port)
         if settings.http is not None:
             demo = _demo(settings, stack)
             app = api.app.create_app(_deps(settings, pipeline, demo, log))
-            rest_server = AsgiServer(app, address=settings.http, what="REST", limits=limits)
-            await stack.enter_async_context(rest_server)
-            doors.append(rest_server)
+            rest_server = AsgiServer(app, address=settings.http, what="REST", limits=limits, reuse_port=settings.reuse_port)
+            await _listen(rest_server, doors, stack)
             watched["REST"] = rest_server.failed
             rest = replace(settings.http, port=rest_server.port)
+
+        async def serve() -> None:
+            """Answer, those first who have waited since the doors were made."""
+            for door in doors:
+                await stack.enter_async_context(door)
 
         async def drain() -> None:
             """Not ready, NOT_SERVING, and no new records; what is under way goes on."""
@@ -116,9 +121,16 @@ async def open_doors(settings: Settings, pipeline: Pipeline, log: FilteringBound
                 await grpc_server.drain()
 
         try:
-            yield Doors(otlp_grpc, otlp_http, rest, watched, drain)
+            yield Doors(otlp_grpc, otlp_http, rest, watched, serve, drain)
         finally:  # all at once: the slowest sender of each door would else be waited for one after the other
             await asyncio.gather(*(door.stop() for door in doors))
+
+
+async def _listen(door: OtlpGrpcServer | AsgiServer, doors: list[OtlpGrpcServer | AsgiServer], stack: AsyncExitStack) -> None:
+    """Take the door's address, to be given back even if it is never served."""
+    await door.listen()
+    stack.push_async_callback(door.stop)
+    doors.append(door)
 
 
 async def _tls(settings: Settings, pipeline: Pipeline, log: FilteringBoundLogger) -> TlsStore | None:
@@ -148,7 +160,7 @@ def _exporter(settings: Settings, pipeline: Pipeline, threads: ThreadPoolExecuto
         router=ResourceRouter(settings.routing),
         redactor=NoRedaction(),
         limits=OtlpLimits(request_bytes_max=settings.request_bytes_max),
-        meter=pipeline.telemetry,
+        meter=pipeline.meter,
         executor=threads,
         now_ns=time.time_ns,
     )
@@ -163,7 +175,7 @@ def _deps(settings: Settings, pipeline: Pipeline, demo: DemoRules | None, log: F
 
     async def scored(seq: int) -> None:
         """Wait for a position, but not longer than this process takes requests."""
-        waits = [asyncio.ensure_future(pipeline.dispatcher.scored(seq)), asyncio.ensure_future(pipeline.draining.wait())]
+        waits = [asyncio.ensure_future(pipeline.detection.scored(seq)), asyncio.ensure_future(pipeline.draining.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             if not waits[0].done():
@@ -176,6 +188,7 @@ def _deps(settings: Settings, pipeline: Pipeline, demo: DemoRules | None, log: F
     codec = pipeline.codec
     return ApiDeps(
         intake=pipeline.intake,
+        meter=pipeline.meter,
         configurator=pipeline.configurator,
         streams=Streams(pipeline.database),
         anomalies=Anomalies(pipeline.database),

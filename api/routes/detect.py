@@ -6,6 +6,8 @@ When that takes too long the events are safe all the same, and the answer says w
 
 import asyncio
 import hashlib
+import json
+from dataclasses import replace
 from uuid import UUID
 
 from starlette.requests import Request
@@ -19,17 +21,22 @@ from api.ports import AnomalyFilter, AnomalyRow, StreamRow
 from api.problems import BadMembers, ProblemMember
 from api.profile_models import ConfigOverride
 from driftlock.accounts.keys import Principal, Scope
+from driftlock.accounts.metering import Because, Refusal
 from driftlock.engine.canonical import Cuts, label
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
 from driftlock.engine.ports import Receipt, StreamBatch, Submission
-from driftlock.errors import Internal, PayloadTooLarge, PermissionDenied, Unavailable
+from driftlock.errors import Code, Internal, PayloadTooLarge, PermissionDenied, Unavailable
 from driftlock.storage.slugs import slug, unique_slug
 
 PATH = "/v1/detect"
 DEFAULT_STREAM = "default"
 OVERRIDE = "config_override"
 IDEMPOTENCY_KEY_HEADER = "Idempotency-Key"
+IDEMPOTENCY_WINDOW_NS = 24 * 3600 * 1_000_000_000
 _EVENT_BYTES_GUESS = 128  # decides only whether a thread is worth it
+_HASH_BYTES = 16
+_DECODING = Because({Code.INVALID_ARGUMENT: Refusal.BAD_RECORDS})
+_SUBMITTING = Because({Code.INVALID_ARGUMENT: Refusal.NOT_STORABLE})
 
 
 async def detect(call: Call) -> Reply:
@@ -45,18 +52,24 @@ async def detect(call: Call) -> Reply:
         raise PayloadTooLarge(
             f"the request holds {count} events, at most {deps.limits.events_max} are accepted (events_max); send it in parts",
             pointer="/events",
+            reason=Refusal.TOO_MANY_RECORDS,
         )
-    decoded = await off_loop(
-        count * _EVENT_BYTES_GUESS,
-        lambda: decode(request.events, historical=request.historical, limits=deps.record_limits),
-    )
+    with _DECODING:
+        decoded = await off_loop(
+            count * _EVENT_BYTES_GUESS,
+            lambda: decode(request.events, historical=request.historical, limits=deps.record_limits),
+        )
+    call.reception.received(tenant_id, count)
     before = await _stream_before(deps, tenant_id, key)
     if "config_override" in request.model_fields_set:
         await _override(deps, tenant_id, key, before, request.config_override, decoded.batch)
     part = StreamBatch(key, decoded.batch)
-    receipt = await deps.intake.submit(
-        Submission(tenant_id, Signal.LOGS, deps.now_ns(), (part,), _request_hash(tenant_id, key_given, part))
-    )
+    submission = Submission(tenant_id, Signal.LOGS, deps.now_ns(), (part,), received=count)
+    if key_given is not None:
+        submission = _keyed(submission, key_given, request)
+    with _SUBMITTING:
+        receipt = await deps.intake.submit(submission)
+    call.reception.journaled(receipt, decoded.cuts)
     scored = await _scored_in_time(deps, receipt.seq)
     stream = await _stream_of(deps, tenant_id, receipt)
     known = before if before is not None and before.stream_id == stream.stream_id else None
@@ -90,19 +103,25 @@ def _idempotency_key(request: Request, chars_max: int) -> str | None:
     return values[0]
 
 
-def _request_hash(tenant_id: UUID, key: str | None, part: StreamBatch) -> bytes | None:
-    """What identifies a retry: BLAKE2b-128 of tenant, route, Idempotency-Key and records; None without a key.
+def _keyed(submission: Submission, key: str, request: models.DetectRequest) -> Submission:
+    """The submission as the one that `key` stands for: tenant, route and key identify it, and what it says must be the same.
 
-    The records belong to it: a key that is used again with other events must never make them vanish.
+    The hashes are BLAKE2b-128 (RFC 7693). What it says are its members as they were parsed: how the JSON was written does not
+    matter, and a member that is left out is another thing than its default.
     """
-    if key is None:
-        return None
+    identity = b"\0".join((submission.tenant_id.bytes, PATH.encode(), key.encode()))
+    (part,) = submission.batches
     batch = part.batch
-    thresholds = repr((batch.ncd_threshold, batch.p_value_threshold)).encode()
-    material = (tenant_id.bytes, PATH.encode(), key.encode(), part.key.text.encode(), thresholds, batch.lengths.tobytes())
-    digest = hashlib.blake2b(b"\0".join(material), digest_size=16)
-    digest.update(batch.times_ns.tobytes() + batch.text)
-    return digest.digest()
+    said = json.dumps(request.model_dump(exclude={"events", "stream_id"}, exclude_unset=True), sort_keys=True)
+    members = (part.key.text.encode(), said.encode(), batch.lengths.tobytes())
+    content = hashlib.blake2b(b"\0".join(members), digest_size=_HASH_BYTES)
+    content.update(batch.times_ns.tobytes() + batch.text)
+    return replace(
+        submission,
+        request_hash=hashlib.blake2b(identity, digest_size=_HASH_BYTES).digest(),
+        content_hash=content.digest(),
+        dedup_window_ns=IDEMPOTENCY_WINDOW_NS,
+    )
 
 
 async def _stream_before(deps: ApiDeps, tenant_id: UUID, key: StreamKey) -> StreamRow | None:
@@ -231,8 +250,10 @@ ENDPOINTS = (
         scope=Scope.INGEST,
         request=models.DetectRequest,
         header_parameters={
-            IDEMPOTENCY_KEY_HEADER: "At most 255 characters. A second request with the same key is not counted again; it is "
-            "answered with `duplicate: true`."
+            IDEMPOTENCY_KEY_HEADER: "At most 255 characters. A second request with the same key and body is not counted again "
+            "for 24 hours; it is answered with `duplicate: true`. The same key with another body is refused (422)."
         },
+        signal=Signal.LOGS,
+        problems=(Code.IDEMPOTENCY_KEY_REUSED,),
     ),
 )

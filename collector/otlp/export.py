@@ -24,15 +24,20 @@ from collector.auth import Authenticator, Credentials, Sender
 from collector.otlp.decode import Decoded, Decoder
 from collector.otlp.limits import OtlpLimits
 from collector.otlp.status import ANSWERS, safe
+from collector.otlp.wire import Malformed
 from collector.redact import Redactor
 from collector.routing import NamelessNotices, Router
-from collector.telemetry import IngestMeter
+from driftlock.accounts.metering import Because, IngestMeter, Refusal, refusal_of
 from driftlock.engine.canonical import Cuts, cut_utf8
 from driftlock.engine.event import Signal
 from driftlock.engine.ports import Intake, Receipt, Submission
-from driftlock.errors import DriftlockError
+from driftlock.errors import Code, DriftlockError, Unavailable
 
 REQUEST_HASH_BYTES = 16
+UNPACKING = Because({Code.PAYLOAD_TOO_LARGE: Refusal.BOMB, Code.INVALID_ARGUMENT: Refusal.DAMAGED})
+TRANSCODING = Because({Code.INVALID_ARGUMENT: Refusal.MALFORMED})
+DECODING = Because({Code.INVALID_ARGUMENT: Refusal.TOO_MANY_RECORDS})
+SUBMITTING = Because({Code.INVALID_ARGUMENT: Refusal.NOT_STORABLE})
 T = TypeVar("T")
 Unpack = Callable[[bytes], bytes]
 
@@ -56,6 +61,15 @@ SERVICES: Mapping[Signal, ExportService] = {
     Signal.METRICS: _service(metrics_service_pb2, "Metrics", "rejected_data_points"),
     Signal.TRACES: _service(trace_service_pb2, "Trace", "rejected_spans"),
 }
+
+
+@dataclass(slots=True)
+class _Request:
+    """A request under way: how many records it holds, once that is known."""
+
+    signal: Signal
+    sender: Sender
+    records: int = 0
 
 
 class Exporter:
@@ -114,17 +128,22 @@ class Exporter:
         try:
             return self._admission.admit(request_bytes, sender.tenant_id)
         except DriftlockError as error:
-            answer = self.refusal(signal, error)
+            answer = self.refusal(signal, error, sender)
             raise answer.with_traceback(None) from None
 
-    def refusal(self, signal: Signal, error: Exception, reason: str = "") -> DriftlockError:
-        """Count a request that is answered with an error (under its code, or `reason`), and make the error safe to send."""
+    def refusal(
+        self, signal: Signal | None, error: Exception, sender: Sender | None = None, *, records: int = 0
+    ) -> DriftlockError:
+        """Count a request that is answered with an error, under the error's reason, and make the error safe to send.
+
+        Of `signal` and `sender` whatever is known by then; `records` as many as were decoded.
+        """
         answer = safe(error)
         if answer is not error:  # a bug: the client learns nothing of it, the operator everything
             logging.getLogger(__name__).error("unexpected error while receiving %s", signal, exc_info=error)
         if ANSWERS[answer.code].retryable:  # spread: who was turned away together should not come back together
             answer.retry_after_ms = self._admission.retry_hint_ms(answer.retry_after_ms)
-        self._meter.refused(signal, reason or answer.code)
+        self._meter.refused(None if sender is None else sender.tenant_id, signal, refusal_of(answer), records)
         return answer
 
     async def export(
@@ -161,34 +180,55 @@ class Exporter:
     async def _export(
         self, signal: Signal, sender: Sender, body: bytes, slot: Slot, unpack: Unpack | None, transcode: Unpack | None
     ) -> bytes:
+        request = _Request(signal, sender)
         with slot:
             try:
-                return await self._accept(signal, sender, body, slot, unpack, transcode)
+                return await self._accept(request, body, slot, unpack, transcode)
             except Exception as error:
-                answer = self.refusal(signal, error)
+                answer = self.refusal(signal, error, sender, records=request.records)
                 # From itself it would be a cycle that keeps the body alive until the next full collection.
                 raise answer.with_traceback(None) from None
+            except asyncio.CancelledError:  # the process ends, or what was waited for did; the journal may have the records
+                stopping = Unavailable("the server is stopping; send again", reason=Refusal.DRAINING)
+                raise self.refusal(signal, stopping, sender, records=request.records) from None
 
     async def _accept(
-        self, signal: Signal, sender: Sender, body: bytes, slot: Slot, unpack: Unpack | None, transcode: Unpack | None
+        self, request: _Request, body: bytes, slot: Slot, unpack: Unpack | None, transcode: Unpack | None
     ) -> bytes:
-        received_ns = self._now_ns()
+        signal, sender, received_ns = request.signal, request.sender, self._now_ns()
         if unpack is not None:
-            body = await self._off_loop(partial(unpack, body))
+            with UNPACKING:
+                body = await self._off_loop(partial(unpack, body))
             slot.grow(len(body))
-        request = body
+        message = body
         if transcode is not None:
             small = len(body) <= self._limits.inline_bytes_max
-            request = await self._worked(partial(transcode, body), at_once=small)
-            slot.grow(len(request))
-        decode = partial(self._decode, signal, sender, body, request)
-        decoded, request_hash = await self._worked(decode, at_once=self._decoder.is_quick(request))
+            with TRANSCODING:
+                message = await self._worked(partial(transcode, body), at_once=small)
+            slot.grow(len(message))
+        decode = partial(self._decode, signal, sender, body, message)
+        with DECODING:
+            decoded, request_hash = await self._worked(decode, at_once=self._decoder.is_quick(message))
+        rejected = sum(decoded.rejected.values())
+        received = decoded.accepted + rejected
+        self._meter.received(sender.tenant_id, signal, received)
+        request.records = received
         slot.grow(sum(part.batch.size_bytes for part in decoded.batches))
         receipt: Receipt | None = None
         if decoded.batches:
-            submission = Submission(sender.tenant_id, signal, received_ns, decoded.batches, request_hash)
-            receipt = await self._intake.submit(submission)
-        self._count(signal, decoded, receipt, len(body))
+            submission = Submission(
+                sender.tenant_id,
+                signal,
+                received_ns,
+                decoded.batches,
+                request_hash,
+                received=received,
+                rejected=rejected,
+            )
+            with SUBMITTING:
+                receipt = await self._intake.submit(submission)
+        request.records = 0  # what became of them is counted now; what fails from here on is an answer
+        self._count(request, decoded, receipt, len(body))
         return self._response(signal, decoded, self._notices(signal, sender, decoded, receipt, received_ns))
 
     async def _off_loop(self, call: Callable[[], T]) -> T:
@@ -200,14 +240,19 @@ class Exporter:
 
     def _decode(self, signal: Signal, sender: Sender, body: bytes, request: bytes) -> tuple[Decoded, bytes | None]:
         """What the request says, and the hash of its body as it was sent."""
-        decoded = self._decoder.decode(request, signal, sender.bound)
+        try:
+            decoded = self._decoder.decode(request, signal, sender.bound)
+        except Malformed as error:
+            error.reason = Refusal.MALFORMED
+            raise
         if not decoded.timed:
             return decoded, None  # without times, two equal requests may well be two events
         return decoded, request_hash(sender, signal, body)
 
-    def _count(self, signal: Signal, decoded: Decoded, receipt: Receipt | None, request_bytes: int) -> None:
+    def _count(self, request: _Request, decoded: Decoded, receipt: Receipt | None, request_bytes: int) -> None:
+        signal, tenant_id = request.signal, request.sender.tenant_id
         for reason, records in decoded.rejected.items():
-            self._meter.rejected(signal, reason, records)
+            self._meter.rejected(tenant_id, signal, reason, records, journaled=receipt is not None)
         if receipt is None:
             return
         if receipt.duplicate:

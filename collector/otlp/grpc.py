@@ -26,14 +26,17 @@ from collector.auth import Credentials, Sender, grpc_peer, header, presented_key
 from collector.otlp.export import SERVICES, Exporter
 from collector.otlp.grpc_tls import GrpcTls, peer_names
 from collector.otlp.status import ANSWERS, grpc_trailers
+from driftlock.accounts.metering import Refusal
 from driftlock.engine.event import Signal
 from driftlock.errors import DriftlockError, InvalidArgument, Unavailable
 
 GRPCIO_MIN = (1, 84)
 TLS_SETTINGS = "the files of DRIFTLOCK_OTLP_TLS_CERT_FILE, DRIFTLOCK_OTLP_TLS_KEY_FILE or DRIFTLOCK_OTLP_TLS_CLIENT_CA_FILE"
+PARTING_MS = 100
+"""So long answers are kept back before a stop: most senders wait for one by then."""
+TOLD_MS = 30
+"""And so long after it began, until all connections have been told."""
 NAMES = tuple(service.name for service in SERVICES.values())
-TRANSPORT = "transport"
-"""The reason under which calls are counted whose message never came out of the transport."""
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -84,6 +87,8 @@ def check_grpcio(version: str) -> None:
 class OtlpGrpcServer:
     """An async context manager: serving inside, stopped gracefully after. `port` is the one that was bound.
 
+    `listen` may be called before it is entered: connections then wait until they are served. `reuse_port` lets another
+    process of the same user listen on the same port, if it says so too.
     `address` is `host:port`; port 0 takes a free one. `tls` None: without TLS. `reflection` serves the descriptors of the
     services (grpc.reflection.v1alpha) to anybody who can connect. Raises RuntimeError for a grpcio that is too old and
     OSError when the address can not be bound.
@@ -98,6 +103,7 @@ class OtlpGrpcServer:
         grace_s: float = 8.0,
         tls: GrpcTls | None = None,
         reflection: bool = False,
+        reuse_port: bool = False,
     ) -> None:
         self._exporter = exporter
         self._address = address
@@ -105,12 +111,17 @@ class OtlpGrpcServer:
         self._tls = tls
         self._reflection = reflection
         self._deadline_ms = limits.rpc_deadline_ms
-        self._options = _options(limits, exporter.limits.request_bytes_max)
+        self._options = _options(limits, exporter.limits.request_bytes_max, reuse_port=reuse_port)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
         self._server: grpc.aio.Server | None = None
+        self._serving = False
+        self._parting: asyncio.Event | None = None
         self.port = 0
 
-    async def __aenter__(self) -> Self:
+    async def listen(self) -> None:
+        """Take the address; raises as entering does."""
+        if self._server is not None:
+            return
         check_grpcio(grpc.__version__)
         server = grpc.aio.server(options=self._options)
         for signal, service in SERVICES.items():
@@ -131,8 +142,13 @@ class OtlpGrpcServer:
             doubt = "" if self._tls is None else f" If not, gRPC can not use {TLS_SETTINGS}."
             why = f"cannot listen on {self._address} for OTLP/gRPC: is another server running there?{doubt}"
             raise OSError(errno.EADDRINUSE, why)
-        await server.start()
         self._server = server
+
+    async def __aenter__(self) -> Self:
+        await self.listen()
+        assert self._server is not None  # noqa: S101  # listening by now
+        await self._server.start()
+        self._serving = True
         for name in ("", *NAMES):
             await self._health.set(name, _SERVING)
         return self
@@ -148,12 +164,23 @@ class OtlpGrpcServer:
         await self._health.enter_graceful_shutdown()
 
     async def stop(self) -> None:
-        """Drain, let calls in flight end within the grace, then close. Harmless when repeated."""
+        """Drain, let calls in flight end within the grace, then close. Harmless when repeated.
+
+        gRPC answers CANCELLED to a call that comes after the stop began, and not every sender tries again after that. So
+        answers are kept back a moment: a sender that waits for one sends nothing, and gets the GOAWAY before it.
+        """
         server, self._server = self._server, None
         if server is None:
             return
         await self.drain()
-        await server.stop(self._grace_s)
+        if not self._serving:
+            await server.start()  # only a server that was started can be stopped, and gives its port back
+        self._parting = asyncio.Event()
+        await asyncio.sleep(PARTING_MS / 1000 if self._serving else 0)
+        stopping = asyncio.ensure_future(server.stop(self._grace_s if self._serving else 0))
+        await asyncio.sleep(TOLD_MS / 1000)
+        self._parting.set()
+        await stopping
         await self._exporter.settle(self._grace_s)
 
     def _handler(self, signal: Signal) -> Callable[[object, _Context], Awaitable[bytes]]:
@@ -161,19 +188,27 @@ class OtlpGrpcServer:
 
         async def export(_: object, context: _Context) -> bytes:
             try:
-                return await self._answer(signal, context)
+                answer = await self._answer(signal, context)
+                await self._parted()
+                return answer
             except DriftlockError as error:
                 failure = error
             except asyncio.CancelledError:
                 if _cancelled():
                     raise  # the sender has gone, or its deadline has passed
                 # Something that was waited for was cancelled: without an answer the sender would wait for ever.
-                failure = exporter.refusal(signal, Unavailable("the server is stopping; send again"))
+                failure = exporter.refusal(signal, Unavailable("the server is stopping; send again", reason=Refusal.DRAINING))
             except Exception as error:
                 failure = exporter.refusal(signal, error)
+            await self._parted()
             return await _abort(context, failure)
 
         return export
+
+    async def _parted(self) -> None:
+        """Keep an answer back until its sender has been told to connect anew: see `stop`."""
+        if self._parting is not None:
+            await self._parting.wait()
 
     async def _answer(self, signal: Signal, context: _Context) -> bytes:
         exporter, ends_at = self._exporter, asyncio.get_running_loop().time() + self._deadline_ms / 1000
@@ -181,7 +216,9 @@ class OtlpGrpcServer:
             async with asyncio.timeout_at(ends_at):
                 sender, message, slot = await self._receive(signal, context)
         except TimeoutError:
-            raise exporter.refusal(signal, self._late("the message did not arrive")) from None
+            late = self._late("the message did not arrive")
+            late.reason = Refusal.TOO_SLOW
+            raise exporter.refusal(signal, late) from None
         try:
             async with asyncio.timeout_at(ends_at):
                 return await exporter.export(signal, sender, message, slot)
@@ -201,13 +238,14 @@ class OtlpGrpcServer:
                 slot.grow(len(message))
         except Exception as error:
             slot.close()
-            raise exporter.refusal(signal, error) from None
+            raise exporter.refusal(signal, error, sender) from None
         except asyncio.CancelledError:
             slot.close()
             raise
         if not isinstance(message, bytes):  # none was sent, or the transport has refused it: too large, a bomb, damaged
             slot.close()
-            raise exporter.refusal(signal, InvalidArgument("the call has no message; send one Export request"), TRANSPORT)
+            text = "the call has no message; send one Export request"
+            raise exporter.refusal(signal, InvalidArgument(text, reason=Refusal.TRANSPORT), sender)
         return sender, message, slot
 
     def _late(self, what: str) -> Unavailable:
@@ -235,9 +273,9 @@ def _cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _options(limits: GrpcLimits, request_bytes_max: int) -> list[tuple[str, Any]]:
+def _options(limits: GrpcLimits, request_bytes_max: int, *, reuse_port: bool = False) -> list[tuple[str, Any]]:
     return [
-        ("grpc.so_reuseport", 0),  # a second server on the port is a mistake and must be seen
+        ("grpc.so_reuseport", int(reuse_port)),  # else a second server on the port is a mistake and must be seen
         ("grpc.max_receive_message_length", request_bytes_max),
         ("grpc.max_allowed_incoming_connections", limits.connections_max),
         ("grpc.server_handshake_timeout_ms", limits.handshake_timeout_ms),

@@ -23,6 +23,7 @@ from collector.otlp.cors import cors
 from collector.otlp.encodings import JSON, PROTOBUF, PROTOBUF_ENCODING, Encoding, encodings
 from collector.otlp.export import Exporter
 from collector.otlp.status import ANSWERS, retry_after_ms, rpc_status
+from driftlock.accounts.metering import Refusal
 from driftlock.engine.event import Signal
 from driftlock.errors import DriftlockError, InvalidArgument, NotFound, PayloadTooLarge, Unavailable, UnsupportedEncoding
 
@@ -60,7 +61,9 @@ def create_app(exporter: Exporter, limits: HttpLimits, cors_origins: Sequence[st
     """
     known = encodings(exporter.limits)
     routes = [Route(f"/v1/{signal}", _endpoint(exporter, limits, known, signal), methods=["POST"]) for signal in Signal]
-    app = Starlette(routes=routes, middleware=cors(cors_origins), exception_handlers={HTTPException: _unrouted(known)})
+    app = Starlette(
+        routes=routes, middleware=cors(cors_origins), exception_handlers={HTTPException: _unrouted(exporter, known)}
+    )
     app.router.redirect_slashes = False  # a redirect would lead to whatever Host the sender named
     return app
 
@@ -79,7 +82,7 @@ def _endpoint(exporter: Exporter, limits: HttpLimits, known: _Encodings, signal:
             declared = _declared_bytes(request, bytes_max)
             unpack = unpacker(request.headers.getlist("content-encoding"), bytes_max)
         except DriftlockError as error:
-            return _failure(encoding, exporter.refusal(signal, error), **_codings(request, known, error))
+            return _failure(encoding, exporter.refusal(signal, error, sender), **_codings(request, known, error))
         try:
             slot = exporter.admit(signal, declared, sender)
         except DriftlockError as error:
@@ -88,7 +91,7 @@ def _endpoint(exporter: Exporter, limits: HttpLimits, known: _Encodings, signal:
             body = await _body(request, slot, declared, bytes_max, limits)
         except Exception as error:
             slot.close()
-            return _failure(encoding, exporter.refusal(signal, error), connection="close")
+            return _failure(encoding, exporter.refusal(signal, error, sender), connection="close")
         except asyncio.CancelledError:
             slot.close()
             raise
@@ -121,7 +124,8 @@ def _media_type(request: Request) -> str:
 
 def _check_type(request: Request, known: _Encodings) -> None:
     if _media_type(request) not in known:
-        raise UnsupportedEncoding(f"send Content-Type {PROTOBUF} or {JSON}; other encodings of OTLP are not read here")
+        text = f"send Content-Type {PROTOBUF} or {JSON}; other encodings of OTLP are not read here"
+        raise UnsupportedEncoding(text, reason=Refusal.UNSUPPORTED_TYPE)
 
 
 def _codings(request: Request, known: _Encodings, error: DriftlockError) -> dict[str, str]:
@@ -134,7 +138,7 @@ def _declared_bytes(request: Request, bytes_max: int) -> int:
     """The Content-Length, 0 without one; raises `PayloadTooLarge` before a byte of the body is read."""
     text = request.headers.get("content-length", "0")
     if not (text.isascii() and text.isdigit()):
-        raise InvalidArgument("Content-Length is not a number")
+        raise InvalidArgument("Content-Length is not a number", reason=Refusal.BAD_LENGTH)
     if len(text) > 18 or int(text) > bytes_max:
         raise PayloadTooLarge(f"the body is larger than {bytes_max} bytes; send smaller batches")
     return int(text)
@@ -158,10 +162,11 @@ async def _body(request: Request, slot: Slot, reserved: int, bytes_max: int, lim
     except TimeoutError:
         raise Unavailable(
             f"the body came too slowly: it must be whole within {limits.body_timeout_ms} ms, and after "
-            f"{limits.body_grace_ms} ms have come with {limits.body_rate_min_bytes_per_s} bytes/s; send it again"
+            f"{limits.body_grace_ms} ms have come with {limits.body_rate_min_bytes_per_s} bytes/s; send it again",
+            reason=Refusal.TOO_SLOW,
         ) from None
     except ClientDisconnect:
-        raise InvalidArgument("the connection ended before the body") from None
+        raise InvalidArgument("the connection ended before the body", reason=Refusal.DISCONNECTED) from None
     return bytes(body)
 
 
@@ -181,13 +186,16 @@ def _status_response(encoding: Encoding, http: int, status: Status, headers: Map
     return Response(encoding.write(status), http, named, media_type=encoding.media_type)
 
 
-def _unrouted(known: _Encodings) -> Callable[[Request, Exception], Awaitable[Response]]:
+def _unrouted(exporter: Exporter, known: _Encodings) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def answer(request: Request, error: Exception) -> Response:
         """Paths and methods that are not there."""
         encoding = known.get(_media_type(request), PROTOBUF_ENCODING)
         if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            signal = Signal(request.url.path.removeprefix("/v1/"))
+            exporter.refusal(signal, InvalidArgument("send POST", reason=Refusal.WRONG_METHOD))
             status = Status(code=_UNIMPLEMENTED, message="send POST")
             return _status_response(encoding, error.status_code, status, error.headers or {})
-        return _failure(encoding, NotFound("there are /v1/logs, /v1/metrics and /v1/traces here"))
+        unknown = NotFound("there are /v1/logs, /v1/metrics and /v1/traces here", reason=Refusal.UNKNOWN_PATH)
+        return _failure(encoding, exporter.refusal(None, unknown))
 
     return answer

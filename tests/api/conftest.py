@@ -9,6 +9,7 @@ from structlog.testing import CapturingLogger
 from api.app import ApiDeps, CodecInfo, DetectorInfo, VersionInfo, create_app
 from driftlock.accounts.keys import ALL_SCOPES, Scope
 from driftlock.engine.profile import PROFILES
+from tests.accounts.counting import CountingMeter
 from tests.api.fakes import (
     NOW_NS,
     OTHER_TENANT,
@@ -44,6 +45,7 @@ class Service:
 def make_deps(house: FakeHouse, access: RecordingAccess) -> ApiDeps:
     return ApiDeps(
         intake=house,
+        meter=CountingMeter(),
         configurator=house,
         streams=FakeStreams(house),
         anomalies=FakeAnomalies(house),

@@ -16,7 +16,7 @@ from driftlock.engine.event import StreamKey
 from driftlock.engine.ports import Receipt, Submission
 from driftlock.engine.profile import Profile
 from driftlock.engine.verdict import Calibration, Finding, Incident, IncidentState, NovelLine
-from driftlock.errors import Conflict, NotFound
+from driftlock.errors import Conflict, KeyReused, NotFound
 
 NAMESPACE = UUID("00000000-0000-4000-8000-000000000000")
 TENANT = UUID("00000000-0000-4000-8000-00000000000a")
@@ -83,7 +83,7 @@ class FakeHouse:
     event_rows: dict[UUID, list[StoredStreamEvent]] = field(default_factory=lambda: defaultdict(list))
     graphs: dict[UUID, ServiceGraphRow] = field(default_factory=dict)
     budgets: dict[UUID, BudgetRow] = field(default_factory=dict)
-    hashes: set[bytes] = field(default_factory=set)
+    hashes: dict[bytes, bytes | None] = field(default_factory=dict)
     waited: list[int] = field(default_factory=list)
     configured: list[tuple[UUID, Profile]] = field(default_factory=list)
     full: bool = False
@@ -95,9 +95,11 @@ class FakeHouse:
         ids = tuple(self._stream(submission.tenant_id, part.key).stream_id for part in submission.batches)
         seq = len(self.submissions) + 1
         if submission.request_hash is not None and submission.request_hash in self.hashes:
+            if self.hashes[submission.request_hash] != submission.content_hash:
+                raise KeyReused("this Idempotency-Key came with another request before; use a new one")
             return Receipt(seq=seq - 1, records=0, duplicate=True, stream_ids=ids)
         if submission.request_hash is not None:
-            self.hashes.add(submission.request_hash)
+            self.hashes[submission.request_hash] = submission.content_hash
         self.submissions.append(submission)
         for stream_id, part in zip(ids, submission.batches, strict=True):
             rows = self.stream_rows[submission.tenant_id]

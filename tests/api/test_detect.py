@@ -13,8 +13,9 @@ from api.ports import StreamRow
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.profile import DEFAULT_CODEC, PROFILES, custom
 from driftlock.engine.verdict import Calibration, Finding
-from driftlock.errors import Unavailable
+from driftlock.errors import InvalidArgument, Unavailable
 from driftlock.storage.slugs import slug, unique_slug
+from tests.accounts.counting import CountingMeter
 from tests.api.conftest import Service
 from tests.api.fakes import NOW_NS, TENANT, key, make_finding, make_stream, stream_id_of
 
@@ -113,8 +114,6 @@ async def test_what_is_not_scored_in_time_is_accepted_and_told_where_to_look(ser
 async def test_a_repeated_idempotency_key_is_a_duplicate(service: Service) -> None:
     first = await post(service.client, {"events": ["a"]}, Idempotency_Key="k-1")
     again = await post(service.client, {"events": ["a"]}, Idempotency_Key="k-1")
-    other_events = await post(service.client, {"events": ["b"]}, Idempotency_Key="k-1")
-    assert (other_events.json()["duplicate"], other_events.json()["processed"]) == (False, 1)
     other_key = await post(service.client, {"events": ["a"]}, Idempotency_Key="k-2")
     other_tenant = await post(service.client, {"events": ["a"]}, Idempotency_Key="k-1", X_Api_Key=key("other"))
     assert [(r.json()["duplicate"], r.json()["processed"]) for r in (first, again, other_key, other_tenant)] == [
@@ -123,7 +122,100 @@ async def test_a_repeated_idempotency_key_is_a_duplicate(service: Service) -> No
         (False, 1),
         (False, 1),
     ]
-    assert len(service.house.submissions[0].request_hash or b"") == 16
+    submission = service.house.submissions[0]
+    assert (len(submission.request_hash or b""), len(submission.content_hash or b"")) == (16, 16)
+    assert submission.dedup_window_ns == 24 * 3600 * 10**9
+
+
+OTHERS = {
+    "other events": {"stream_id": "s", "events": ["b", "c"]},
+    "the same text in other lines": {"stream_id": "s", "events": ["ab"]},
+    "another stream": {"stream_id": "t", "events": ["a", "b"]},
+    "other times": {"stream_id": "s", "events": [{"text": "a", "time": 5}, "b"]},
+    "of the past": {"stream_id": "s", "events": ["a", "b"], "historical": True},
+    "other thresholds": {"stream_id": "s", "events": ["a", "b"], "config_override": {"ncd_threshold": 0.5}},
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+async def test_an_idempotency_key_stands_for_one_request(service: Service, what: str) -> None:
+    first = {"stream_id": "s", "events": ["a", "b"]}
+    assert (await post(service.client, first, Idempotency_Key="k")).json()["duplicate"] is False
+    refused = await post(service.client, OTHERS[what], Idempotency_Key="k")
+    assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
+    reordered = {"events": ["a", "b"], "stream_id": "s"}
+    assert (await post(service.client, reordered, Idempotency_Key="k")).json()["duplicate"] is True
+    assert (await post(service.client, OTHERS[what], Idempotency_Key="another")).json()["duplicate"] is False
+    counts = meter_of(service).counts
+    records = len(OTHERS[what]["events"])  # type: ignore[arg-type]
+    assert counts["logs", "refused", "key_reused"] == 1
+    assert counts["logs", "refused records", "key_reused"] == records
+    assert counts["logs", "duplicate", "records"] == 2
+    assert counts["logs", "accepted", "records"] == 2 + records
+    assert counts["logs", "received", "records"] == 4 + 2 * records
+
+
+def meter_of(service: Service) -> CountingMeter:
+    meter = service.deps.meter
+    assert isinstance(meter, CountingMeter)
+    return meter
+
+
+REFUSED = {
+    "unauthenticated": ({"events": ["a"]}, {"X_Api_Key": "junk"}, 0),
+    "forbidden": ({"events": ["a"]}, {"X_Api_Key": key("reader")}, 0),
+    "malformed": ('{"events"', {}, 0),
+    "invalid": ({"events": ["a"], "flush": 1}, {}, 0),
+    "bad_records": ({"events": ["a", 1]}, {}, 0),
+    "too_many_records": ({"events": ["a"] * 10_001}, {}, 0),
+    "unsupported_coding": ({"events": ["a"]}, {"Content_Encoding": "gzip"}, 0),
+    "too_large": ({"events": ["a" * 6_000_000]}, {}, 0),
+    "unavailable": ({"events": ["a", "b"]}, {}, 2),
+    "not_storable": ({"events": ["a", "b"]}, {}, 2),
+    "internal": ({"events": ["a", "b"]}, {}, 2),
+}
+FAILURES = {
+    "unavailable": Unavailable("away"),
+    "not_storable": InvalidArgument("a bad number"),
+    "internal": RuntimeError("secret"),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+async def test_a_refusal_is_counted_once_with_its_reason_and_records(service: Service, reason: str) -> None:
+    body, headers, records = REFUSED[reason]
+    service.house.failure = FAILURES.get(reason)
+    content = body if isinstance(body, str) else json.dumps(body)
+    named = {name.replace("_", "-"): value for name, value in headers.items()} | {"Content-Type": "application/json"}
+    answer = await service.client.post("/v1/detect", content=content, headers=named)
+    assert answer.status_code >= 400
+    counts = +meter_of(service).counts
+    assert counts.pop(("logs", "refused", reason)) == 1
+    left = {("logs", "received", "records"): records, ("logs", "refused records", reason): records}
+    assert counts == ({} if not records else left)
+
+
+async def test_a_sender_that_hangs_up_is_counted(service: Service) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b'{"events": ["a"'
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await service.client.post("/v1/detect", content=broken(), headers={"Content-Type": "application/json"})
+    assert +meter_of(service).counts == {("logs", "refused", "draining"): 1}
+
+
+async def test_what_was_journaled_is_not_refused_when_its_answer_fails(service: Service) -> None:
+    service.house.stream_rows[TENANT].clear()
+
+    async def gone(*_: object) -> None:
+        return None
+
+    service.deps.streams.get = gone  # type: ignore[method-assign]
+    assert (await post(service.client, {"events": ["a", "b"]})).status_code == 500
+    counts = meter_of(service).counts
+    assert (counts["logs", "accepted", "records"], counts["logs", "refused records", "internal"]) == (2, 0)
+    assert counts["logs", "refused", "internal"] == 1
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "k\tk", "schlüssel"])
@@ -407,8 +499,10 @@ async def test_a_wrong_override_is_refused_where_it_is_wrong(service: Service, o
 
 async def test_the_same_events_with_other_thresholds_are_another_request(service: Service) -> None:
     bodies = [{"events": ["a"]}, {"events": ["a"], "config_override": {"ncd_threshold": 0.5}}]
-    answers = [(await post(service.client, body, Idempotency_Key="k")).json()["duplicate"] for body in bodies * 2]
+    answers = [(await post(service.client, bodies[n], Idempotency_Key=f"k{n}")).json()["duplicate"] for n in (0, 1, 0, 1)]
     assert answers == [False, False, True, True]
+    hashes = [submission.content_hash for submission in service.house.submissions]
+    assert hashes[0] != hashes[1]
 
 
 async def test_anomalies_of_a_stream_before_it_lost_its_state_are_not_answered_again(service: Service) -> None:

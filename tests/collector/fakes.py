@@ -1,7 +1,6 @@
-"""Shipped fakes of the collector's tests: an intake that remembers, a meter that counts, a server ready to be called."""
+"""Shipped fakes of the collector's tests: an intake that remembers, a server ready to be called."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -17,9 +16,9 @@ from collector.otlp.grpc_tls import GrpcTls
 from collector.otlp.limits import MIB, OtlpLimits
 from collector.redact import NoRedaction
 from collector.routing import ResourceRouter
-from driftlock.engine.event import Signal
 from driftlock.engine.ports import Receipt, Submission
 from driftlock.errors import Unauthenticated
+from tests.accounts.counting import CountingMeter
 
 TENANT = UUID("0190aaaa-0000-7000-8000-000000000001")
 KEY = "dl_test_0123456789abcdef_secret_crc"
@@ -54,27 +53,6 @@ class MemoryIntake:
 
     def lines(self) -> list[str]:
         return [line.decode() for kept in self.submissions for part in kept.batches for line in part.batch.lines()]
-
-
-@dataclass
-class CountingMeter:
-    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-
-    def accepted(self, signal: Signal, records: int, request_bytes: int) -> None:
-        self.counts[signal.value, "accepted", "records"] += records
-        self.counts[signal.value, "accepted", "bytes"] += request_bytes
-
-    def rejected(self, signal: Signal, reason: str, records: int) -> None:
-        self.counts[signal.value, "rejected", reason] += records
-
-    def refused(self, signal: Signal, reason: str) -> None:
-        self.counts[signal.value, "refused", reason] += 1
-
-    def duplicate(self, signal: Signal, records: int) -> None:
-        self.counts[signal.value, "duplicate", "records"] += records
-
-    def altered(self, signal: Signal, what: str, count: int) -> None:
-        self.counts[signal.value, "altered", what] += count
 
 
 class OneKey:

@@ -34,7 +34,9 @@ async def test_full_success_is_an_empty_response() -> None:
         assert (submission.tenant_id, submission.signal, submission.received_ns) == (TENANT, Signal.LOGS, NOW_NS)
         assert submission.request_hash == request_hash(SENDER, Signal.LOGS, body)
         assert submission.records == 2
-        assert parts.meter.counts == {("logs", "accepted", "records"): 2, ("logs", "accepted", "bytes"): len(body)}
+        accepted = {("logs", "accepted", "records"): 2, ("logs", "accepted", "bytes"): len(body)}
+        assert parts.meter.counts == {("logs", "received", "records"): 2, **accepted}
+        assert parts.meter.tenants == {TENANT}
         assert (parts.admission.requests, parts.admission.bytes) == (0, 0)
 
 
@@ -55,6 +57,8 @@ async def test_partial_success_says_how_much_and_why() -> None:
             "2 log records rejected: 2 too_deep: a value is nested deeper than 16 levels"
         )
         assert parts.meter.counts["logs", "rejected", "too_deep"] == 2
+        assert parts.meter.counts["logs", "rejected", "unjournaled"] == 0
+        assert (parts.intake.submissions[0].received_records, parts.intake.submissions[0].rejected) == (3, 2)
         assert parts.meter.counts["logs", "accepted", "records"] == 1
 
 
@@ -63,6 +67,7 @@ async def test_a_request_of_bad_records_only_is_not_submitted() -> None:
         response = ExportLogsServiceResponse.FromString(await send(parts, raw_logs(BAD)))
         assert response.partial_success.rejected_log_records == 1
         assert parts.intake.submissions == []
+        assert parts.meter.counts["logs", "rejected", "unjournaled"] == 1
 
 
 async def test_each_signal_has_its_own_field() -> None:
@@ -136,7 +141,8 @@ async def test_errors_of_the_intake_leave_as_errors_made_for_clients(error: Exce
             await send(parts, logs(log()).SerializeToString())
         assert refused.value.code is code
         assert "secret" not in str(refused.value)
-        assert parts.meter.counts == {("logs", "refused", code.value): 1}
+        refused = {("logs", "refused", code.value): 1, ("logs", "refused records", code.value): 1}
+        assert parts.meter.counts == {("logs", "received", "records"): 1, **refused}
         assert parts.admission.requests == 0
 
 
@@ -154,7 +160,7 @@ async def test_damage_is_refused_and_counted() -> None:
     async with bench() as parts:
         with pytest.raises(InvalidArgument):
             await send(parts, b"\x0a\x7f")
-        assert parts.meter.counts == {("logs", "refused", "invalid_argument"): 1}
+        assert parts.meter.counts == {("logs", "refused", "malformed"): 1}
 
 
 async def test_a_cancelled_sender_does_not_undo_its_request() -> None:
@@ -178,8 +184,10 @@ async def test_settle_gives_up_after_its_time() -> None:
         task = asyncio.create_task(send(parts, logs(log()).SerializeToString()))
         await asyncio.sleep(0.01)
         await parts.exporter.settle(0.01)
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(Unavailable, match="stopping"):
             await task
+        refused = {("logs", "refused", "draining"): 1, ("logs", "refused records", "draining"): 1}
+        assert parts.meter.counts == {("logs", "received", "records"): 1, **refused}
         assert parts.admission.requests == 0
 
 
@@ -201,7 +209,7 @@ async def test_request_bytes_in_flight_are_admitted() -> None:
         slot = parts.exporter.admit(Signal.LOGS, 10, SENDER)
         with pytest.raises(Unavailable):
             parts.exporter.admit(Signal.LOGS, 10, SENDER)
-        assert parts.meter.counts == {("logs", "refused", "unavailable"): 1}
+        assert parts.meter.counts == {("logs", "refused", "overloaded"): 1}
         slot.close()
 
 

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
-from collector.admission import AdmissionLimits
+from collector.admission import DRAINING_RETRY_AFTER_MS, AdmissionLimits
 from collector.otlp.export import SERVICES
 from collector.otlp.grpc import GrpcLimits, OtlpGrpcServer, check_grpcio
 from collector.otlp.limits import OtlpLimits
@@ -134,7 +134,7 @@ async def test_health_follows_draining() -> None:
         assert [await client.serving(name) for name in NAMES] == [health_pb2.HealthCheckResponse.NOT_SERVING] * 4
         failure = await client.failure()
         assert failure.code() is grpc.StatusCode.UNAVAILABLE
-        assert retry_ms(failure) == 1000
+        assert retry_ms(failure) == DRAINING_RETRY_AFTER_MS
 
 
 async def test_stopping_lets_calls_in_flight_end_and_is_idempotent() -> None:

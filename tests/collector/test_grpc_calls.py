@@ -98,7 +98,7 @@ async def test_a_message_that_does_not_come_gives_its_room_back(sent: bytes) -> 
         assert await client.export(HELLO) == b""  # nobody waits for them
         await connection.until(STATUS_UNAVAILABLE)
         await until(lambda: client.parts.admission.requests == 0)
-        assert client.parts.meter.counts["logs", "refused", "unavailable"] == 3
+        assert client.parts.meter.counts["logs", "refused", "too_slow"] == 3
         assert len(client.parts.intake.submissions) == 1
 
 

@@ -118,7 +118,7 @@ async def test_other_types_are_415(content_type: str) -> None:
         assert response.status_code == 415
         assert "application/x-protobuf or application/json" in status_of(response).message
         assert "accept-encoding" not in response.headers  # the codings are not what was wrong
-        assert client.parts.meter.counts == {("logs", "refused", "unsupported_encoding"): 1}
+        assert client.parts.meter.counts == {("logs", "refused", "unsupported_type"): 1}
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ async def test_what_is_no_request_is_400(body: bytes) -> None:
         status, answer = await post(client, body)
         assert (status, answer["code"]) == (400, 3)
         assert client.parts.intake.submissions == []
-        assert client.parts.meter.counts == {("logs", "refused", "invalid_argument"): 1}
+        assert client.parts.meter.counts == {("logs", "refused", "malformed"): 1}
         assert client.parts.admission.bytes == 0
 
 

@@ -81,7 +81,7 @@ def check(parts: Bench) -> None:
             assert (spans.series, spans.instances) == (("shop/cart\x1fcheckout\x1f1",), ("i1",))
             assert (spans.parent_ids, spans.span_marks) == (bytes(8), b"\x01")
             assert 0 < spans.durations_ns[0] < 60 * 10**9
-    assert {kind for _, kind, _ in parts.meter.counts} == {"accepted"}
+    assert {kind for _, kind, _ in parts.meter.counts} == {"received", "accepted"}
 
 
 @asynccontextmanager
@@ -139,4 +139,4 @@ async def test_a_wrong_key_is_not_retried(caplog: pytest.LogCaptureFixture) -> N
             await asyncio.to_thread(provider.force_flush)
             await asyncio.to_thread(provider.shutdown)
         assert "UNAUTHENTICATED" in caplog.text
-        assert parts.meter.counts == {("traces", "refused", "unauthorized"): 1}
+        assert parts.meter.counts == {("traces", "refused", "unauthenticated"): 1}

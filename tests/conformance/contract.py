@@ -1,11 +1,12 @@
 """What every door through which records come in promises, whatever it speaks: cases in common terms, and one checker.
 
-A door takes a `Parcel`, a description of a request, and tells its `Outcome`. What happened is then asked of the journal:
+A door takes a `Parcel`, a description of a request, and tells its `Outcome`. What happened is then asked of the journal, of the
+ledger and of the counters of the process, which all have to agree with the sums of the answers:
 received == journaled + rejected + refused + deduplicated, and what is metered is what is journaled.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum, StrEnum, auto
 from typing import Any, Protocol
 
@@ -174,25 +175,59 @@ def cases() -> list[Case]:
 
 @dataclass(frozen=True)
 class Ledger:
-    """What the journal holds of a tenant: records once each, and what was metered."""
+    """What the database says of a tenant, in records: rows of the journal once each, the meter, and the ledger's entries."""
 
-    journaled: int = 0
+    in_journal: int = 0
     metered: int = 0
-
-
-@dataclass
-class Conservation:
-    """Adds up what was sent and answered; `check` compares it with the journal."""
-
+    received: int = 0
     journaled: int = 0
     rejected: int = 0
     refused: int = 0
     deduplicated: int = 0
 
+    @property
+    def whole(self) -> bool:
+        """Whether the laws hold, whatever was sent."""
+        ends = self.journaled + self.rejected + self.refused + self.deduplicated
+        return self.received == ends and self.in_journal == self.metered == self.journaled
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a process has counted: records, but for `refusals`, which are requests that were answered with an error."""
+
+    received: float = 0
+    accepted: float = 0
+    rejected: float = 0
+    refused: float = 0
+    duplicate: float = 0
+    refusals: float = 0
+
+    def __sub__(self, before: "Counted") -> "Counted":
+        """What came since."""
+        return Counted(*(getattr(self, each.name) - getattr(before, each.name) for each in fields(self)))
+
+    @property
+    def whole(self) -> bool:
+        """Whether every record that was decoded ended in exactly one of the ways that there are."""
+        return self.received == self.accepted + self.rejected + self.refused + self.duplicate
+
+
+@dataclass
+class Conservation:
+    """Adds up what was sent and answered; `check` compares it with what the database says, `check_counted` with the process."""
+
+    journaled: int = 0
+    rejected: int = 0
+    refused: int = 0
+    deduplicated: int = 0
+    refusals: int = 0
+
     def count(self, outcome: Outcome, records: int, *, duplicate: bool = False) -> None:
         """One request of so many records was answered so."""
         if outcome.kind not in (Kind.ACCEPTED, Kind.PARTIAL):
             self.refused += records
+            self.refusals += outcome.kind is not Kind.NO_SUCH_PLACE
             return
         good = records - outcome.rejected
         self.rejected += outcome.rejected
@@ -202,8 +237,21 @@ class Conservation:
             self.journaled += good
 
     def check(self, ledger: Ledger) -> None:
-        """Nothing more and nothing less is in the journal than was acknowledged, and that is what is metered."""
-        assert ledger == Ledger(self.journaled, self.journaled), (self, ledger)
+        """Nothing more and nothing less is in the journal than was acknowledged, and that is what is metered.
+
+        The ledger knows of no more refused records than there were; of those that were not decoded it knows nothing.
+        """
+        assert ledger.whole, (self, ledger)
+        told = (ledger.in_journal, ledger.rejected, ledger.deduplicated)
+        assert told == (self.journaled, self.rejected, self.deduplicated), (self, ledger)
+        assert ledger.refused <= self.refused, (self, ledger)
+
+    def check_counted(self, counted: Counted, ledger: Ledger) -> None:
+        """The process has counted what was answered, each refused request once, and the same refused records as the ledger."""
+        assert counted.whole, (self, counted)
+        told = (counted.accepted, counted.rejected, counted.duplicate, counted.refusals)
+        assert told == (self.journaled, self.rejected, self.deduplicated, self.refusals), (self, counted)
+        assert (counted.received, counted.refused) == (ledger.received, ledger.refused), (counted, ledger)
 
 
 def check_outcome(outcome: Outcome, kind: Kind, records: int, rejected: int) -> None:

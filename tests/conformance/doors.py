@@ -167,7 +167,7 @@ class RestDoor:
     KINDS: Mapping[int, Kind] = {**HttpDoor.KINDS, 415: Kind.PERMANENT, 422: Kind.PERMANENT}
 
     def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
+        self.client = client
 
     async def send(self, parcel: Parcel) -> Outcome:
         body = wire.rest_events(parcel)
@@ -177,7 +177,7 @@ class RestDoor:
         if parcel.shape is Shape.BOMB:
             body, headers["content-encoding"] = wire.gzipped(body), "gzip"
         path = "/v1/nowhere" if parcel.shape is Shape.ELSEWHERE else "/v1/detect"
-        answer = await self._client.post(path, content=body, headers=headers)
+        answer = await self.client.post(path, content=body, headers=headers)
         told = json.loads(answer.content)
         if answer.status_code in (200, 202):
             return Outcome(

@@ -6,17 +6,23 @@ import pytest
 
 from driftlock.engine.event import Signal
 from tests.conformance import wire
-from tests.conformance.contract import Conservation, Kind, Ledger, Outcome, Parcel, Shape, cases, check_outcome, items
+from tests.conformance.contract import Conservation, Counted, Kind, Ledger, Outcome, Parcel, Shape, cases, check_outcome, items
 
+TRUTH = Ledger(in_journal=5, metered=5, received=5, journaled=5)
 LIES = {
-    "ok before the commit": (Outcome(Kind.ACCEPTED), Ledger(0, 0)),
-    "one record lost": (Outcome(Kind.ACCEPTED), Ledger(4, 4)),
-    "journaled twice": (Outcome(Kind.ACCEPTED), Ledger(10, 10)),
-    "not metered": (Outcome(Kind.ACCEPTED), Ledger(5, 0)),
-    "metered twice": (Outcome(Kind.ACCEPTED), Ledger(5, 10)),
-    "refused and yet journaled": (Outcome(Kind.RETRYABLE, retry_after_ms=1), Ledger(5, 5)),
-    "rejected and yet journaled": (Outcome(Kind.PARTIAL, rejected=2), Ledger(5, 5)),
-    "rejected in silence": (Outcome(Kind.ACCEPTED), Ledger(3, 3)),
+    "ok before the commit": (Outcome(Kind.ACCEPTED), Ledger()),
+    "one record lost": (Outcome(Kind.ACCEPTED), Ledger(4, 4, 5, 4)),
+    "one record lost and nobody told": (Outcome(Kind.ACCEPTED), Ledger(4, 4, 4, 4)),
+    "journaled twice": (Outcome(Kind.ACCEPTED), Ledger(10, 10, 10, 10)),
+    "a row more than the ledger has": (Outcome(Kind.ACCEPTED), replace(TRUTH, in_journal=6)),
+    "not metered": (Outcome(Kind.ACCEPTED), replace(TRUTH, metered=0)),
+    "metered twice": (Outcome(Kind.ACCEPTED), replace(TRUTH, metered=10)),
+    "received and nothing became of it": (Outcome(Kind.ACCEPTED), replace(TRUTH, received=6)),
+    "refused and yet journaled": (Outcome(Kind.RETRYABLE, retry_after_ms=1), TRUTH),
+    "rejected and yet journaled": (Outcome(Kind.PARTIAL, rejected=2), TRUTH),
+    "rejected in silence": (Outcome(Kind.ACCEPTED), Ledger(3, 3, 5, 3, 2)),
+    "refused behind the sender's back": (Outcome(Kind.ACCEPTED), replace(TRUTH, received=6, refused=1)),
+    "a duplicate of nothing": (Outcome(Kind.ACCEPTED), Ledger(0, 0, 5, 0, 0, 0, 5)),
 }
 
 
@@ -36,7 +42,26 @@ def test_the_truth_passes() -> None:
     total.count(Outcome(Kind.PARTIAL, rejected=2), 5)
     total.count(Outcome(Kind.TOO_LARGE), 5)
     assert (total.journaled, total.rejected, total.refused, total.deduplicated) == (8, 2, 5, 5)
-    total.check(Ledger(8, 8))
+    for refused in (0, 5):  # what was refused before it was decoded is nobody's knowledge
+        ledger = Ledger(8, 8, 15 + refused, 8, 2, refused, 5)
+        total.check(ledger)
+        total.check_counted(Counted(15 + refused, 8, 2, refused, 5, 1), ledger)
+
+
+MISCOUNTED = {
+    "in no way": Counted(15, 8, 2, 0, 4, 1),
+    "in two ways": Counted(15, 8, 2, 0, 6, 1),
+    "a refusal twice": Counted(15, 8, 2, 0, 5, 2),
+    "a refusal not at all": Counted(15, 8, 2, 0, 5, 0),
+    "other than the ledger": Counted(20, 8, 2, 5, 5, 1),
+}
+
+
+@pytest.mark.parametrize("how", MISCOUNTED)
+def test_a_process_that_counts_otherwise(how: str) -> None:
+    total = Conservation(journaled=8, rejected=2, refused=5, deduplicated=5, refusals=1)
+    with pytest.raises(AssertionError):
+        total.check_counted(MISCOUNTED[how], Ledger(8, 8, 15, 8, 2, 0, 5))
 
 
 WRONG = {

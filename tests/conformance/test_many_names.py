@@ -41,7 +41,7 @@ async def test_rows_and_memory_are_bounded(site: Site) -> None:
     rows = await site.owner.fetch("select service, overflow from driftlock.streams where tenant_id = $1", tenant)
     assert len(rows) == STREAMS_MAX + 1
     assert [row["service"] for row in rows if row["overflow"]] == ["_overflow"]
-    assert await site.ledger(tenant) == Ledger(NAMES, NAMES)
+    assert await site.ledger(tenant) == Ledger(NAMES, NAMES, NAMES, NAMES)
     total.check(await site.ledger(tenant))
     assert site.counted("altered", Signal.LOGS) - overflowed == NAMES - STREAMS_MAX
 

@@ -6,6 +6,7 @@ from driftlock.engine.event import Signal
 from driftlock.engine.ports import FindingRow, IncidentRow, Receipt, Step, StreamEventRow, Submission
 from driftlock.engine.verdict import Incident, IncidentState, Question, StreamEvent, StreamEventKind
 from driftlock.errors import DriftlockError, Unavailable
+from server.ingest_metrics import IngestCounters
 from server.telemetry import Telemetry, TimedIntake
 from tests.storage.helpers import finding
 
@@ -21,21 +22,30 @@ def samples(telemetry: Telemetry) -> dict[str, float]:
 
 
 def test_every_outcome_is_counted_once(telemetry: Telemetry) -> None:
-    telemetry.accepted(Signal.LOGS, 90, 1000)
-    telemetry.rejected(Signal.LOGS, "depth", 7)
-    telemetry.duplicate(Signal.LOGS, 3)
-    telemetry.refused(Signal.TRACES, "unavailable")
-    telemetry.altered(Signal.LOGS, "truncated", 2)
+    counters = IngestCounters(telemetry.registry)
+    counters.accepted(Signal.LOGS, 90, 1000)
+    counters.rejected(UUID(int=1), Signal.LOGS, "depth", 7)
+    counters.duplicate(Signal.LOGS, 3)
+    counters.refused(UUID(int=1), Signal.TRACES, "unavailable", 5)
+    counters.refused(None, Signal.TRACES, "unavailable")
+    counters.refused(None, None, "unknown_path")
+    counters.received(UUID(int=1), Signal.LOGS, 100)
+    counters.altered(Signal.LOGS, "truncated", 2)
     found = samples(telemetry)
     assert found['driftlock_accepted_records_total{signal="logs"}'] == 90
     assert found['driftlock_accepted_bytes_total{signal="logs"}'] == 1000
     assert found['driftlock_rejected_records_total{reason="depth",signal="logs"}'] == 7
     assert found['driftlock_duplicate_records_total{signal="logs"}'] == 3
-    assert found['driftlock_refused_requests_total{reason="unavailable",signal="traces"}'] == 1
+    assert found['driftlock_received_records_total{signal="logs"}'] == 100
+    assert found['driftlock_refused_requests_total{reason="unavailable",signal="traces"}'] == 2
+    assert found['driftlock_refused_records_total{reason="unavailable",signal="traces"}'] == 5
+    assert found['driftlock_refused_requests_total{reason="unknown_path",signal="unknown"}'] == 1
+    assert not any("00000000" in name for name in found)  # no tenant in any label
     assert found['driftlock_altered_total{signal="logs",what="truncated"}'] == 2
 
 
 def test_everything_of_ours_has_one_prefix_and_zeroes_exist_from_the_start(telemetry: Telemetry) -> None:
+    IngestCounters(telemetry.registry)
     found = samples(telemetry)
     assert all(name.startswith(("driftlock_", "process_")) for name in found)
     assert {found[f'driftlock_accepted_records_total{{signal="{signal}"}}'] for signal in Signal} == {0}
