@@ -10,7 +10,7 @@ from driftlock.accounts.access import Access
 from driftlock.accounts.keys import ALL_SCOPES, RANDOMNESS_BYTES, KeyKind, Principal, matches, mint, parse
 from driftlock.storage.datafolder import write_private
 from driftlock.storage.keys import CachedKeyDirectory, Keys
-from driftlock.storage.pool import Database
+from driftlock.storage.pool import Database, Lane
 from driftlock.storage.tenants import Tenants
 from server.settings import Settings
 
@@ -30,7 +30,7 @@ async def open_access(settings: Settings, database: Database) -> tuple[Access, L
     On the embedded one a caller without a key is the local tenant, as long as nothing listens beyond the loopback
     interface: behind a proxy on this machine, another machine's request looks like one of ours.
     """
-    directory = CachedKeyDirectory(database)
+    directory = CachedKeyDirectory(database.reserved(Lane.KEYS))
     if not settings.embedded:
         return Access(directory, anonymous=None), None
     tenant = await Tenants(database).ensure_local()

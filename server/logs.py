@@ -13,6 +13,8 @@ from server.log_rate import OncePerPeriod
 from server.terminal import visible
 
 NOISY_LIBRARIES = ("uvicorn.error",)
+LINES_BURST = 5  # of one message, before it is written once in a while
+PACED = frozenset({"requests refused", "records rejected"})  # one line a minute for each tenant, signal and reason
 QUIET_LIBRARIES = ("asyncio", "grpc", "httpx", "httpcore", "uvicorn", "uvicorn.error", "uvicorn.access")
 
 
@@ -59,6 +61,8 @@ def configure_logs(log_format: str, log_level: str, stream: TextIO | None = None
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    # An outage makes every part complain again and again, and some lines can be caused by whoever can connect.
+    handler.addFilter(OncePerPeriod(time.monotonic, burst=LINES_BURST, level=logging.WARNING, paced=PACED))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -30,6 +30,7 @@ def _invalid(text: str) -> Make:
 
 
 AWAY = _unavailable("the database is away")
+MIGRATED = _unavailable("the tables have just been migrated")
 
 # Looked up by the whole code, then by its class (the first two characters).
 SQLSTATES: dict[str, Make] = {
@@ -60,6 +61,7 @@ SQLSTATES: dict[str, Make] = {
 }
 CONFLICTS = frozenset({"40001", "40P01"})  # serialization failure, deadlock: gone when tried again
 POISON = ("22", "23", "54")
+OUTAGES = ("08", "57P01", "57P02", "57P03")  # connection exceptions; shut down by an administrator, a crash, not yet started
 
 
 def sqlstate_of(error: BaseException) -> str | None:
@@ -77,10 +79,23 @@ def is_poison(error: BaseException) -> bool:
     return sqlstate is not None and sqlstate[:2] in POISON
 
 
+def is_outage(error: BaseException) -> bool:
+    """Whether `error` says that the way to the database is gone, and not that the database refuses or is slow.
+
+    A timeout of the client is one: the server's own, which is shorter, would have been answered.
+    """
+    sqlstate = sqlstate_of(error)
+    if sqlstate is not None:
+        return sqlstate.startswith(OUTAGES)
+    return isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | asyncio.TimeoutError)
+
+
 def translate(error: BaseException) -> DriftlockError | None:
     """What to raise instead of `error`; None when it is none of the database's, and should go on as it is."""
     if isinstance(error, DriftlockError):
         return error
+    if isinstance(error, asyncpg.InvalidCachedStatementError):
+        return MIGRATED("")  # of SQLSTATE 0A000, as what really can not be done; the next try plans anew
     sqlstate = sqlstate_of(error)
     if sqlstate is not None:
         make = SQLSTATES.get(sqlstate) or SQLSTATES.get(sqlstate[:2]) or _internal

@@ -1,9 +1,11 @@
 """A database that goes away: calls fail at once, in our words, and the first call after its return works."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
@@ -14,13 +16,16 @@ import pytest_asyncio
 
 from driftlock.engine import records
 from driftlock.errors import InvalidArgument, Unavailable
+from driftlock.storage.breaker import State
 from driftlock.storage.datafolder import APP_ROLE
 from driftlock.storage.embedded import EmbeddedPostgres
 from driftlock.storage.journal_reader import JournalRows
+from driftlock.storage.lanes import Lane
 from driftlock.storage.migrate import migrate
 from driftlock.storage.pool import Connection, Database, PoolLimits
 from driftlock.storage.tenants import Tenants
-from tests.conftest import Urls
+from tests.conformance.site import Wire
+from tests.conftest import Cluster, Urls
 from tests.storage.helpers import open_journal, submission
 from tests.storage.proxy import Proxy
 
@@ -57,7 +62,7 @@ async def test_a_killed_server_loses_nothing_acknowledged_and_comes_back(postgre
                 while not stop.is_set():
                     line = f"client {number} line {turn}"
                     try:
-                        await asyncio.wait_for(journal.submit(submission(tenant, line)), 2)
+                        await asyncio.wait_for(journal.submit(submission(tenant, line)), 5)
                     except Unavailable:
                         refused += 1
                         await asyncio.sleep(0.01)
@@ -74,8 +79,10 @@ async def test_a_killed_server_loses_nothing_acknowledged_and_comes_back(postgre
                     os.kill(killed, signal.SIGKILL)
                     while postgres.pid == killed:  # noqa: ASYNC110  # nobody announces it
                         await asyncio.sleep(0.01)
-                    await until_it_works(database)
-                await asyncio.sleep(0.2)
+                    await until_it_works(database.reserved(Lane.APPEND))
+                async with asyncio.timeout(20):
+                    while len(acknowledged) <= 30:  # noqa: ASYNC110  # clients tell nobody
+                        await asyncio.sleep(0.02)
                 stop.set()
 
         stored: list[str] = []
@@ -250,3 +257,260 @@ async def test_a_closed_database_is_unavailable(database_urls: Urls) -> None:
         await database.ping()
     with pytest.raises(Unavailable, match="not open"):
         await database.ping()
+
+
+class Changes:
+    """What breakers tell."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Lane, State]] = []
+
+    def __call__(self, lane: Lane, state: State) -> None:
+        self.seen.append((lane, state))
+
+    async def until(self, lane: Lane, state: State, seconds: float = 5.0) -> None:
+        async with asyncio.timeout(seconds):
+            while (lane, state) not in self.seen:  # noqa: ASYNC110  # nobody announces it
+                await asyncio.sleep(0.01)
+
+
+async def refused(database: Database) -> Unavailable:
+    with pytest.raises(Unavailable) as error:
+        await database.ping()
+    assert error.value.retry_after_ms
+    return error.value
+
+
+async def test_when_the_database_is_away_nobody_waits_and_its_return_is_noticed(database_urls: Urls) -> None:
+    changes, limits = Changes(), PoolLimits(probe_ms=50)
+    async with Wire(database_urls.app) as wire, Database(wire.dsn, limits=limits, on_change=changes) as database:
+        await database.ping()
+        wire.cut()
+        for _ in range(limits.node_connections_max + 3):
+            await refused(database)
+        assert changes.seen[0] == (Lane.NODE, State.OPEN)
+        waiting = [refused(database) for _ in range(5000)]  # far more than may wait for a connection
+        errors = await asyncio.gather(*waiting)
+        assert {str(error) for error in errors} == {"the database is away; retry"}
+        wire.mend()
+        changes.seen.clear()
+        await changes.until(Lane.NODE, State.CLOSED)  # nobody has called meanwhile
+        await database.ping()
+        assert {lane for lane, _ in changes.seen} == {Lane.NODE}
+
+
+class SilentWire(Wire):
+    """Can take connections and say nothing on them, for ever."""
+
+    silent = False
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.silent:
+            self._writers.add(writer)
+            await reader.read()
+            return
+        await super()._serve(reader, writer)
+
+
+async def test_probes_that_hang_do_not_hide_the_return(database_urls: Urls) -> None:
+    changes, limits = Changes(), PoolLimits(probe_ms=20)
+    async with SilentWire(database_urls.app) as wire, Database(wire.dsn, limits=limits, on_change=changes) as database:
+        wire.cut()
+        while (Lane.NODE, State.OPEN) not in changes.seen:
+            await refused(database)
+        wire.silent = True
+        wire.mend()
+        await asyncio.sleep(0.2)
+        assert (Lane.NODE, State.HALF_OPEN) in changes.seen
+        assert (Lane.NODE, State.CLOSED) not in changes.seen
+        wire.silent = False
+        await changes.until(Lane.NODE, State.CLOSED, 3)  # the probes before it hang for 10 s
+        await database.ping()
+
+
+async def test_a_slow_way_with_resets_does_not_open_the_breaker(database_urls: Urls) -> None:
+    changes = Changes()
+    limits = PoolLimits(acquire_timeout_ms=150)
+    async with Proxy(database_urls.app) as proxy:
+        proxy.delay_s = 0.05
+        async with Database(proxy.dsn, limits=limits, on_change=changes) as database:
+            answered = 0
+
+            async def client(number: int) -> None:
+                nonlocal answered
+                for turn in range(10):
+                    if number == 0 and turn % 3 == 0:
+                        proxy.lose_answer_to(b"select 1")
+                    try:
+                        await database.ping()
+                        answered += 1
+                    except Unavailable:
+                        await asyncio.sleep(0.01)
+
+            await asyncio.gather(*(client(number) for number in range(8)))
+    assert answered > 20
+    assert changes.seen == []
+
+
+async def test_losing_all_connections_at_once_is_no_outage(database_urls: Urls, owner: asyncpg.Connection) -> None:
+    changes = Changes()
+    async with Database(database_urls.app, on_change=changes) as database:
+        for _ in range(5):
+            outcomes = await asyncio.gather(
+                *(database.node(lambda connection: connection.execute("select pg_sleep(4)")) for _ in range(4)),
+                _kill_later(owner),
+                return_exceptions=True,
+            )
+            assert sum(isinstance(outcome, Unavailable) for outcome in outcomes) == 4
+            await database.ping()
+    assert changes.seen == []
+
+
+async def _kill_later(owner: asyncpg.Connection) -> None:
+    of_node = "from pg_stat_activity where application_name = 'driftlock-node' and query like '%pg_sleep%' and state = 'active'"
+    while await owner.fetchval(f"select count(*) {of_node}") < 4:  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+    await owner.execute(f"select pg_terminate_backend(pid) {of_node}")
+
+
+async def test_no_connections_left_for_one_lane_leave_the_others_theirs(
+    database_urls: Urls, cluster: Cluster, tenant: UUID
+) -> None:
+    changes = Changes()
+    async with Database(database_urls.app, on_change=changes) as database:
+        await database.ping()
+        await cluster.administer(f"alter role {APP_ROLE} connection limit 1")  # 53300 for whoever comes now
+        try:
+            for _ in range(2 * PoolLimits().api_connections_max):
+                with pytest.raises(Unavailable, match="out of resources"):
+                    async with database.tenant(tenant):
+                        pass
+            assert (Lane.API, State.OPEN) in changes.seen
+            # Neither does it end what a lane still has: its one connection is busy, and no further one is to be had.
+            busy = of_lane(database, Lane.NODE, tenant)
+            await asyncio.sleep(0.05)
+            for _ in range(2 * PoolLimits().node_connections_max):
+                await refused(database)
+            await busy
+            await database.ping()
+        finally:
+            await cluster.administer(f"alter role {APP_ROLE} connection limit -1")
+        await changes.until(Lane.API, State.CLOSED)
+        async with database.tenant(tenant):
+            pass
+        assert {lane for lane, _ in changes.seen} == {Lane.API}
+
+
+SLEEPS = {
+    "sleep": "select pg_sleep(60)",
+    "scan": "select count(*) from generate_series(1, 1000000000)",
+    "lock": "select count(*) from driftlock.anomalies",
+}
+
+
+@contextlib.asynccontextmanager
+async def locked(owner: asyncpg.Connection, sql: str) -> AsyncIterator[None]:
+    """What `sql` waits for, if it waits for a lock."""
+    async with owner.transaction():
+        if sql == SLEEPS["lock"]:
+            await owner.execute("lock table driftlock.anomalies in access exclusive mode")
+        yield
+
+
+async def ask(database: Database, tenant_id: UUID, sql: str) -> None:
+    async with database.tenant(tenant_id) as connection:
+        await connection.execute(sql)
+
+
+@pytest.mark.parametrize("sql", SLEEPS.values(), ids=SLEEPS)
+async def test_slow_questions_of_the_api_do_not_keep_records_out(
+    database_urls: Urls, owner: asyncpg.Connection, tenant: UUID, sql: str
+) -> None:
+    limits = PoolLimits(acquire_timeout_ms=1000, api_statement_timeout_ms=60_000)
+    async with (
+        Database(database_urls.app, limits=limits) as database,
+        await open_journal(database) as journal,
+        locked(owner, sql),
+    ):
+        asking = [asyncio.create_task(ask(database, tenant, sql)) for _ in range(3 * limits.api_connections_max)]
+        done, busy = await asyncio.wait(asking, timeout=2)
+        assert len(busy) == limits.api_connections_max
+        assert {str(task.exception()) for task in done} <= {
+            "all connections to the database are busy; retry",
+            "the database is away; retry",  # a login that took too long
+        }
+        for number in range(20):
+            assert (await journal.submit(submission(tenant, f"line {number}"))).records == 1
+        for lane in (Lane.NODE, Lane.KEYS, Lane.APPLY):
+            await database.reserved(lane).ping()
+        assert not any(task.done() for task in busy)
+        for task in busy:
+            task.cancel()
+        await asyncio.gather(*busy, return_exceptions=True)
+
+
+@pytest.mark.parametrize("sql", SLEEPS.values(), ids=SLEEPS)
+async def test_slow_questions_are_refused_after_their_time(
+    database_urls: Urls, owner: asyncpg.Connection, tenant: UUID, sql: str
+) -> None:
+    limits = PoolLimits(api_statement_timeout_ms=100)
+    async with Database(database_urls.app, limits=limits) as database, locked(owner, sql):
+        for _ in range(2):
+            with pytest.raises(Unavailable) as slow:
+                await ask(database, tenant, sql)
+            assert str(slow.value) in {"the database took longer than allowed; retry", "the database is busy; retry"}
+            assert slow.value.retry_after_ms
+
+
+async def test_whoever_idles_in_a_transaction_is_cut_off(database_urls: Urls, tenant: UUID) -> None:
+    limits = PoolLimits(api_connections_max=1, api_statement_timeout_ms=50, acquire_timeout_ms=1000)
+    async with Database(database_urls.app, limits=limits) as database:
+
+        async def idle() -> None:
+            async with database.tenant(tenant) as connection:
+                await asyncio.sleep(0.4)
+                await connection.execute("select 1")
+
+        with pytest.raises(Unavailable):
+            await idle()
+        async with database.tenant(tenant) as connection:
+            assert await connection.fetchval("select 1") == 1
+
+
+LANES = """
+select pid, application_name from pg_stat_activity
+ where application_name like 'driftlock-%' and datname = current_database()
+"""
+
+
+def of_lane(database: Database, lane: Lane, tenant_id: UUID) -> "asyncio.Task[object]":
+    async def api() -> object:
+        async with database.tenant(tenant_id) as connection:
+            return await connection.execute("select pg_sleep(0.5)")
+
+    if lane is Lane.API:
+        return asyncio.create_task(api())
+    return asyncio.create_task(database.reserved(lane).node(lambda connection: connection.execute("select pg_sleep(0.5)")))
+
+
+async def test_each_lane_has_its_connections_and_no_more(database_urls: Urls, owner: asyncpg.Connection, tenant: UUID) -> None:
+    limits = PoolLimits()
+    wanted = {lane: limits.of(lane).connections_max for lane in Lane}
+    known = {row["pid"] for row in await owner.fetch(LANES)}
+    async with Database(database_urls.app, limits=limits) as database:
+        tasks = [of_lane(database, lane, tenant) for lane in Lane for _ in range(wanted[lane] + 3)]
+        await asyncio.sleep(0.4)
+        found = Counter(row["application_name"] for row in await owner.fetch(LANES) if row["pid"] not in known)
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert found == {f"driftlock-{lane}": count for lane, count in wanted.items()}
+    assert sum(wanted.values()) < 37  # of the embedded server's 40, three of which are for its administrator
+
+
+async def test_waiters_of_one_lane_do_not_count_for_another(database_urls: Urls, tenant: UUID) -> None:
+    limits = PoolLimits(api_connections_max=1, waiters_max=2, acquire_timeout_ms=300)
+    async with Database(database_urls.app, limits=limits) as database:
+        tasks = [of_lane(database, Lane.API, tenant) for _ in range(9)]
+        await asyncio.sleep(0.1)
+        await database.ping()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert sum("too many calls wait" in str(outcome) for outcome in outcomes) >= 6
