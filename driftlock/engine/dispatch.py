@@ -15,9 +15,12 @@ from typing import Protocol
 from uuid import UUID
 
 from driftlock.engine.correlation.tenants import Correlated, Tenants
+from driftlock.engine.era import Era, Eras
 from driftlock.engine.folding import Emitted
 from driftlock.engine.limits import SECOND_NS, DispatchLimits, Limits
-from driftlock.engine.ports import JournalReader, JournalRow, StateStore, Step, StepCommitter
+from driftlock.engine.losses import Losses, ends_before
+from driftlock.engine.ports import JournalReader, JournalRow, RowKind, StateStore, Step, StepCommitter
+from driftlock.engine.records import Damaged, decode_era
 from driftlock.engine.residents import Residents, records_bytes
 from driftlock.errors import Internal, Unavailable
 
@@ -65,11 +68,13 @@ class Dispatcher:
         dispatch_limits: DispatchLimits,
         on_step: Callable[[Step], None],
         on_fault: Callable[[str], None],
+        eras: Sequence[Era] = (),
     ) -> None:
         """Take every part from outside.
 
         `recovery_seq`: rows after it are folded again; `applied_seq`: up to it everything is committed already;
-        `tenant_ids`: tenants whose incidents may be open, to be loaded at the start.
+        `tenant_ids`: tenants whose incidents may be open, to be loaded at the start; `eras`: all that the journal has begun,
+        those whose records have left it too.
         """
         self._reader = reader
         self._committer = committer
@@ -78,8 +83,17 @@ class Dispatcher:
         self._bounds = dispatch_limits
         self._on_step = on_step
         self._on_fault = on_fault
-        self._residents = Residents(states, seed=seed, limits=limits, bounds=dispatch_limits, on_fault=on_fault)
-        self._tenants = Tenants(states, limits=limits, on_fault=on_fault)
+        self._losses, self._eras = Losses(), Eras(eras)
+        self._residents = Residents(
+            states,
+            seed=seed,
+            limits=limits,
+            bounds=dispatch_limits,
+            on_fault=on_fault,
+            losses=self._losses,
+            eras=self._eras,
+        )
+        self._tenants = Tenants(states, limits=limits, on_fault=on_fault, losses=self._losses)
         self._read_seq = recovery_seq
         self._applied_seq = applied_seq
         self._tenant_ids = tenant_ids
@@ -190,11 +204,14 @@ class Dispatcher:
                 return await self._step(rows)
             await self._fold(recovering)
         if self._read_seq < self._applied_seq:
-            raise Internal(f"the journal ends at {self._read_seq} but {self._applied_seq} is applied: restore a backup")
+            raise Internal(ends_before(self._read_seq, self._applied_seq))
         return await self._saving_step()
 
     async def _fold(self, rows: Sequence[JournalRow]) -> tuple[dict[tuple[int, UUID], Emitted], Correlated]:
         """Bring every fold past consecutive rows. A row at or before a fold's checkpoint is skipped by that fold."""
+        for row in rows:
+            if row.kind is RowKind.ERA:
+                self._check_era(row)
         await self._tenants.load({row.tenant_id for row in rows if row.tenant_id is not None})
         clocks = self._tenants.clocks(rows)
         emitted = await self._residents.fold(rows, clocks, self._tenants.due(clocks), self._now_ns())
@@ -202,24 +219,37 @@ class Dispatcher:
         self._read_seq = rows[-1].seq
         return emitted, correlated
 
+    def _check_era(self, row: JournalRow) -> None:
+        """An era holds from a place before its record on, so folds must have known of it before they come here."""
+        try:
+            era = decode_era(row.body)
+        except Damaged as error:
+            self._losses.row(row)
+            self._on_fault(f"era row {row.seq} is skipped, for the list of eras says the same: {error}")
+            return
+        if not self._eras.knows(era):
+            raise Internal(f"journal row {row.seq} begins an era that is not in the list of eras: restore the whole database")
+
     async def _step(self, rows: Sequence[JournalRow]) -> Step:
         """Fold rows that nobody has applied yet; what came out, to be committed. While recovering nothing is saved."""
         self._step_bytes = sum(map(records_bytes, rows))
         emitted, correlated = await self._fold(rows)
         step = await self._save(everything=False)
+        happened = tuple(event for entry in emitted.values() for event in entry.events)
         return replace(
             step,
             from_seq=self._applied_seq,
             to_seq=self._read_seq,
             findings=correlated.findings,
             incidents=correlated.incidents,
-            events=tuple(event for entry in emitted.values() for event in entry.events),
+            events=happened + step.events,
             streams=self._residents.statuses({row.stream_id for row in rows if row.stream_id is not None}),
         )
 
     async def _save(self, *, everything: bool) -> Step:
         """A step that only saves what is due, where the folds stand now."""
         saved = await self._residents.save_due(self._now_ns(), everything=everything)
+        quarantined, told = self._losses.take(self._applied_seq)
         return Step(
             from_seq=self._applied_seq,
             to_seq=self._applied_seq,
@@ -228,11 +258,14 @@ class Dispatcher:
             series_dropped=saved.dropped,
             graphs=saved.graphs,
             tenant_checkpoints=self._tenants.save({tenant_id for tenant_id, _ in saved.streams}, self._read_seq),
+            events=told,
+            quarantined=quarantined,
         )
 
     async def _saving_step(self) -> Step | None:
         step = await self._save(everything=self._stopping)
-        return step if step.stream_checkpoints or step.tenant_checkpoints else None
+        saves = step.stream_checkpoints or step.tenant_checkpoints or step.events or step.quarantined
+        return step if saves else None
 
     def _committed(self, step: Step) -> None:
         self._applied_seq = step.to_seq

@@ -6,16 +6,18 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from driftlock.engine.correlation.flag import FLAG_TRACES_MAX, Flag, Progress, traces_of
+from driftlock.engine.era import Eras
 from driftlock.engine.event import RecordBatch, StreamKey
 from driftlock.engine.fold import Abandoned, NumberFold, StreamFold, Summary
 from driftlock.engine.kinds import Kinds, Saved, identity
 from driftlock.engine.limits import Limits
+from driftlock.engine.losses import Losses
 from driftlock.engine.numbers.detector import NumberDetector
 from driftlock.engine.ports import Checkpoint, FindingRow, JournalRow, RowKind, StreamEventRow, StreamStatus
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
 from driftlock.engine.records import Damaged, decode, decode_clock, decode_config
 from driftlock.engine.traces.detector import TraceDetector
-from driftlock.engine.verdict import Finding
+from driftlock.engine.verdict import Finding, StreamEventKind
 from driftlock.errors import Internal
 
 # A journal row can not complete more windows than this: 100,000 records at a hop of 1.
@@ -93,6 +95,8 @@ class Emitted:
 
 
 NO_CLOCKS = Clocks()
+SERIES_TOLD_MAX = 10
+"""So many series whose states can not be read are named at a time."""
 END = 1 << 63
 """Beyond every position of a journal."""
 
@@ -100,33 +104,79 @@ END = 1 << 63
 class Folder:
     """Folds rows with its own compression contexts, so one thread at a time may use it."""
 
-    def __init__(self, seed: int, limits: Limits, on_fault: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        seed: int,
+        limits: Limits,
+        on_fault: Callable[[str], None],
+        losses: Losses | None = None,
+        eras: Eras | None = None,
+    ) -> None:
+        """`losses` takes what can not be read, `eras` are those of the journal; without them all is one era."""
         self._kinds = Kinds(seed, limits)
         self._on_fault = on_fault
+        self._losses = Losses() if losses is None else losses
+        self._eras = Eras() if eras is None else eras
         self._abandoned = False
 
     def load(self, row: JournalRow, checkpoint: Checkpoint | None, now_ns: int) -> Resident:
-        """The fold of the row's stream as of its checkpoint. A checkpoint that can not be read starts a new era."""
+        """The fold of the row's stream as of its checkpoint. One that can not be read is told, and the stream learns anew."""
         if row.tenant_id is None or row.stream_id is None or row.stream_key is None:
             raise Internal(f"journal row {row.seq} holds records but names no stream")
         seq = 0 if checkpoint is None else checkpoint.seq
         lost = row.configured if checkpoint is not None else None
-        fold = self._fold_of(checkpoint, row.stream_key, lost or PROFILES[DEFAULT_PROFILE])
+        fold = self._fold_of(checkpoint, row, row.stream_key, lost or PROFILES[DEFAULT_PROFILE])
         size = 0 if checkpoint is None else len(checkpoint.state)
         return Resident(row.tenant_id, row.stream_id, fold, seq, saved_ns=now_ns, state_bytes=size)
 
-    def _fold_of(self, checkpoint: Checkpoint | None, key: StreamKey, profile: Profile) -> StreamFold:
-        if checkpoint is not None:
-            try:
-                return self._kinds.restored(checkpoint.state, key)
-            except Damaged as error:
-                self._on_fault(f"state of stream {key.text} is lost, it calibrates anew: {error}")
+    def _fold_of(self, checkpoint: Checkpoint | None, row: JournalRow, key: StreamKey, profile: Profile) -> StreamFold:
+        if checkpoint is None:
+            return self._kinds.fresh(key, profile)
+        try:
+            fold = self._kinds.restored(checkpoint.state, key)
+            if row.seq > checkpoint.instead_of > 0:
+                self._pass_gap(checkpoint, row, fold)
+            return fold
+        except Damaged as error:
+            self._on_fault(f"state of stream {key.text} is lost, it calibrates anew: {error}")
         fold = self._kinds.fresh(key, profile)
-        if checkpoint is not None:
-            # After a loss windows are numbered beyond all that were evaluated: a number stands for one verdict for ever.
-            # So are interactions: no row holds more of them than records.
-            fold.number_from((checkpoint.seq + 1) * WINDOWS_A_ROW_MAX)
+        _number_after(fold, checkpoint.seq)
+        reason = f"what it had learned up to journal position {checkpoint.seq} can not be read: it learns anew"
+        self._losses.event(StreamEventKind.STATE_LOST, checkpoint.seq, row, fold, reason)
         return fold
+
+    def _pass_gap(self, checkpoint: Checkpoint, row: JournalRow, fold: StreamFold) -> None:
+        """Go on from an older state where the rows after it are not read again: their windows have been numbered already."""
+        _number_after(fold, checkpoint.instead_of)
+        between = f"between journal positions {checkpoint.seq} and {checkpoint.instead_of}"
+        reason = f"what it had learned {between} can not be read: it goes on from what it knew before"
+        self._on_fault(f"state of stream {fold.key.text}: {reason}")
+        self._losses.event(StreamEventKind.STATE_LOST, checkpoint.instead_of, row, fold, reason)
+
+    def _enter_eras(self, resident: Resident, row: JournalRow) -> None:
+        """Let a fold learn anew where other versions have taken over since its last row: the same place on every replay."""
+        entered = self._eras.passed(resident.seq, row.seq, resident.fold)
+        if not entered:
+            return
+        fold = resident.fold
+        resident.fold = self._kinds.anew(fold)
+        _number_after(resident.fold, entered[-1].since_seq)
+        for era in entered:
+            if row.seq > self._eras.judged_until(fold):
+                self._losses.event(StreamEventKind.NEW_ERA, row.seq, row, resident.fold, era.reason(fold))
+
+    def missed(self, resident: Resident, series: Sequence[int]) -> None:
+        """Tell that the states of these series of a metrics stream can not be read: they begin anew."""
+        fold = resident.fold
+        if not isinstance(fold, NumberDetector) or resident.seq <= self._eras.judged_until(fold):
+            return  # what comes next makes them begin anew anyway
+        for number in series[:SERIES_TOLD_MAX]:
+            entry = fold.memory.directory.entries.get(number)
+            name = f"`{entry.name}`" if entry is not None else "a series"
+            reason = f"what it had learned of {name} (series {number:016x}) can not be read: that series learns anew"
+            self._losses.event_of(
+                StreamEventKind.STATE_LOST, resident.seq, resident.tenant_id, resident.stream_id, fold, reason
+            )
 
     def abandon(self) -> None:
         """Leave `fold` at the next row or finding, from any thread: its results are not wanted any more."""
@@ -155,6 +205,7 @@ class Folder:
                 break
             if row.seq <= resident.seq:
                 continue
+            self._enter_eras(resident, row)
             resident.seq, resident.answered = row.seq, False
             resident.dirty_bytes += row.body_bytes or len(row.body)
             if row.kind is RowKind.CONFIG:
@@ -177,12 +228,13 @@ class Folder:
 
     def _pass_time(self, resident: Resident, row: JournalRow, emitted: dict[int, Emitted]) -> None:
         """Let a stream take in what time it is; those that do not wait for it have no such rows."""
-        if not isinstance(resident.fold, TraceDetector):
-            return
         try:
             now_ns = decode_clock(row.body)
         except Damaged as error:
+            self._losses.row(row)
             self._on_fault(f"row {row.seq} with the time of stream {resident.fold.key.text} is skipped: {error}")
+            return
+        if not isinstance(resident.fold, TraceDetector):
             return
         emitted[row.seq] = self._emitted(resident, row, resident.fold.pass_time(now_ns), historical=False)
 
@@ -191,7 +243,7 @@ class Folder:
         due_ns = resident.fold.due_ns
         if resident.answered or not due_ns or self._abandoned:
             return
-        found = clocks.first(resident.seq, before_seq, due_ns)
+        found = clocks.first(max(resident.seq, self._eras.judged_until(resident.fold)), before_seq, due_ns)
         if found is None:
             return
         seq, now_ns = found
@@ -207,6 +259,7 @@ class Folder:
         try:
             return decode(row.body)
         except Damaged as error:
+            self._losses.row(row, resident.fold)
             self._on_fault(f"journal row {row.seq} of stream {resident.fold.key.text} is skipped: {error}")
             return None
 
@@ -214,17 +267,21 @@ class Folder:
         try:
             fold.configure(decode_config(row.body))
         except Damaged as error:
+            self._losses.row(row)
             self._on_fault(f"configuration row {row.seq} of stream {fold.key.text} is damaged: {error}")
             if row.configured is not None:
                 fold.configure(row.configured)
 
     def _emitted(self, resident: Resident, row: JournalRow, findings: Sequence[Finding], historical: bool) -> Emitted:
+        happened, summaries = resident.fold.take_events(), tuple(resident.fold.take_summaries())
+        if row.seq <= self._eras.judged_until(resident.fold):
+            # Told by the versions that judged this row before: it is read again only to count it.
+            return self._told(resident, row.seq, row.received_ns, [], historical=historical)
         told = self._told(resident, row.seq, row.received_ns, findings, historical=historical)
-        happened = resident.fold.take_events()
         return replace(
             told,
             events=tuple(StreamEventRow(resident.tenant_id, resident.stream_id, event) for event in happened),
-            summaries=tuple(resident.fold.take_summaries()),
+            summaries=summaries,
         )
 
     def _told(
@@ -273,6 +330,14 @@ class Folder:
         saved = self._kinds.saved(resident.fold, resident.seq)
         resident.state_bytes = len(saved.checkpoint.state)
         return saved
+
+
+def _number_after(fold: StreamFold, seq: int) -> None:
+    """Number windows beyond all that can have been evaluated up to a row: a number stands for one verdict for ever.
+
+    So are interactions: no row holds more of them than records.
+    """
+    fold.number_from((seq + 1) * WINDOWS_A_ROW_MAX)
 
 
 def _service_of(fold: StreamFold, finding: Finding) -> str:

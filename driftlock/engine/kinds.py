@@ -50,13 +50,17 @@ class Kinds:
             self._codecs[name] = Codec(*name)
         return self._codecs[name]
 
-    def restored(self, state: bytes, key: StreamKey) -> StreamFold:
-        """The fold that was stored; raises `Damaged`."""
+    def restored(self, state: bytes, key: StreamKey, *, anew: bool = False) -> StreamFold:
+        """The fold that was stored; with `anew` all but its counts and its clock is forgotten. Raises `Damaged`."""
         if key.signal is Signal.METRICS:
-            return restore_numbers(state, key, self._seed, self._limits)
+            return restore_numbers(state, key, self._seed, self._limits, anew=anew)
         if _of_traces(key):
-            return restore_traces(state, key, self._seed, self._limits)
-        return restore_stream(state, key, self._seed, self._limits, self.codec)
+            return restore_traces(state, key, self._seed, self._limits, anew=anew)
+        return restore_stream(state, key, self._seed, self._limits, self.codec, anew=anew)
+
+    def anew(self, fold: StreamFold) -> StreamFold:
+        """What is left of a fold when other versions take over: it goes on counting, and learns anew."""
+        return self.restored(self._state(fold), fold.key, anew=True)
 
     def fresh(self, key: StreamKey, profile: Profile) -> StreamFold:
         """A fold without a past."""
@@ -70,14 +74,20 @@ class Kinds:
         """What is stored of a fold that has taken the row `seq`; it lets go of series beyond what it may hold."""
         if isinstance(fold, NumberDetector):
             series, forgotten = fold.unsaved(), fold.forgotten()
-            saved = Saved(Checkpoint(seq, number_state(fold)), series, forgotten)
+            saved = Saved(Checkpoint(seq, self._state(fold)), series, forgotten)
             fold.evict(self._limits.series_resident_max)
             return saved
+        graph = tuple(fold.graph()) if isinstance(fold, TraceDetector) else None
+        return Saved(Checkpoint(seq, self._state(fold)), graph=graph)
+
+    def _state(self, fold: StreamFold) -> bytes:
+        if isinstance(fold, NumberDetector):
+            return number_state(fold)
         if isinstance(fold, TraceDetector):
-            return Saved(Checkpoint(seq, trace_state(fold)), graph=tuple(fold.graph()))
+            return trace_state(fold)
         if not isinstance(fold, Detector):
             raise Internal(f"no way is known to store a {type(fold).__name__}")
-        return Saved(Checkpoint(seq, stream_state(fold, self.codec(fold.profile))))
+        return stream_state(fold, self.codec(fold.profile))
 
 
 def identity(stream_id: UUID, finding: Finding) -> UUID:

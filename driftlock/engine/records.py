@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import zstandard
 
+from driftlock.engine.era import Change, Era
 from driftlock.engine.event import PointKind, RecordBatch
 from driftlock.engine.profile import CUSTOM, DEFAULT_PROFILE, PROFILES, BadOverride, Profile, custom
 from driftlock.errors import Internal
@@ -232,6 +233,22 @@ def decode_budget(body: bytes) -> int:
     if message.WhichOneof("fact") != "budget":
         raise Damaged("journal body is not an alert budget; restore the database from a backup")
     return message.budget.alerts_per_day_max
+
+
+def encode_era(era: Era) -> bytes:
+    """A control record that says what judges from `era.since_seq` on."""
+    made = [records_pb2.VersionChange(name=it.name, old=it.old, new=it.new) for it in era.changes]
+    message = records_pb2.Era(since_seq=era.since_seq, change=made, database=era.database)
+    return _pack_control(records_pb2.Control(schema=SCHEMA, era=message))
+
+
+def decode_era(body: bytes) -> Era:
+    """The era of an era record; raises `Damaged`, or `Internal` for a newer schema."""
+    message = parse_stored(records_pb2.Control(), body, "journal body", BODY_BYTES_MAX)
+    if message.WhichOneof("fact") != "era":
+        raise Damaged("journal body is not an era; restore the database from a backup")
+    era = message.era
+    return Era(era.since_seq, tuple(Change(it.name, it.old, it.new) for it in era.change), era.database)
 
 
 def _pack_control(message: records_pb2.Control) -> bytes:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 from uuid import UUID
 
+from driftlock.engine.era import Eras
 from driftlock.engine.event import Signal
 from driftlock.engine.folding import Clocks, Emitted, Folder, Resident
 from driftlock.engine.kinds import Saved
 from driftlock.engine.limits import SECOND_NS, DispatchLimits, Limits
+from driftlock.engine.losses import Losses
 from driftlock.engine.numbers.detector import NumberDetector
 from driftlock.engine.ports import Checkpoint, JournalRow, RowKind, ServiceGraph, StateStore, StreamStatus
 from driftlock.engine.records import raw_bytes
@@ -80,12 +82,15 @@ class Residents:
         limits: Limits,
         bounds: DispatchLimits,
         on_fault: Callable[[str], None],
+        losses: Losses | None = None,
+        eras: Eras | None = None,
     ) -> None:
-        """`close` has to be called when they are not needed any more."""
+        """`close` has to be called when they are not needed any more; `losses` and `eras` as of `Folder`."""
+        losses = Losses() if losses is None else losses
         self._states = states
         self._bounds = bounds
         self._threads = ThreadPoolExecutor(bounds.threads, thread_name_prefix="fold")
-        self._folders = [Folder(seed, limits, on_fault) for _ in range(bounds.threads)]
+        self._folders = [Folder(seed, limits, on_fault, losses, eras) for _ in range(bounds.threads)]
         self._held: OrderedDict[UUID, Resident] = OrderedDict()
         self._newest: Set[UUID] = frozenset()  # what the newest rows were for
         self._weights: dict[UUID, int] = {}
@@ -178,7 +183,9 @@ class Residents:
             for resident, absent in part:
                 self._hold([resident])
                 if absent and resident.numbers is not None:
-                    resident.numbers.admit(await self._states.load_series(resident.stream_id, resident.seq, absent))
+                    found = await self._states.load_series(resident.stream_id, resident.seq, absent)
+                    self._folders[0].missed(resident, [number for number in absent if number not in found])
+                    resident.numbers.admit(found)
 
     def _shares(self, stream_ids: Iterable[UUID]) -> list[tuple[Folder, list[UUID]]]:
         shares: list[list[UUID]] = [[] for _ in self._folders]

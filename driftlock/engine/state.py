@@ -150,11 +150,13 @@ def _reference_message(reference: Reference) -> state_pb2.Reference:
     return state_pb2.Reference(waiting=waiting, value=values, block_open=opened, block_maximum=maxima)
 
 
-def restore_stream(body: bytes, key: StreamKey, seed: int, limits: Limits, codec_of: Callable[[Profile], Codec]) -> Detector:
+def restore_stream(
+    body: bytes, key: StreamKey, seed: int, limits: Limits, codec_of: Callable[[Profile], Codec], *, anew: bool = False
+) -> Detector:
     """The detector as it was; `codec_of` gives the codec of its profile.
 
-    Sizes of another codec version are not comparable, so then calibration starts again. Raises `Damaged` when the bytes
-    can not be read, do not fit together or are another stream's, `Internal` when they are of a newer schema.
+    Sizes of another codec version are not comparable, so then, or with `anew`, calibration starts again. Raises `Damaged`
+    when the bytes can not be read, do not fit together or are another stream's, `Internal` when they are of a newer schema.
     """
     state = unpack(state_pb2.StreamState(), body)
     if state.stream != key.text:
@@ -170,7 +172,8 @@ def restore_stream(body: bytes, key: StreamKey, seed: int, limits: Limits, codec
     clock.late_events = state.late_events
     clock.receive_timed = state.receive_timed
     clock.first_event_ns, clock.watermark_ns = state.first_event_ns, state.watermark_ns
-    comparable = (state.codec, state.codec_level, state.codec_version) == (codec.name, codec.level, codec.version)
+    stored = state.codec, state.codec_level, state.codec_version
+    comparable = not anew and stored == (codec.name, codec.level, codec.version)
     _restore_presence(detector, state, lines=comparable)
     if not comparable:
         detector.baseline.origin, detector.slide.windows = state.events, state.windows

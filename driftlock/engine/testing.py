@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
+from driftlock.engine.era import Change, Era
 from driftlock.engine.event import StreamKey
 from driftlock.engine.ports import (
     Checkpoint,
     FindingRow,
     IncidentRow,
     JournalRow,
+    QuarantinedRow,
     Receipt,
     RowKind,
     ServiceGraph,
@@ -19,7 +21,7 @@ from driftlock.engine.ports import (
     Submission,
 )
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
-from driftlock.engine.records import encode, encode_budget, encode_clock, encode_config
+from driftlock.engine.records import encode, encode_budget, encode_clock, encode_config, encode_era
 from driftlock.engine.verdict import content_id
 from driftlock.errors import Conflict, DriftlockError, Internal, NotFound
 
@@ -43,6 +45,8 @@ class MemoryJournal:
         self.incidents: dict[UUID, IncidentRow] = {}
         self.statuses: dict[UUID, StreamStatus] = {}
         self.events: dict[UUID, StreamEventRow] = {}
+        self.quarantined: dict[int, QuarantinedRow] = {}
+        self.eras: list[Era] = []
         self.budgets: dict[UUID, int] = {}
         self.stream_checkpoints: dict[UUID, Checkpoint] = {}
         self.tenant_checkpoints: dict[UUID, Checkpoint] = {}
@@ -83,6 +87,7 @@ class MemoryJournal:
                     tenant_id=submission.tenant_id,
                     stream_id=stream_ids[-1],
                     stream_key=part.key,
+                    records=part.records,
                 )
             )
         self.submissions.append(submission)
@@ -98,6 +103,14 @@ class MemoryJournal:
         self.rows.append(JournalRow(len(self.rows) + 1, RowKind.CLOCK, now_ns, encode_clock(now_ns)))
         self.on_commit()
         return len(self.rows)
+
+    def begin_era(self, *changes: Change, database: str = "") -> Era:
+        """Append an era record, as a start does that finds other versions: all that is applied belongs to the era before."""
+        era = Era(self.applied_seq, changes, database)
+        received_ns = self.rows[-1].received_ns if self.rows else 0
+        self.rows.append(JournalRow(len(self.rows) + 1, RowKind.ERA, received_ns, encode_era(era)))
+        self.eras.append(era)
+        return era
 
     async def append_time(self, tenant_id: UUID, stream_id: UUID, now_ns: int) -> int | None:
         """Append a row with the time of a stream that was written to."""
@@ -199,6 +212,8 @@ class MemoryJournal:
             self.findings.setdefault(row.finding_id, row)
         for event in step.events:
             self.events.setdefault(event.event_id, event)
+        for lost in step.quarantined:
+            self.quarantined.setdefault(lost.seq, lost)
         self.incidents.update((row.incident.incident_id, row) for row in step.incidents)
         self.statuses.update((status.stream_id, status) for status in step.streams)
         for (_, stream_id, series), saved in step.series_checkpoints.items():

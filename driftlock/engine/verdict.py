@@ -338,6 +338,13 @@ class StreamEventKind(StrEnum):
     RECOVERED = "recovered"  # they are again
     REBASELINED = "rebaselined"  # what was new has become the stream's usual
     RESTARTED = "restarted"  # another geometry, codec or mask: the stream learns anew
+    RECORDS_LOST = "records_lost"  # a row of the journal can not be read: it is in quarantine
+    STATE_LOST = "state_lost"  # what was learned can not be read: the stream, or a series of it, learns anew
+    NEW_ERA = "new_era"  # another version of what judges the stream took over: it learns anew
+
+
+LOSSES = frozenset({StreamEventKind.RECORDS_LOST, StreamEventKind.STATE_LOST, StreamEventKind.NEW_ERA})
+"""Told once for each reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,10 @@ from driftlock.engine.ports import Checkpoint, FindingRow, Step, StreamEventRow,
 from driftlock.errors import Conflict
 from driftlock.storage.anomalies import save_traces
 from driftlock.storage.columns import columns, ns, text
+from driftlock.storage.identity import REPLACED
 from driftlock.storage.incidents import save_incidents
 from driftlock.storage.pool import Connection, Database
+from driftlock.storage.quarantine import save_quarantine
 from driftlock.storage.series_states import load_series, save_series
 from driftlock.storage.service_graphs import save_graphs
 from driftlock.storage.shard import Shard
@@ -111,6 +113,7 @@ class Checkpoints:
         self._database = database
         self._shard = shard
         self._in_doubt: tuple[int, int, int] | None = None
+        self._committed_seq = 0  # it never goes back, unless another database takes this one's place
 
     async def commit(self, step: Step) -> None:
         """Commit `step` if the applied position is its `from_seq` and the shard is still ours.
@@ -127,7 +130,7 @@ class Checkpoints:
         # Whatever is raised from here on, cancellation too, leaves the outcome in doubt.
         if not await self._database.node(lambda connection: self._commit(connection, step)):
             await self._explain(step, retried=retried)
-        self._in_doubt = None
+        self._in_doubt, self._committed_seq = None, step.to_seq
 
     async def load_streams(self, stream_ids: Sequence[UUID]) -> Mapping[UUID, Checkpoint]:
         """The newest readable checkpoint of each stream; see the protocol. Raises `Unavailable`."""
@@ -172,6 +175,7 @@ class Checkpoints:
                 await connection.execute(KEEP_STREAMS, [stream_id for _, stream_id in step.stream_checkpoints])
             await save_series(connection, step.series_checkpoints, step.series_dropped)
             await save_graphs(connection, step.graphs)
+            await save_quarantine(connection, self._shard.number, step.quarantined)
             if step.tenant_checkpoints:
                 tenants = [(tenant_id, *_checked(checkpoint)) for tenant_id, checkpoint in step.tenant_checkpoints.items()]
                 await connection.execute(SAVE_TENANTS, *columns(tenants))
@@ -179,13 +183,15 @@ class Checkpoints:
         return True
 
     async def _explain(self, step: Step, *, retried: bool) -> None:
-        """Why the position did not move: a take-over, our own earlier commit, or a step that does not follow the last."""
+        """Why the position did not move: our own earlier commit, a take-over, another database, or steps out of order."""
         row = await self._database.node(
             lambda connection: connection.fetchrow(
                 "select epoch, applied_seq from driftlock.journal_position where shard = $1", self._shard.number
             )
         )
-        if row is None or row["epoch"] != self._shard.epoch:
+        if row is None or row["epoch"] < self._shard.epoch or row["applied_seq"] < self._committed_seq:
+            raise Conflict(REPLACED)
+        if row["epoch"] != self._shard.epoch:
             raise self._shard.lost()
         if not (retried and row["applied_seq"] == step.to_seq):
             raise Conflict(
@@ -201,7 +207,7 @@ class Checkpoints:
             if row["id"] in loaded:
                 continue
             if zlib.crc32(row["state"]) == row["crc"]:
-                loaded[row["id"]] = Checkpoint(row["seq"], row["state"])
+                loaded[row["id"]] = Checkpoint(row["seq"], row["state"], damaged.get(row["id"], 0))
             else:
                 damaged.setdefault(row["id"], row["seq"])
         for fold, seq in damaged.items():

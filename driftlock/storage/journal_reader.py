@@ -7,11 +7,12 @@ import asyncpg
 
 from driftlock.engine import records
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
+from driftlock.engine.losses import ends_before
 from driftlock.engine.ports import JournalRow, RowKind
-from driftlock.errors import Internal
+from driftlock.errors import Conflict, DriftlockError, Internal
 from driftlock.storage.pool import Connection, Database
 from driftlock.storage.recent import RecentBatches
-from driftlock.storage.shard import ONLY_SHARD
+from driftlock.storage.shard import ONLY_SHARD, Shard
 from driftlock.storage.streams import stored_profile
 
 ROWS_MAX = 2000
@@ -20,9 +21,10 @@ ROWS_MAX = 2000
 # the planner believes; with a limit it may sort all that is not applied yet.
 READ = """
 select j.seq, j.kind, j.received_ns, j.crc, case when known.seq is null then j.body end as body, j.body_bytes, j.tenant_id,
-       j.stream_id, s.signal, s.service, s.namespace, s.environment, s.profile, t.id as known_tenant, t.alerts_per_day_max
+       j.stream_id, j.records, s.signal, s.service, s.namespace, s.environment, s.profile, t.id as known_tenant,
+       t.alerts_per_day_max
   from (
-    select p.seq, p.kind, p.received_ns, p.crc, p.body, p.tenant_id, p.stream_id, octet_length(p.body) as body_bytes,
+    select p.seq, p.kind, p.received_ns, p.crc, p.body, p.tenant_id, p.stream_id, p.records, octet_length(p.body) as body_bytes,
            sum(octet_length(p.body)) over (order by p.seq) - octet_length(p.body) as before
       from driftlock.journal p where p.shard = $1 and p.seq > $2 and p.seq <= $2 + $4
   ) j
@@ -38,8 +40,18 @@ LAST = "select next_seq - 1 from driftlock.journal_shard where shard = $1"
 class JournalRows:
     """Implements `driftlock.engine.ports.JournalReader`, and knows the journal's positions."""
 
-    def __init__(self, database: Database, shard: int = ONLY_SHARD, recent: RecentBatches | None = None) -> None:
-        """Reading needs no ownership. `recent` are batches whose bodies need not be read, of the shard's owner."""
+    def __init__(
+        self,
+        database: Database,
+        shard: int = ONLY_SHARD,
+        recent: RecentBatches | None = None,
+        owner: Shard | None = None,
+    ) -> None:
+        """Reading needs no ownership. `recent` are batches whose bodies need not be read, of the shard's owner.
+
+        `owner` is the shard as its owner holds it, who is told of a take-over instead of rows that are gone.
+        """
+        self._owner = owner
         self._database = database
         self._shard = shard
         self._recent = recent or RecentBatches(0)
@@ -47,28 +59,42 @@ class JournalRows:
     async def read(self, after_seq: int, bytes_max: int) -> Sequence[JournalRow]:
         """Rows after `after_seq`, gapless, at most `ROWS_MAX`, empty at the end; see the protocol.
 
-        A row that does not match its checksum comes with an empty body: its fold gives it up with a line in the log, and
-        the rows after it go on. Raises `Internal` when rows after `after_seq` are gone, `Unavailable`.
+        A row that does not match its checksum comes with an empty body: its fold gives it up, it goes into quarantine, and
+        the rows after it go on. Raises `Internal` when rows after `after_seq` are gone, `Conflict` when the journal ends before
+        `after_seq`, `Unavailable`.
         """
         recent = self._recent.after(after_seq, ROWS_MAX)
 
         async def work(connection: Connection) -> list[asyncpg.Record]:
             arguments = (READ, self._shard, after_seq, max(1, bytes_max), ROWS_MAX, list(recent))
             page = await connection.fetch(*arguments)
-            if page or await connection.fetchval(LAST, self._shard) <= after_seq:
+            if page:
+                return page
+            last_seq: int = await connection.fetchval(LAST, self._shard)
+            if last_seq < after_seq:
+                raise Conflict(ends_before(last_seq, after_seq))
+            if last_seq == after_seq:
                 return page
             page = await connection.fetch(*arguments)  # what has just been committed, or else there is a gap
             if not page:
-                raise Internal(_gone(after_seq + 1))
+                raise await self._missing(after_seq + 1)
             return page
 
         found = await self._database.node(work)
         rows: list[JournalRow] = []
         for expected, record in enumerate(found, after_seq + 1):
             if record["seq"] != expected:
-                raise Internal(_gone(expected))
+                raise await self._missing(expected)
             rows.append(_row(record, recent.get(expected)))
         return rows
+
+    async def _missing(self, seq: int) -> DriftlockError:
+        """Why a row is not there: the next owner lets go of rows that one who was frozen meanwhile still looks for."""
+        if self._owner is not None:
+            await self._owner.verify()
+            if self._owner.fenced.is_set():
+                return self._owner.lost()
+        return Internal(_gone(seq))
 
     async def applied_seq(self) -> int:
         """Position up to which the journal is applied."""
@@ -91,7 +117,11 @@ class JournalRows:
 
 
 def _gone(seq: int) -> str:
-    return f"journal row {seq} is gone, yet it is still needed; restore the database from a backup"
+    return (
+        f"journal row {seq} is gone, yet it is still needed: rows were deleted by hand, or the database lost what it had "
+        "committed. Stop every driftlock, restore the whole database from one backup (docs/operations.md, Backup), and start "
+        "again"
+    )
 
 
 def _row(record: asyncpg.Record, batch: RecordBatch | None) -> JournalRow:
@@ -107,6 +137,8 @@ def _row(record: asyncpg.Record, batch: RecordBatch | None) -> JournalRow:
             record["tenant_id"],
             budget=record["alerts_per_day_max"],
         )
+    if record["kind"] == RowKind.ERA:
+        return JournalRow(record["seq"], RowKind.ERA, record["received_ns"], body)
     if record["service"] is None:
         # A clock record, or what a deleted tenant left behind. Of the latter only the time is true any more.
         if record["kind"] != RowKind.CLOCK:
@@ -124,4 +156,5 @@ def _row(record: asyncpg.Record, batch: RecordBatch | None) -> JournalRow:
         record["alerts_per_day_max"],
         batch,
         record["body_bytes"],
+        record["records"],
     )

@@ -37,4 +37,5 @@ def applier(
         dispatch_limits=bounds,
         on_step=lambda _: None,
         on_fault=on_fault,
+        eras=journal.eras,
     )

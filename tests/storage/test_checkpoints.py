@@ -251,8 +251,8 @@ async def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     for table in ("stream_checkpoints", "tenant_checkpoints"):
         await owner.execute(f"update driftlock.{table} set state = '\\x00' where seq = 2")  # noqa: S608
     with caplog.at_level(logging.ERROR):
-        assert await checkpoints.load_streams([stream]) == {stream: Checkpoint(1, b"state 1")}
-        assert await checkpoints.load_tenants([tenant]) == {tenant: Checkpoint(1, b"state 1")}
+        assert await checkpoints.load_streams([stream]) == {stream: Checkpoint(1, b"state 1", instead_of=2)}
+        assert await checkpoints.load_tenants([tenant]) == {tenant: Checkpoint(1, b"state 1", instead_of=2)}
         await owner.execute("update driftlock.stream_checkpoints set state = '\\x00'")
         assert await checkpoints.load_streams([stream]) == {stream: Checkpoint(2, b"")}
     assert "starting from its checkpoint at 1" in caplog.text

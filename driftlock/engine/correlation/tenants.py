@@ -7,6 +7,7 @@ from uuid import UUID
 from driftlock.engine.correlation.correlator import Correlator, latest
 from driftlock.engine.folding import Clocks, Emitted
 from driftlock.engine.limits import Limits
+from driftlock.engine.losses import Losses
 from driftlock.engine.ports import Checkpoint, FindingRow, IncidentRow, JournalRow, RowKind, StateStore
 from driftlock.engine.records import Damaged, decode_budget, decode_clock
 
@@ -35,7 +36,11 @@ class Correlated:
 class Tenants:
     """Every tenant that has something to correlate. `on_fault` is told of states and rows that had to be given up."""
 
-    def __init__(self, states: StateStore, *, limits: Limits, on_fault: Callable[[str], None]) -> None:
+    def __init__(
+        self, states: StateStore, *, limits: Limits, on_fault: Callable[[str], None], losses: Losses | None = None
+    ) -> None:
+        """`losses` takes the rows that can not be read."""
+        self._losses = Losses() if losses is None else losses
         self._states = states
         self._limits = limits
         self._on_fault = on_fault
@@ -156,6 +161,7 @@ class Tenants:
         try:
             tenant.fold.set_budget(decode_budget(row.body))
         except Damaged as error:
+            self._losses.row(row)
             self._on_fault(f"budget row {row.seq} of tenant {row.tenant_id} is damaged: {error}")
             if row.budget is not None:
                 tenant.fold.set_budget(row.budget)
@@ -165,6 +171,7 @@ class Tenants:
         try:
             return decode_clock(row.body)
         except Damaged as error:
+            self._losses.row(row)
             self._on_fault(f"clock row {row.seq} is skipped: {error}")
             return 0
 

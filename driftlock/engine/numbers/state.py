@@ -91,11 +91,12 @@ def _entry_message(number: int, entry: Entry, seen: Seen, instance: int, *, idle
     )
 
 
-def restore_numbers(body: bytes, key: StreamKey, seed: int, limits: Limits) -> NumberDetector:
+def restore_numbers(body: bytes, key: StreamKey, seed: int, limits: Limits, *, anew: bool = False) -> NumberDetector:
     """The fold as it was, with no series in memory.
 
-    What another version of the code of numbers learned can not be compared, so then all series begin anew. Raises `Damaged`
-    when the bytes can not be read, do not fit together or are another stream's, `Internal` when they are of a newer schema.
+    What another version of the code of numbers learned can not be compared, so then, or with `anew`, all series begin anew.
+    Raises `Damaged` when the bytes can not be read, do not fit together or are another stream's, `Internal` when they are of a
+    newer schema.
     """
     state = numbers_pb2.NumberState()
     parse_stored(state, body, "checkpoint", STATE_BYTES_MAX)
@@ -113,7 +114,7 @@ def restore_numbers(body: bytes, key: StreamKey, seed: int, limits: Limits) -> N
     ]
     memory = detector.memory
     memory.dropped = dict.fromkeys(state.dropped)
-    if state.codec_version != CODEC_VERSION:
+    if anew or state.codec_version != CODEC_VERSION:
         detector.restarted = True
         memory.dropped.update(dict.fromkeys(it.number for it in state.series))
         return detector

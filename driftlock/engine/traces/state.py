@@ -71,12 +71,12 @@ def trace_state(detector: TraceDetector) -> bytes:
     )
 
 
-def restore_traces(body: bytes, key: StreamKey, seed: int, limits: Limits) -> TraceDetector:
+def restore_traces(body: bytes, key: StreamKey, seed: int, limits: Limits, *, anew: bool = False) -> TraceDetector:
     """The fold as it was, with its open traces.
 
-    What another version of the code of traces learned can not be compared, so then everything begins anew, open traces
-    included. Raises `Damaged` when the bytes can not be read, do not fit together or are another stream's, `Internal` when they
-    are of a newer schema.
+    What another version of the code of traces learned can not be compared, so then, or with `anew`, everything begins anew,
+    open traces included. Raises `Damaged` when the bytes can not be read, do not fit together or are another stream's,
+    `Internal` when they are of a newer schema.
     """
     state = traces_pb2.TraceState()
     parse_stored(state, body, "checkpoint", _raw_bytes_max(body))
@@ -93,7 +93,7 @@ def restore_traces(body: bytes, key: StreamKey, seed: int, limits: Limits) -> Tr
     passed = state.passed
     detector.passed = Where(passed.time_ns, passed.event, passed.watermark_ns, passed.receive_timed)
     detector.happened = _happened(state)
-    if state.codec_version != CODEC_VERSION:
+    if anew or state.codec_version != CODEC_VERSION:
         detector.restarted = True
         return detector
     detector.restarted, detector.degraded = state.restarted, state.degraded
