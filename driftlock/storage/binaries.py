@@ -1,5 +1,7 @@
 """Find PostgreSQL's programs, and the identity under which they may run."""
 
+import asyncio
+import contextlib
 import importlib.util
 import os
 import pwd
@@ -93,6 +95,32 @@ def command(mode: str, *arguments: str) -> list[str]:
 def clean_environment() -> dict[str, str]:
     """What PostgreSQL gets to see: none of our settings, fixed language and time zone."""
     return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
+
+
+async def run(
+    mode: str, *arguments: str, timeout_s: float, environment: dict[str, str], folder: Path | None = None
+) -> tuple[int, str]:
+    """Run a program to its end, in `folder` or ours: its exit status, and what it wrote. It dies with us.
+
+    Raises TimeoutError, OSError.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *command(mode, *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**clean_environment(), **environment},
+        cwd=folder,
+        start_new_session=True,
+    )
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), timeout_s)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        raise
+    return process.returncode or 0, output.decode("utf-8", "replace")
 
 
 def _status(mode: str, program: str) -> int:

@@ -2,10 +2,11 @@
 
 <data_dir>/postgres.lock        held (flock) by the process that runs the cluster
 <data_dir>/postgres/cluster     PostgreSQL's own files
-<data_dir>/postgres/owner.password, app.password
+<data_dir>/postgres/owner.password, app.password, backup.password
 <data_dir>/postgres/connection.json   how to connect to the running server
 <data_dir>/postgres/server.log  PostgreSQL's messages, bounded
 <data_dir>/postgres.new         a cluster being made; whatever is left of one is thrown away
+<data_dir>/postgres.restore     a cluster being restored; until it is complete nothing else may use the folder
 """
 
 import fcntl
@@ -18,6 +19,7 @@ from driftlock.storage.startup import StartupRefused
 
 OWNER_ROLE = "driftlock_owner"
 APP_ROLE = "driftlock_app"
+BACKUP_ROLE = "driftlock_backup"
 DATABASE = "driftlock"
 HOST = "127.0.0.1"
 
@@ -32,14 +34,20 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class DataFolder:
-    """Paths and files of one embedded cluster under `root` (absolute)."""
+    """Paths and files of one embedded cluster under `root` (absolute); `name` is that of its folder."""
 
     root: Path
+    name: str = "postgres"
 
     @property
     def home(self) -> Path:
         """Everything that belongs to the cluster."""
-        return self.root / "postgres"
+        return self.root / self.name
+
+    @property
+    def restoring(self) -> "DataFolder":
+        """Where a cluster is restored before it is renamed to `home`."""
+        return DataFolder(self.root, "postgres.restore")
 
     @property
     def cluster(self) -> Path:
@@ -156,15 +164,25 @@ def write_private(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
+def sync_folder(path: Path) -> None:
+    """Make a rename inside this folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def tail(path: Path, bytes_max: int = 2000) -> str:
-    """The last lines of a log on one line, for an error message; empty when there is no log."""
+    """The last lines of a log on one line, for an error message: the fatal ones, if any. Empty when there is no log."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - bytes_max))
             lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return ""
-    return " | ".join(line.strip() for line in lines[-3:] if line.strip())
+    fatal = [line for line in lines[-6:] if "FATAL:" in line or "PANIC:" in line]
+    return " | ".join(line.strip() for line in fatal or lines[-3:] if line.strip())
 
 
 def _is_postgres_in(pid: int, cluster: Path) -> bool:

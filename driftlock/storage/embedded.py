@@ -11,9 +11,7 @@ import contextlib
 import logging
 import os
 import shutil
-import signal
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,17 +20,22 @@ from typing import Self
 import asyncpg
 
 from driftlock.storage import binaries as programs
+from driftlock.storage.archive import OFF, archiving, open_archive
 from driftlock.storage.binaries import Binaries, Identity
 from driftlock.storage.datafolder import (
     APP_ROLE,
+    BACKUP_ROLE,
     DATABASE,
     HOST,
     OWNER_ROLE,
     Connection,
     DataFolder,
+    password_file,
     tail,
+    write_private,
 )
 from driftlock.storage.initdb import create_cluster
+from driftlock.storage.postmaster import Postmaster
 from driftlock.storage.startup import StartupRefused
 
 log = logging.getLogger(__name__)
@@ -50,8 +53,11 @@ SERVER_SETTINGS = {
     "maintenance_work_mem": "64MB",
     "max_wal_size": "512MB",
     "min_wal_size": "80MB",
-    "wal_level": "minimal",
-    "max_wal_senders": "0",
+    # For backups of the running server, which take two connections; the slot keeps the log until one of them is done.
+    "wal_level": "replica",
+    "max_wal_senders": "4",
+    "max_replication_slots": "4",
+    "max_slot_wal_keep_size": "4GB",
     "wal_compression": "on",
     "jit": "off",
     "huge_pages": "off",
@@ -63,8 +69,8 @@ SERVER_SETTINGS = {
     "log_line_prefix": "%m [%p] ",
 }
 SINCE_18 = {"io_method": "sync"}
-STARTS_MAX = 3  # a free port can be taken between finding it and listening on it
-READY_POLL_S = 0.01
+# Names and passwords (hex) are of our own making, so they need no quoting; roles take no bind parameters.
+LOGIN_ROLES = {APP_ROLE: "login noinherit", BACKUP_ROLE: "login noinherit replication"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +100,24 @@ class EmbeddedPostgres:
         binaries: Binaries | None = None,
         identity: Identity | None = None,
         limits: EmbeddedLimits | None = None,
+        archive: Path | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
-        """`binaries` None: search for them. `identity` None: whatever lets this user run them."""
+        """`binaries` None: search for them. `identity` None: whatever lets this user run them.
+
+        `archive`: folder that gets the write-ahead log (`driftlock.storage.archive`). `settings`: parameters of the server
+        that win over ours.
+        """
         self._folder = DataFolder(data_dir.absolute())
         self._token_bytes = token_bytes
         self._binaries = binaries
         self._limits = limits or EmbeddedLimits()
         self._identity = identity
+        self._archive = archive
+        self._overrides = dict(settings or {})
+        self._settings: dict[str, str] = {}
         self._lock: int | None = None
-        self._port = 0
-        self._process: asyncio.subprocess.Process | None = None
+        self._postmaster: Postmaster | None = None
         self._watch: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
 
@@ -120,9 +134,9 @@ class EmbeddedPostgres:
     @property
     def pid(self) -> int:
         """Process id of the running postmaster."""
-        if self._process is None:
+        if self._postmaster is None or self._postmaster.process is None:
             raise StartupRefused("the embedded PostgreSQL is not running: enter it first")
-        return self._process.pid
+        return self._postmaster.process.pid
 
     async def __aenter__(self) -> Self:
         """Make the cluster if there is none, start it, wait until it takes connections."""
@@ -132,17 +146,29 @@ class EmbeddedPostgres:
                 self._binaries = await asyncio.to_thread(lambda: programs.find(programs.candidates()))
             if self._identity is None:
                 self._identity = await asyncio.to_thread(programs.identity, self._binaries)
-            await self._wait_for_orphan()
-            if not self._folder.home.exists():
-                await create_cluster(
-                    self._folder, self._binaries, self._identity, self._token_bytes, self._limits.initdb_timeout_s
+            if self._folder.restoring.home.exists():
+                raise StartupRefused(
+                    f"a restore into {self._folder.root} did not finish: run `driftlock restore` again, or remove the folder"
                 )
-            self._check_version(self._binaries)
-            await self._start_on_free_port()
-            self._connection = self._folder.connection(self._port)
-            await self._provision()
+            limits = self._limits
+            postmaster = Postmaster(
+                self._folder,
+                self._binaries,
+                self._identity,
+                start_timeout_s=limits.start_timeout_s,
+                stop_timeout_s=limits.stop_timeout_s,
+            )
+            self._postmaster = postmaster
+            await postmaster.wait_for_orphan()
+            if not self._folder.home.exists():
+                await create_cluster(self._folder, self._binaries, self._identity, self._token_bytes, limits.initdb_timeout_s)
+            check_version(self._folder, self._binaries)
+            self._settings = self._parameters(self._binaries, self._identity)
+            await postmaster.start_on_free_port(self._settings)
+            self._connection = self._folder.connection(postmaster.port)
+            await self._provision(postmaster.port)
             self._folder.publish(self._connection)
-            self._watch = asyncio.create_task(self._supervise(), name="embedded-postgres")
+            self._watch = asyncio.create_task(self._supervise(postmaster), name="embedded-postgres")
         except OSError as error:
             await self._close()
             raise StartupRefused(f"the embedded PostgreSQL can not use {self._folder.root}: {error}") from error
@@ -171,99 +197,38 @@ class EmbeddedPostgres:
         if self._connection is not None:
             self._connection = None
             self._folder.withdraw()
-        await self._stop()
+        if self._postmaster is not None:
+            await self._postmaster.stop()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
-    async def _wait_for_orphan(self) -> None:
-        """The server of a parent that was just killed may still be stopping: wait for it."""
-        for _ in range(int(self._limits.stop_timeout_s / READY_POLL_S)):
-            pid = self._folder.running_postgres()
-            if pid is None:
-                return
-            await asyncio.sleep(READY_POLL_S)
-        raise StartupRefused(
-            f"a PostgreSQL (process {pid}) that driftlock did not start is running in {self._folder.cluster}: stop it first"
-        )
+    def _parameters(self, binaries: Binaries, identity: Identity) -> dict[str, str]:
+        archived = OFF
+        if self._archive is not None:
+            archived = archiving(open_archive(self._archive, self._folder.cluster, identity.owner))
+        return {**server_settings(binaries), **archived, **self._overrides}
 
-    def _check_version(self, binaries: Binaries) -> None:
-        try:
-            made_by = int((self._folder.cluster / "PG_VERSION").read_text("ascii"))
-        except (OSError, ValueError) as error:
-            raise StartupRefused(f"{self._folder.cluster} is not a PostgreSQL cluster: move it away or restore it") from error
-        if made_by != binaries.major:
-            raise StartupRefused(
-                f"{self._folder.cluster} was made by PostgreSQL {made_by} but the programs are {binaries.major}: "
-                f"run pg_upgrade, or install PostgreSQL {made_by}"
-            )
-
-    async def _start_on_free_port(self) -> None:
-        for start in range(1, STARTS_MAX + 1):
-            with socket.socket() as probe:
-                probe.bind((HOST, 0))
-                self._port = int(probe.getsockname()[1])
-            try:
-                await self._start()
-                return
-            except StartupRefused as error:
-                if start == STARTS_MAX or "could not bind" not in str(error):
-                    raise
-
-    async def _start(self) -> None:
-        """Start on `self._port` and wait until it takes connections."""
-        assert self._binaries is not None and self._identity is not None  # noqa: S101, PT018  # set before any start
-        self._folder.running_postgres()
-        settings = {**SERVER_SETTINGS, **(SINCE_18 if self._binaries.major >= 18 else {}), "port": str(self._port)}
-        flags = [flag for name, value in settings.items() for flag in ("-c", f"{name}={value}")]
-        output = os.open(self._folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            self._process = await asyncio.create_subprocess_exec(
-                *programs.command(
-                    self._identity.mode, str(self._binaries.folder / "postgres"), "-D", str(self._folder.cluster), *flags
-                ),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=programs.clean_environment(),
-                # Its own session: Ctrl-C in a terminal must reach us first, so that we drain before it stops.
-                start_new_session=True,
-            )
-        finally:
-            os.close(output)
-        try:
-            await asyncio.wait_for(self._ready(self._process), self._limits.start_timeout_s)
-        except TimeoutError as error:
-            raise StartupRefused(
-                f"PostgreSQL was not ready after {self._limits.start_timeout_s:.0f} s: see {self._folder.log}"
-            ) from error
-
-    async def _ready(self, process: asyncio.subprocess.Process) -> None:
-        """Until line 8 of postmaster.pid, where the postmaster writes its state, says ready."""
-        pid_file = self._folder.cluster / "postmaster.pid"
-        while True:
-            if process.returncode is not None:
-                raise StartupRefused(f"PostgreSQL did not start: {tail(self._folder.log)}; see {self._folder.log}")
-            with contextlib.suppress(OSError):
-                lines = pid_file.read_text("ascii", "replace").splitlines()
-                if len(lines) >= 8 and lines[0].strip() == str(process.pid) and lines[7].strip() == "ready":
-                    return
-            await asyncio.sleep(READY_POLL_S)
-
-    async def _provision(self) -> None:
-        """The application's login role and the database, where missing: initdb made only the owner."""
+    async def _provision(self, port: int) -> None:
+        """The login roles and the database, where missing: initdb made only the owner."""
         connection = await asyncpg.connect(
             host=HOST,
-            port=self._port,
+            port=port,
             user=OWNER_ROLE,
             password=self._folder.password(OWNER_ROLE),
             database="postgres",
             timeout=self._limits.start_timeout_s,
         )
         try:
-            if not await connection.fetchval("select exists (select from pg_roles where rolname = $1)", APP_ROLE):
-                # The password is hex of our own making, so it needs no quoting; roles take no bind parameters.
-                await connection.execute(f"create role {APP_ROLE} login noinherit password '{self._folder.password(APP_ROLE)}'")
+            for role, attributes in LOGIN_ROLES.items():
+                known = await connection.fetchval("select exists (select from pg_roles where rolname = $1)", role)
+                file = password_file(self._folder.home, role)
+                given = file.exists()
+                if not given:  # a cluster that was made before there was this role
+                    write_private(file, self._token_bytes(24).hex())
+                if not (known and given):
+                    verb = "alter" if known else "create"
+                    await connection.execute(f"{verb} role {role} {attributes} password '{self._folder.password(role)}'")
             if not await connection.fetchval("select exists (select from pg_database where datname = $1)", DATABASE):
                 await connection.execute(f"create database {DATABASE}")
                 await connection.execute(f"revoke all on database {DATABASE} from public")
@@ -271,13 +236,13 @@ class EmbeddedPostgres:
         finally:
             await connection.close()
 
-    async def _supervise(self) -> None:
+    async def _supervise(self, postmaster: Postmaster) -> None:
         """Start the server again when it dies, and keep its log bounded, until cancelled."""
         pause_s = 0.0
         while True:
-            assert self._process is not None  # noqa: S101  # running since _start
+            assert postmaster.process is not None  # noqa: S101  # it was started
             try:
-                status = await asyncio.wait_for(self._process.wait(), self._limits.log_check_s)
+                status = await asyncio.wait_for(postmaster.process.wait(), self._limits.log_check_s)
             except TimeoutError:
                 pause_s = 0.0
                 self._bound_log()
@@ -287,10 +252,10 @@ class EmbeddedPostgres:
             pause_s = min(self._limits.restart_pause_max_s, pause_s * 2 + 0.1)
             self._bound_log()
             try:
-                await self._start()
+                await postmaster.start(self._settings)
             except (StartupRefused, OSError) as error:
                 log.error("PostgreSQL can not be started again yet: %s", error)
-                await self._stop()
+                await postmaster.stop()
 
     def _bound_log(self) -> None:
         """Move a log that is over its bound to `server.log.1`; PostgreSQL appends, so truncating under it is safe."""
@@ -299,15 +264,20 @@ class EmbeddedPostgres:
                 shutil.copyfile(self._folder.log, self._folder.log.with_suffix(".log.1"))
                 os.truncate(self._folder.log, 0)
 
-    async def _stop(self) -> None:
-        """Fast shutdown, then immediate, then kill; each is followed by crash recovery at worst, never by loss."""
-        process = self._process
-        if process is None:
-            return
-        for step in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-            if process.returncode is not None:
-                break
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(step)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), self._limits.stop_timeout_s)
+
+def server_settings(binaries: Binaries) -> dict[str, str]:
+    """Parameters of an embedded server of this version."""
+    return {**SERVER_SETTINGS, **(SINCE_18 if binaries.major >= 18 else {})}
+
+
+def check_version(folder: DataFolder, binaries: Binaries) -> None:
+    """Raises `StartupRefused` when the programs can not run the cluster of this folder."""
+    try:
+        made_by = int((folder.cluster / "PG_VERSION").read_text("ascii"))
+    except (OSError, ValueError) as error:
+        raise StartupRefused(f"{folder.cluster} is not a PostgreSQL cluster: move it away or restore it") from error
+    if made_by != binaries.major:
+        raise StartupRefused(
+            f"{folder.cluster} was made by PostgreSQL {made_by} but the programs are {binaries.major}: "
+            f"run pg_upgrade, or install PostgreSQL {made_by}"
+        )

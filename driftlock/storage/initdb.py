@@ -1,14 +1,20 @@
 """Make a cluster: once for each data folder, and never half of one."""
 
-import asyncio
-import contextlib
 import os
 import shutil
 from collections.abc import Callable
 
 from driftlock.storage import binaries as programs
 from driftlock.storage.binaries import Binaries, Identity
-from driftlock.storage.datafolder import APP_ROLE, OWNER_ROLE, DataFolder, password_file, write_private
+from driftlock.storage.datafolder import (
+    APP_ROLE,
+    BACKUP_ROLE,
+    OWNER_ROLE,
+    DataFolder,
+    password_file,
+    sync_folder,
+    write_private,
+)
 from driftlock.storage.startup import StartupRefused
 
 BUILTIN_LOCALE_SINCE = 17
@@ -24,7 +30,7 @@ async def create_cluster(
     fresh = folder.fresh
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)
-    for role in (OWNER_ROLE, APP_ROLE):
+    for role in (OWNER_ROLE, APP_ROLE, BACKUP_ROLE):
         write_private(password_file(fresh, role), token_bytes(24).hex())
     hint = "free some space or set DRIFTLOCK_DATA_DIR to another folder"
     if identity.owner is not None:
@@ -33,41 +39,23 @@ async def create_cluster(
         folder.root.chmod(folder.root.stat().st_mode | 0o011)
         for path in (fresh, *fresh.iterdir()):
             os.chown(path, *identity.owner)
-    process = await asyncio.create_subprocess_exec(
-        *programs.command(
-            identity.mode,
-            str(binaries.folder / "initdb"),
-            f"--pgdata={fresh / 'cluster'}",
-            f"--username={OWNER_ROLE}",
-            f"--pwfile={password_file(fresh, OWNER_ROLE)}",
-            "--auth=scram-sha-256",
-            "--locale=C.UTF-8",
-            *(("--locale-provider=builtin",) if binaries.major >= BUILTIN_LOCALE_SINCE else ()),
-            "--encoding=UTF8",
-            "--no-instructions",
-        ),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=programs.clean_environment(),
-        start_new_session=True,
+    status, output = await programs.run(
+        identity.mode,
+        str(binaries.folder / "initdb"),
+        f"--pgdata={fresh / 'cluster'}",
+        f"--username={OWNER_ROLE}",
+        f"--pwfile={password_file(fresh, OWNER_ROLE)}",
+        "--auth=scram-sha-256",
+        "--locale=C.UTF-8",
+        *(("--locale-provider=builtin",) if binaries.major >= BUILTIN_LOCALE_SINCE else ()),
+        "--encoding=UTF8",
+        "--no-instructions",
+        timeout_s=timeout_s,
+        environment={},
     )
-    try:
-        output, _ = await asyncio.wait_for(process.communicate(), timeout_s)
-    except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        raise
-    if process.returncode != 0:
-        said = [line for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
+    if status != 0:
+        said = [line for line in output.splitlines() if line.strip()]
         lines = [line for line in said if "error" in line or "FATAL" in line] or said
-        raise StartupRefused(
-            f"initdb failed in {fresh}: {' | '.join(lines[-2:]) or f'exit status {process.returncode}'}; {hint}"
-        )
+        raise StartupRefused(f"initdb failed in {fresh}: {' | '.join(lines[-2:]) or f'exit status {status}'}; {hint}")
     fresh.rename(folder.home)
-    parent = os.open(folder.root, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)
+    sync_folder(folder.root)

@@ -1,0 +1,85 @@
+"""`driftlock backup` beside a server, `driftlock restore`, and a server that goes on from there; killed at any moment."""
+
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness import COMMAND, STOP_S, Server, shop_log, verdict, wait_for
+
+pytestmark = pytest.mark.e2e
+ODD_AT = 1500
+
+
+def killed(server: Server, delay_s: float, *arguments: str) -> bool:
+    """Start a command and kill it after `delay_s`; whether it was still at work."""
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], env=server.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        process.wait(delay_s)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait(STOP_S)
+        return True
+    return False
+
+
+def test_backup_restore_and_on(make_server: Callable[..., Server], tmp_path: Path) -> None:
+    archive, backup = tmp_path / "archive", tmp_path / "backup"
+    archive.mkdir()
+    server = make_server("first", DRIFTLOCK_ARCHIVE_DIR=str(archive))
+    server.start()
+    lines = shop_log(2000, ODD_AT)
+    log = tmp_path / "shop.log"
+    log.write_text("\n".join(lines[:1000]))
+    server.replay(str(log))
+    began = time.monotonic()
+    made = server.run("backup", str(backup))
+    took_s = time.monotonic() - began
+    assert made.returncode == 0, made.stderr
+    assert "verified" in made.stdout
+    assert server.run("backup", str(backup)).stderr.startswith("Error: ")  # never over another one
+
+    for share in (0.5, 0.8):
+        if killed(server, share * took_s, "backup", str(tmp_path / "cut")):
+            assert not (tmp_path / "cut").exists()
+            assert "not a complete backup" in server.run("restore", str(tmp_path / "cut.partial"), "--data-dir", "x").stderr
+    assert server.run("backup", str(tmp_path / "cut")).returncode == 0
+    assert not (tmp_path / "cut.partial").exists()
+
+    log.write_text("\n".join(lines))
+    server.replay(str(log))  # the first thousand once more, which is known, and a thousand new ones
+    streams = {slug: stream["events"] for slug, stream in server.streams().items()}
+    findings = [verdict(finding) for finding in server.get("/v1/anomalies")["anomalies"]]
+    key = (server.data_dir / "api-key").read_text()
+    assert server.signal(signal.SIGTERM) == 0
+
+    target = make_server("restored", DRIFTLOCK_ARCHIVE_DIR=str(archive))
+    restored = target.data_dir
+    command = ("restore", str(backup), "--archive", str(archive), "--data-dir", str(restored))
+    cut = 0
+    for delay_s in (0.3, took_s / 2):
+        if killed(target, delay_s, *command):
+            cut += 1
+            wait_for("PostgreSQL to follow its parent", lambda: not target.postgres(), STOP_S)
+            assert not (restored / "postgres").exists()
+    assert cut
+    done = target.run(*command)
+    assert done.returncode == 0, done.stderr
+    assert (restored / "api-key").read_text() == key
+    for name in ("api-key", "cursor-key", "postgres/app.password", "postgres/owner.password", "postgres/backup.password"):
+        assert stat.S_IMODE((restored / name).stat().st_mode) == 0o600
+    target.start()
+    assert {slug: stream["events"] for slug, stream in target.streams().items()} == streams
+    assert [verdict(finding) for finding in target.get("/v1/anomalies")["anomalies"]] == findings
+    log.write_text("\n".join(shop_log(2200, ODD_AT)[2000:]))
+    target.replay(str(log))
+    [events] = [stream["events"] for stream in target.streams().values()]
+    assert events == sum(streams.values()) + 200
+    doctor = target.run("doctor")
+    assert "bytes wait for the archive" in doctor.stdout
