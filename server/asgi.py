@@ -12,8 +12,8 @@ from typing import Any, Self, cast
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.addresses import Address
 from server.asgi_protocol import AsgiLimits, answer_unavailable, protocol
-from server.settings import Address
 
 STARTED_POLL_S = 0.005
 
@@ -27,36 +27,54 @@ class _Server(uvicorn.Server):
         yield
 
 
-def listen(address: Address, what: str, backlog: int) -> socket.socket:
+def listen(address: Address, what: str, backlog: int, *, reuse_port: bool = False) -> socket.socket:
     """A listening socket; raises OSError with a text that names the address and what it is for."""
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, place = found[0]
-        return socket.create_server(place[:2], family=family, backlog=backlog)
+        return socket.create_server(place[:2], family=family, backlog=backlog, reuse_port=reuse_port)
     except OSError as error:
         reason = "another program listens there" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
         raise OSError(error.errno, f"cannot listen on {address.text} for {what}: {reason}") from None
 
 
 class AsgiServer:
-    """Async context manager: listening inside, drained and closed after. `port` is the one that was bound.
+    """Async context manager: serving inside, drained and closed after. `port` is the one that was bound.
 
+    `listen` may be called before it is entered: connections then wait until they are served. `reuse_port` lets another
+    process of the same user listen on the same port, if it says so too.
     X-Forwarded-* headers are never believed: the peer is who connected. With `tls` only TLS is spoken; the names in a client's
     certificate, where one is required, are the extension `CLIENT_CERTIFICATE` of the scope.
     Raises OSError for an address that is not to be had.
     """
 
     def __init__(
-        self, app: ASGIApp, *, address: Address, what: str, limits: AsgiLimits, tls: ssl.SSLContext | None = None
+        self,
+        app: ASGIApp,
+        *,
+        address: Address,
+        what: str,
+        limits: AsgiLimits,
+        tls: ssl.SSLContext | None = None,
+        reuse_port: bool = False,
     ) -> None:
         self._app, self._address, self._what, self._limits, self._tls = app, address, what, limits, tls
+        self._reuse_port = reuse_port
+        self._listener: socket.socket | None = None
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
         self.port = 0
 
+    async def listen(self) -> None:
+        """Take the address; raises OSError when it is not to be had."""
+        if self._listener is None:
+            backlog = self._limits.backlog_max
+            self._listener = listen(self._address, self._what, backlog, reuse_port=self._reuse_port)
+            self.port = int(self._listener.getsockname()[1])
+
     async def __aenter__(self) -> Self:
-        listener = listen(self._address, self._what, self._limits.backlog_max)
-        self.port = int(listener.getsockname()[1])
+        await self.listen()
+        assert self._listener is not None  # noqa: S101  # listening by now
         tls = self._tls
         limits = self._limits
         config = uvicorn.Config(
@@ -75,11 +93,11 @@ class AsgiServer:
             timeout_graceful_shutdown=limits.graceful_stop_s,
         )
         self._server = _Server(config)
-        self._task = asyncio.create_task(self._server.serve([listener]), name=f"asgi {self._what}")
+        self._task = asyncio.create_task(self._server.serve([self._listener]), name=f"asgi {self._what}")
         while not self._server.started and not self._task.done():  # noqa: ASYNC110  # uvicorn sets a plain attribute
             await asyncio.sleep(STARTED_POLL_S)
         if self._task.done():
-            listener.close()
+            self._listener.close()
             await self._task
         return self
 
@@ -99,6 +117,8 @@ class AsgiServer:
             self._server.should_exit = True
             await asyncio.gather(self._task, return_exceptions=True)
             self._server = None
+        if self._listener is not None:
+            self._listener.close()
 
 
 def answered_when_stopped(app: ASGIApp) -> ASGIApp:

@@ -8,7 +8,8 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from server.settings import Address, Settings
+from server.addresses import Address
+from server.settings import Settings
 
 TIMEOUT_S = 30.0
 PAGE_ITEMS = 200

@@ -1,12 +1,17 @@
 """The composition root: every part of a serving process is made, joined, watched and stopped from here.
 
-    database -> pipeline (journal, dispatcher) -> doors (OTLP/gRPC, OTLP/HTTP, REST)
+    database -> pipeline (journal, detection) -> doors (OTLP/gRPC, OTLP/HTTP, REST)
 
-Entered from left to right and left from right to left: first nothing new comes in, then what came in is journaled and
+Made from left to right and left from right to left: first nothing new comes in, then what came in is journaled and
 folded, and the database stops last.
+
+Everything that takes time or can fail comes first; then the journal is taken over, which fences a process that served
+before, and the doors open at once: between its last acknowledgement and our first lie a few round trips to the database.
+What was journaled and not scored yet is recovered after that.
 """
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -17,14 +22,16 @@ from structlog.typing import FilteringBoundLogger
 
 import driftlock
 from collector.otlp.grpc import check_grpcio
+from driftlock.errors import Conflict, Unavailable
 from driftlock.storage.datafolder import write_private
 from driftlock.storage.startup import StartupRefused
+from server.addresses import Address
 from server.banner import Running
 from server.database import database_urls
 from server.doors import Doors, open_doors
 from server.pipeline import Pipeline, open_pipeline
-from server.process import StopSignals, until
-from server.settings import Address, Settings
+from server.process import Ending, Stopped, StopSignals, until
+from server.settings import Settings
 
 NOTICE_S = 1.0  # between "not ready" and closing the doors, for load balancers to notice
 
@@ -62,6 +69,8 @@ async def _serve(
         urls = await stack.enter_async_context(database_urls(settings, share=False))
         pipeline = await stack.enter_async_context(open_pipeline(settings, urls, log))
         doors = await stack.enter_async_context(open_doors(settings, pipeline, log))
+        await pipeline.take_over()
+        await doors.serve()
         running = _running(settings, pipeline, doors, round((time.monotonic() - began_s) * 1000))
         if settings.embedded:
             stack.callback(settings.endpoints_file.unlink, missing_ok=True)
@@ -70,13 +79,26 @@ async def _serve(
         announce(running.banner())
         log.info("ready", startup_ms=running.startup_ms, **running.endpoints())
         try:
-            await until(stop, {**doors.watched, **pipeline.watched})
+            ending = await until(stop, {**doors.watched, **pipeline.watched}, pipeline.fenced)
         finally:
             log.info("draining")
             await doors.drain()
-            if stop.is_set() and _has_remote_peers(settings):
-                await asyncio.sleep(NOTICE_S)
-    log.info("stopped")
+        if ending is Ending.HANDED_OVER:
+            await _confirm(pipeline)
+        elif _has_remote_peers(settings):
+            await asyncio.sleep(NOTICE_S)
+    if ending is Ending.HANDED_OVER:
+        announce("handed over: another process serves this database now")
+    log.info(ending.value)
+
+
+async def _confirm(pipeline: Pipeline) -> None:
+    """Raise `Stopped` where no process has taken over: an older state of the database was put in its place."""
+    with contextlib.suppress(Unavailable):
+        try:
+            await pipeline.not_replaced()
+        except Conflict as error:
+            raise Stopped(error.message) from error
 
 
 def _running(settings: Settings, pipeline: Pipeline, doors: Doors, startup_ms: int) -> Running:

@@ -2,12 +2,12 @@
 
 import getpass
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
-from driftlock.storage.checks import check_role
+from driftlock.storage.checks import UnsafeDatabase, check_role
 from driftlock.storage.datafolder import running
 from driftlock.storage.embedded import EmbeddedPostgres
 from driftlock.storage.migrate import migrate, shipped
@@ -42,18 +42,19 @@ async def database_urls(settings: Settings, *, share: bool) -> AsyncIterator[Dat
     if found is not None:
         yield DatabaseUrls(found.app_dsn, found.owner_dsn)
         return
-    async with EmbeddedPostgres(settings.data_dir, token_bytes=secrets.token_bytes) as embedded:
+    async with EmbeddedPostgres(settings.data_dir, token_bytes=secrets.token_bytes, archive=settings.archive_dir) as embedded:
         yield DatabaseUrls(embedded.app_dsn, embedded.owner_dsn)
 
 
-async def prepare(urls: DatabaseUrls) -> int:
+async def prepare(urls: DatabaseUrls, unsafe: UnsafeDatabase, warn: Callable[[str], None]) -> int:
     """Bring the schema up to date where the owner is known, check what serving relies on; returns the schema's version.
 
-    Raises `StartupRefused`.
+    `warn` gets a line for each danger that `unsafe` lets pass. Raises `StartupRefused`.
     """
     if urls.owner is not None:
         await migrate(urls.owner, urls.app_role)
-    await check_role(urls.app)
+    for danger in await check_role(urls.app, unsafe=unsafe):
+        warn(danger)
     return shipped()[-1].version
 
 

@@ -1,6 +1,7 @@
 """The middle of a serving process: database, journal and dispatcher, joined and kept clean. Receivers hand over to it."""
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,26 +14,35 @@ from structlog.typing import FilteringBoundLogger
 import driftlock
 from cbad_cy.codec import Codec
 from driftlock.accounts.access import Access
+from driftlock.accounts.metering import IngestMeter
 from driftlock.engine.dispatch import Dispatcher
 from driftlock.engine.limits import SECOND_NS, DispatchLimits, Limits
-from driftlock.engine.ports import Configurator
+from driftlock.engine.ports import Configurator, Step
 from driftlock.engine.profile import DEFAULT_CODEC
-from driftlock.errors import Conflict, Unavailable
+from driftlock.errors import Unavailable
+from driftlock.storage.backlog import Backlog
 from driftlock.storage.checkpoints import Checkpoints
-from driftlock.storage.faults import FENCED
+from driftlock.storage.eras import EraJournal, read_eras
+from driftlock.storage.identity import check_not_replaced
 from driftlock.storage.journal import Journal, JournalLimits
 from driftlock.storage.journal_reader import JournalRows
-from driftlock.storage.pool import Database
+from driftlock.storage.pool import Database, Lane
 from driftlock.storage.recovery import recovery_position, tenants_with_state
 from driftlock.storage.retention import Retention
 from driftlock.storage.shard import Shard
+from server.begin_era import begin_era
 from server.database import DatabaseUrls, prepare
+from server.database_debt import DebtMetrics, watch_debt
+from server.detection import Detection, quiet_when, running_dispatcher
+from server.ledger import LedgerKeeper, keep_ledger
 from server.local import LocalTenant, open_access
+from server.outage import OutageReport
 from server.settings import Settings
 from server.telemetry import Telemetry, TimedIntake
 
-RETENTION_PERIOD_S = 10.0  # also how soon an idle process notices that another one has taken over
-RETENTION_ROWS_MAX = 2000
+RETENTION_PERIOD_S = 10.0
+OWNER_POLL_S = 1.0  # how soon an idle process notices that another one has taken over; a busy one is told by its next append
+DRAIN_TIMEOUT_MS = 2000
 DISPATCH_STOP_S = 3.0
 STEP_PAUSE_S = 0.02  # what a verdict may wait for others when records come in small requests
 
@@ -52,85 +62,152 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """What receivers and REST are made with. `watched` must not end while the process serves."""
+    """What receivers and REST are made with. `watched` must not end while the process serves.
+
+    Nothing is taken, and nothing changes for a process that serves now, before `take_over`; afterwards `fenced` is set when
+    another process has done the same. `not_replaced` raises `Conflict` when the database is an older one.
+    """
 
     database: Database
     intake: TimedIntake
     configurator: Configurator
-    dispatcher: Dispatcher
+    detection: Detection
     telemetry: Telemetry
+    meter: IngestMeter
+    ledger: LedgerKeeper
     access: Access
     local: LocalTenant | None
     schema_version: int
     codec: Codec
     watched: dict[str, Callable[[], Awaitable[None]]]
+    take_over: Callable[[], Awaitable[None]]
+    not_replaced: Callable[[], Awaitable[None]]
+    fenced: asyncio.Event
     draining: asyncio.Event
 
 
 @asynccontextmanager
 async def open_pipeline(settings: Settings, urls: DatabaseUrls, log: FilteringBoundLogger) -> AsyncIterator[Pipeline]:
-    """Everything between the database and the receivers, running. Raises `StartupRefused`, `Unavailable`."""
+    """Everything between the database and the receivers, ready to take over. Raises `StartupRefused`, `Unavailable`."""
     codec = Codec(DEFAULT_CODEC)
     telemetry = Telemetry(version=driftlock.__version__, codec=codec.name, codec_version=codec.version)
     async with AsyncExitStack() as stack:
-        schema_version = await prepare(urls)
-        database = await stack.enter_async_context(Database(urls.app))
+        schema_version = await prepare(urls, settings.unsafe_database, lambda what: log.warning("unsafe database", what=what))
+        database = await stack.enter_async_context(Database(urls.app, on_change=OutageReport(telemetry, log)))
+        applying = database.reserved(Lane.APPLY)
+        meter, ledger = keep_ledger(database, telemetry, log)
+        stack.push_async_callback(ledger.close)
         access, local = await open_access(settings, database)
         shard = Shard(database)
-        await shard.acquire()
         progress = Progress()
-        limits = JournalLimits(journal_bytes_max=settings.journal_bytes_max)
-        journal = await stack.enter_async_context(
-            Journal(database, shard, node=socket.gethostname(), on_commit=progress.committed, limits=limits)
-        )
-        rows, checkpoints = JournalRows(database, recent=journal.recent), Checkpoints(database, shard)
-        progress.committed(await rows.last_seq())
-        dispatcher = Dispatcher(
-            reader=rows,
-            states=checkpoints,
-            committer=checkpoints,
-            clock_journal=journal,
-            recovery_seq=await recovery_position(database, checkpoints),
-            applied_seq=await rows.applied_seq(),
-            tenant_ids=await tenants_with_state(database),
-            now_ns=time.time_ns,
-            seed=settings.seed,
-            limits=fold_limits(settings),
-            dispatch_limits=DispatchLimits(
-                threads=settings.worker_threads,
-                resident_streams_max=settings.resident_streams,
-                step_pause_s=STEP_PAUSE_S,
-            ),
-            on_step=telemetry.committed,
-            on_fault=lambda what: log.error("state given up", what=what),
-        )
-        progress.wake = dispatcher.wake
-        await stack.enter_async_context(running_dispatcher(dispatcher, DISPATCH_STOP_S, log))
-        _publish(telemetry, journal, dispatcher, progress)
-        retention = Retention(
-            database,
-            shard,
-            dedup_window_ms=limits.dedup_window_ms,
-            bytes_kept=limits.journal_bytes_max // 2,  # the rest is for what waits to be applied
-            rows_max=RETENTION_ROWS_MAX,
-        )
+        backlog = Backlog(bytes_max=settings.backlog_bytes_max, seconds_max=settings.backlog_seconds_max)
+        limits = _journal_limits(settings)
+        node = socket.gethostname()
+        journal = Journal(database, shard, node=node, on_commit=progress.committed, limits=limits, backlog=backlog)
+        rows, checkpoints = JournalRows(applying, recent=journal.recent, owner=shard), Checkpoints(applying, shard)
+
+        async def take_over() -> None:
+            """Own the journal: the process before is fenced, and records are taken from here on."""
+            await shard.acquire()
+            await begin_era(EraJournal(applying, shard), telemetry, log)
+            progress.committed(await rows.last_seq())
+            detection.found(await rows.applied_seq())
+            await backlog.load(applying)
+            await stack.enter_async_context(journal)
+
+        async def recover() -> Dispatcher:
+            """The folds as the process before has left them, running."""
+            on_step = partial(_stepped, telemetry, backlog)
+            dispatcher = await _dispatcher(settings, database, (rows, checkpoints, journal), on_step, log)
+            await stack.enter_async_context(quiet_when(shard.fenced))
+            await stack.enter_async_context(running_dispatcher(dispatcher, DISPATCH_STOP_S, log))
+            progress.wake = dispatcher.wake
+            return dispatcher
+
+        async def not_replaced() -> None:
+            await check_not_replaced(database, shard, progress.last_seq, detection.applied_seq)
+
+        detection = Detection(recover, log)
+        _publish(telemetry, journal, detection, progress)
+        _publish_backlog(telemetry, backlog)
+        await _connect(database)
         yield Pipeline(
             database=database,
             intake=TimedIntake(journal, telemetry, time.monotonic),
             configurator=journal,
-            dispatcher=dispatcher,
+            detection=detection,
             telemetry=telemetry,
+            meter=meter,
+            ledger=ledger,
             access=access,
             local=local,
             schema_version=schema_version,
             codec=codec,
             watched={
-                "detection": dispatcher.failed,
-                "the journal": partial(_fenced, shard),
-                "retention": partial(_retain, retention, log),
+                "detection": detection.run,
+                "the watch of the journal's owner": partial(_watch_owner, shard, not_replaced),
+                "retention": partial(_retain, _retention(applying, shard, limits), log),
+                "the debt of the database": partial(watch_debt, database, DebtMetrics(telemetry.registry), log),
+                "the ledger": ledger.run,
             },
+            take_over=take_over,
+            not_replaced=not_replaced,
+            fenced=shard.fenced,
             draining=asyncio.Event(),
         )
+
+
+async def _connect(database: Database) -> None:
+    """Open connections of each kind: what takes time comes before another process has to stop for us."""
+    await asyncio.gather(*(database.reserved(lane).ping() for lane in (Lane.NODE, Lane.KEYS, Lane.APPEND, Lane.APPLY)))
+
+
+async def _dispatcher(
+    settings: Settings,
+    database: Database,
+    parts: tuple[JournalRows, Checkpoints, Journal],
+    on_step: Callable[[Step], None],
+    log: FilteringBoundLogger,
+) -> Dispatcher:
+    """A dispatcher that goes on where the process before has stopped."""
+    rows, checkpoints, journal = parts
+    return Dispatcher(
+        reader=rows,
+        states=checkpoints,
+        committer=checkpoints,
+        clock_journal=journal,
+        recovery_seq=await recovery_position(database, checkpoints),
+        applied_seq=await rows.applied_seq(),
+        tenant_ids=await tenants_with_state(database),
+        now_ns=time.time_ns,
+        seed=settings.seed,
+        limits=fold_limits(settings),
+        dispatch_limits=DispatchLimits(
+            threads=settings.worker_threads,
+            resident_streams_max=settings.resident_streams,
+            step_pause_s=STEP_PAUSE_S,
+        ),
+        on_step=on_step,
+        on_fault=lambda what: log.error("state given up", what=what),
+        eras=await read_eras(database),
+    )
+
+
+def _journal_limits(settings: Settings) -> JournalLimits:
+    return JournalLimits(
+        journal_bytes_max=settings.journal_bytes_max,
+        dedup_window_ms=settings.dedup_window_seconds * 1000,
+        drain_timeout_ms=DRAIN_TIMEOUT_MS,
+    )
+
+
+def _retention(database: Database, shard: Shard, limits: JournalLimits) -> Retention:
+    return Retention(
+        database,
+        shard,
+        dedup_window_ms=limits.dedup_window_ms,
+        bytes_kept=limits.journal_bytes_max // 2,  # the rest is for what waits to be applied
+    )
 
 
 def fold_limits(settings: Settings) -> Limits:
@@ -140,38 +217,19 @@ def fold_limits(settings: Settings) -> Limits:
     )
 
 
-@asynccontextmanager
-async def running_dispatcher(dispatcher: Dispatcher, stop_s: float, log: FilteringBoundLogger) -> AsyncIterator[None]:
-    """The dispatcher, running; its stop is cut off after `stop_s`, which loses nothing: the journal has it all.
-
-    A dispatcher that failed raises its error once more when it is left. The error that ended the process names the part
-    that failed, so that one goes on and the dispatcher's is only logged.
-    """
-    await dispatcher.__aenter__()
-    try:
-        yield
-    except BaseException:
-        try:
-            await _stop(dispatcher, stop_s, log)
-        except Exception as error:
-            log.error("detection has failed", exc_info=error)
-        raise
-    else:
-        await _stop(dispatcher, stop_s, log)
+def _stepped(telemetry: Telemetry, backlog: Backlog, step: Step) -> None:
+    """What a committed step changes for those who watch."""
+    telemetry.committed(step)
+    backlog.applied(step.to_seq)
 
 
-async def _stop(dispatcher: Dispatcher, stop_s: float, log: FilteringBoundLogger) -> None:
-    try:
-        async with asyncio.timeout(stop_s):
-            await dispatcher.__aexit__(None, None, None)
-    except TimeoutError:
-        log.warning("stopped before everything was scored; the rest follows at the next start")
-
-
-async def _fenced(shard: Shard) -> None:
-    """Wait until another process owns the journal, which is the end of this one."""
-    await shard.fenced.wait()
-    raise Conflict(FENCED)
+async def _watch_owner(shard: Shard, not_replaced: Callable[[], Awaitable[None]]) -> None:
+    """Notice even with nothing to write that another process owns the journal, or that the database is an older one."""
+    while True:
+        await asyncio.sleep(OWNER_POLL_S)
+        with contextlib.suppress(Unavailable):  # whoever has something to write says so
+            await not_replaced()
+            await shard.verify()
 
 
 async def _retain(retention: Retention, log: FilteringBoundLogger) -> None:
@@ -179,23 +237,33 @@ async def _retain(retention: Retention, log: FilteringBoundLogger) -> None:
     while True:
         await asyncio.sleep(RETENTION_PERIOD_S)
         try:
-            while await retention.truncate(time.time_ns()) >= RETENTION_ROWS_MAX:
-                pass
+            await retention.truncate(time.time_ns())
+            await retention.forget(time.time_ns())
         except Unavailable as error:
             log.warning("the journal is not being truncated", why=error.message)
 
 
-def _publish(telemetry: Telemetry, journal: Journal, dispatcher: Dispatcher, progress: Progress) -> None:
+def _publish_backlog(telemetry: Telemetry, backlog: Backlog) -> None:
+    """How much waits to be scored."""
+    telemetry.gauge("journal_lag_bytes", "Bytes of journal rows that are not scored yet.", lambda: backlog.bytes)
+    telemetry.gauge(
+        "journal_lag_seconds",
+        "How long ago the first record that is not scored yet was received.",
+        lambda: backlog.seconds(time.time_ns()),
+    )
+
+
+def _publish(telemetry: Telemetry, journal: Journal, detection: Detection, progress: Progress) -> None:
     """What is read from its owner whenever metrics are collected."""
     telemetry.gauge("queued_requests", "Requests waiting for a commit.", lambda: journal.queued_requests)
     telemetry.gauge("queued_bytes", "Compressed bytes waiting for a commit.", lambda: journal.queued_bytes)
     telemetry.gauge("journal_position", "Position of the newest journal row.", lambda: progress.last_seq)
     telemetry.gauge(
-        "journal_lag_rows", "Journal rows that are not scored yet.", lambda: max(0, progress.last_seq - dispatcher.applied_seq)
+        "journal_lag_rows", "Journal rows that are not scored yet.", lambda: max(0, progress.last_seq - detection.applied_seq)
     )
     telemetry.gauge(
         "alert_budget_spent_ratio",
         "Share of its alert budget that the tenant with the largest one has spent in 24 hours.",
-        dispatcher.alert_budget_spent_share,
+        detection.alert_budget_spent_share,
     )
-    telemetry.gauge("resident_streams", "Streams with their state in memory.", lambda: dispatcher.resident_streams)
+    telemetry.gauge("resident_streams", "Streams with their state in memory.", lambda: detection.resident_streams)

@@ -45,6 +45,18 @@ def parse_int_or_zero(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def parse_bytes_or_zero(low: int, high: int) -> Callable[[str], int]:
+    """A parser of 0 and of byte counts from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        try:
+            return 0 if text == "0" else parse_bytes(low, high)(text)
+        except ValueError as error:
+            raise ValueError(f"{error}, or 0") from None
+
+    return parse
+
+
 def parse_choice(*choices: str) -> Callable[[str], str]:
     """A parser of one word out of a few."""
 

@@ -4,6 +4,9 @@
 
 A file that was applied never changes again: what it says is on disk somewhere. Run as the owner of the schema; the role
 that serves must not be it, because an owner could switch row-level security off.
+
+The version before goes on serving meanwhile, and must be able to: CONTRIBUTING.md says what a migration may do. Whoever waits
+for a lock on a table makes everybody wait who comes later, so a migration waits a moment, gives up, and tries again.
 """
 
 import asyncio
@@ -22,14 +25,42 @@ from driftlock.storage.startup import StartupRefused
 SERVER_VERSION_MIN = 150_000
 LOCK_KEY = 0x6472_6966_746C_6F63  # "driftloc": one migration of a database at a time
 LOCK_POLL_S = 0.05
+BUSY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 ROLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 
+# An append and a step each begin with their row of these tables and go on to others. Whoever begins elsewhere, as a file may
+# that changes the journal first, meets them half way, each waiting for the other, again and again as long as there is load.
+HOLD = """
+do $$
+begin
+  if to_regclass('driftlock.journal_shard') is not null then
+    lock table driftlock.journal_shard, driftlock.journal_position in access exclusive mode;
+  end if;
+end
+$$
+"""
 BOOTSTRAP = """
 create schema if not exists driftlock;
 create table if not exists driftlock.schema_migrations (
   version integer primary key, name text not null, checksum text not null, applied_at timestamptz not null default now()
 );
 """
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationLimits:
+    """Times in seconds.
+
+    `turn_timeout_s`: for another migration of the database to end. `lock_timeout_s`: how long a file waits for a table that is
+    in use, and how long others wait behind it, before it is rolled back and tried again after `retry_pause_s`; in all it is
+    tried for `busy_timeout_s`.
+    """
+
+    connect_timeout_s: float = 10.0
+    turn_timeout_s: float = 120.0
+    lock_timeout_s: float = 0.3
+    retry_pause_s: float = 0.7
+    busy_timeout_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +100,22 @@ async def migrate(
     app_role: str,
     *,
     migrations: Sequence[Migration] | None = None,
-    connect_timeout_s: float = 10.0,
-    lock_timeout_s: float = 120.0,
+    limits: MigrationLimits | None = None,
 ) -> Migrated:
     """Apply what is missing and let `app_role` (the login role of the application) take on the group roles.
 
     Several processes may call it at once: one works, the others wait and find nothing to do. Raises `StartupRefused`.
     """
     wanted = shipped() if migrations is None else tuple(migrations)
-    connection = await open_connection(owner_dsn, "DRIFTLOCK_MIGRATE_DATABASE_URL", connect_timeout_s)
+    limits = limits or MigrationLimits()
+    connection = await open_connection(owner_dsn, "DRIFTLOCK_MIGRATE_DATABASE_URL", limits.connect_timeout_s)
     try:
         check_server_version(connection)
         try:
-            await _lock(connection, lock_timeout_s)
+            await _lock(connection, limits.turn_timeout_s)
             await _ensure_roles(connection, app_role)
             await connection.execute(BOOTSTRAP)
-            return await _apply(connection, wanted)
+            return await _apply(connection, wanted, limits)
         except (asyncpg.PostgresError, OSError) as error:
             raise StartupRefused(
                 f"the migration failed and was rolled back ({type(error).__name__}, SQLSTATE {sqlstate_of(error)}: {error}); "
@@ -183,7 +214,9 @@ async def _grant(connection: "asyncpg.Connection[asyncpg.Record]", role: str, ap
             raise
 
 
-async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", wanted: Sequence[Migration]) -> Migrated:
+async def _apply(
+    connection: "asyncpg.Connection[asyncpg.Record]", wanted: Sequence[Migration], limits: MigrationLimits
+) -> Migrated:
     rows = await connection.fetch("select version, name, checksum from driftlock.schema_migrations order by version")
     check_applied([(row["version"], row["name"], row["checksum"]) for row in rows], wanted)
     done = {row["version"] for row in rows}
@@ -191,13 +224,31 @@ async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", wanted: Seque
     for migration in wanted:
         if migration.version in done:
             continue
-        async with connection.transaction():
-            await connection.execute(migration.sql)
-            await connection.execute(
-                "insert into driftlock.schema_migrations (version, name, checksum) values ($1, $2, $3)",
-                migration.version,
-                migration.name,
-                migration.checksum,
-            )
+        await _apply_one(connection, migration, limits)
         applied.append(migration.name)
     return Migrated(wanted[-1].version if wanted else 0, tuple(applied))
+
+
+async def _apply_one(connection: "asyncpg.Connection[asyncpg.Record]", migration: Migration, limits: MigrationLimits) -> None:
+    """Apply a file beside servers that use the tables. A table that stays in use is named by the error."""
+    ends_at = asyncio.get_running_loop().time() + limits.busy_timeout_s
+    while True:
+        try:
+            async with connection.transaction():
+                await connection.execute(f"set local lock_timeout = {round(limits.lock_timeout_s * 1000)}")
+                await connection.execute(HOLD)
+                await connection.execute(migration.sql)
+                await connection.execute(
+                    "insert into driftlock.schema_migrations (version, name, checksum) values ($1, $2, $3)",
+                    migration.version,
+                    migration.name,
+                    migration.checksum,
+                )
+            return
+        except BUSY as error:
+            if asyncio.get_running_loop().time() + limits.retry_pause_s > ends_at:
+                raise StartupRefused(
+                    f"migration {migration.name} could not have the tables it changes for {limits.busy_timeout_s:.0f} s "
+                    f"({error}): end long transactions (see pg_stat_activity), then start it again; nothing has changed"
+                ) from error
+            await asyncio.sleep(limits.retry_pause_s)

@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
+from server.cli.backup import backup_command, restore_command
 from server.cli.database import key, migrate, tenant
 from server.cli.detect import detect
 from server.cli.doctor import doctor
+from server.cli.quarantine import quarantine
 from server.cli.replay import replay
 from server.cli.route import route
 from server.cli.score import score
@@ -39,7 +41,21 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    commands=[serve, detect, score, replay, route, migrate, tenant, key, doctor, version],
+    commands=[
+        serve,
+        detect,
+        score,
+        replay,
+        route,
+        migrate,
+        backup_command,
+        restore_command,
+        tenant,
+        key,
+        quarantine,
+        doctor,
+        version,
+    ],
 )
 def main() -> None:
     """Driftlock: be told what changed in your telemetry, and shown the very bytes that are new.

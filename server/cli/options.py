@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
+from server.addresses import parse_target
 from server.logfile.timestamps import parse_iso, parse_number
 from server.report.picture import Picture, PictureError
 from server.setting_parsers import parse_url
-from server.settings import SettingError, Settings, parse_target, read_settings
+from server.settings import SettingError, Settings, read_settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 CONSOLE_WIDTH = 120  # where there is no terminal

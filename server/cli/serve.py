@@ -7,7 +7,7 @@ from typing import Never
 import click
 import uvloop
 
-from driftlock.errors import Conflict, DriftlockError
+from driftlock.errors import DriftlockError
 from server.allocator import keep_freed_memory
 from server.cli.options import load_settings
 from server.compose import serve as serve_until_stopped
@@ -33,8 +33,7 @@ def serve() -> None:
     except OSError as error:
         _refuse(error.strerror or str(error))
     except Stopped as error:
-        taken_over = isinstance(error.__cause__, Conflict)  # expected, and said in one line
-        log.error("stopped by itself", exc_info=None if taken_over else error)
+        log.error("stopped by itself", exc_info=error)
         _refuse(str(error))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from server.addresses import Address
 from server.asgi import AsgiServer
 from server.asgi_protocol import AsgiLimits
-from server.settings import Address
 
 LOCAL = Address("127.0.0.1", 0)
 
@@ -51,6 +51,39 @@ async def test_a_request_under_way_ends_before_the_server() -> None:
         release.set()
         assert (await asking).status_code == 200
         await stopping
+
+
+async def test_connections_wait_until_it_serves() -> None:
+    server = AsgiServer(app(), address=LOCAL, what="REST", limits=AsgiLimits())
+    await server.listen()
+    async with httpx.AsyncClient() as client:
+        asking = asyncio.create_task(client.get(f"http://127.0.0.1:{server.port}/"))
+        await asyncio.sleep(0.1)
+        assert not asking.done()
+        async with server:
+            assert (await asking).status_code == 200
+
+
+async def test_an_address_that_was_never_served_is_given_back() -> None:
+    server = AsgiServer(app(), address=LOCAL, what="REST", limits=AsgiLimits())
+    await server.listen()
+    await server.stop()
+    with socket.create_server(("127.0.0.1", server.port)):
+        pass
+
+
+async def test_two_share_a_port_only_if_both_say_so() -> None:
+    first = AsgiServer(app(), address=LOCAL, what="REST", limits=AsgiLimits(), reuse_port=True)
+    await first.listen()
+    here = Address("127.0.0.1", first.port)
+    with pytest.raises(OSError, match="another program listens there"):
+        await AsgiServer(app(), address=here, what="REST", limits=AsgiLimits()).listen()
+    second = AsgiServer(app(), address=here, what="REST", limits=AsgiLimits(), reuse_port=True)
+    await second.listen()
+    assert second.port == first.port
+    await first.stop()
+    async with second, httpx.AsyncClient() as client:
+        assert (await client.get(f"http://127.0.0.1:{second.port}/")).status_code == 200
 
 
 async def test_a_request_that_never_ends_is_answered_retryably() -> None:

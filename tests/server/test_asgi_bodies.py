@@ -11,9 +11,9 @@ from google.rpc.status_pb2 import Status
 
 from collector.otlp.http import HttpLimits, create_app
 from collector.otlp.limits import OtlpLimits
+from server.addresses import Address
 from server.asgi import AsgiServer
 from server.asgi_protocol import AsgiLimits
-from server.settings import Address
 from tests.collector.fakes import KEY, Bench, bench
 from tests.collector.otlp_requests import log, logs
 

@@ -17,8 +17,9 @@ from driftlock.engine.limits import SECOND_NS, DispatchLimits, Limits
 from driftlock.engine.ports import Step, StreamBatch, Submission
 from driftlock.engine.testing import MemoryJournal
 from driftlock.errors import Internal
+from server.detection import running_dispatcher
 from server.logs import configure_logs
-from server.pipeline import fold_limits, running_dispatcher
+from server.pipeline import fold_limits
 from server.process import Stopped, until
 from server.settings import parse_settings
 

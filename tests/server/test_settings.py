@@ -5,7 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.settings import GIB, MIB, SETTINGS, Address, SettingError, Settings, parse_address, parse_settings
+from driftlock.storage.checks import UnsafeDatabase
+from server.addresses import Address, parse_address
+from server.setting_parsers import GIB, MIB
+from server.settings import SETTINGS, SettingError, Settings, parse_settings
 
 
 def test_defaults_listen_on_loopback_only() -> None:
@@ -37,11 +40,15 @@ def test_every_field_has_one_setting_and_every_setting_a_description() -> None:
         ("DRIFTLOCK_OTLP_REFLECTION", "on", "otlp_reflection", True),
         ("DRIFTLOCK_HTTP_ADDR", "0.0.0.0:80", "http", Address("0.0.0.0", 80)),  # noqa: S104
         ("DRIFTLOCK_DATA_DIR", "/srv/x", "data_dir", Path("/srv/x")),
+        ("DRIFTLOCK_ARCHIVE_DIR", "/srv/log", "archive_dir", Path("/srv/log")),
+        ("DRIFTLOCK_UNSAFE_DATABASE", "role", "unsafe_database", UnsafeDatabase.ROLE),
         ("DATABASE_URL", "postgresql:///drift?host=/run/pg", "database_url", "postgresql:///drift?host=/run/pg"),
         ("DRIFTLOCK_LOG_FORMAT", "json", "log_format", "json"),
         ("DRIFTLOCK_LOG_LEVEL", "debug", "log_level", "debug"),
         ("DRIFTLOCK_SEED", "7", "seed", 7),
         ("DRIFTLOCK_JOURNAL_BYTES_MAX", "2GiB", "journal_bytes_max", 2 * GIB),
+        ("DRIFTLOCK_BACKLOG_BYTES_MAX", "1GiB", "backlog_bytes_max", GIB),
+        ("DRIFTLOCK_BACKLOG_SECONDS_MAX", "60", "backlog_seconds_max", 60),
         ("DRIFTLOCK_REQUEST_BYTES_MAX", "1048576", "request_bytes_max", MIB),
         ("DRIFTLOCK_WORKER_THREADS", "3", "worker_threads", 3),
         ("DRIFTLOCK_RESIDENT_STREAMS", "100", "resident_streams", 100),
@@ -74,11 +81,14 @@ def test_each_variable_sets_its_field(name: str, text: str, field: str, value: o
         ("DRIFTLOCK_HTTP_ADDR", "127.0.0.1:65536", "0..65535"),
         ("DRIFTLOCK_HTTP_ADDR", "127.0.0.1:٣", "0..65535"),
         ("DATABASE_URL", "mysql://host/db", "postgresql://"),
+        ("DRIFTLOCK_UNSAFE_DATABASE", "on", "none, settings, role, all"),
         ("DATABASE_URL", "postgresql://host:port/db", "postgresql://"),
         ("DRIFTLOCK_LOG_FORMAT", "xml", "console, json"),
         ("DRIFTLOCK_LOG_LEVEL", "loud", "warning"),
         ("DRIFTLOCK_SEED", "-1", "from 0 to"),
         ("DRIFTLOCK_JOURNAL_BYTES_MAX", "1MiB", str(16 * MIB)),
+        ("DRIFTLOCK_BACKLOG_BYTES_MAX", "1", "or 0"),
+        ("DRIFTLOCK_BACKLOG_SECONDS_MAX", "9", "from 10 to 604800"),
         ("DRIFTLOCK_REQUEST_BYTES_MAX", "65MiB", str(64 * MIB)),
         ("DRIFTLOCK_REQUEST_BYTES_MAX", "16 megabytes", "KiB"),
         ("DRIFTLOCK_WORKER_THREADS", "65", "64"),
@@ -165,3 +175,15 @@ def test_tls_settings() -> None:
     assert (settings.otlp_tls_cert, settings.otlp_tls_key) == (Path("a"), Path("b"))
     assert (settings.otlp_tls_client_ca, settings.otlp_tls_clients) == (Path("c"), Path("d"))
     assert (parse_settings({}).otlp_tls_cert, parse_settings({}).otlp_reflection) == (None, False)
+
+
+def test_half_of_the_journal_may_wait_unless_said_otherwise() -> None:
+    assert parse_settings({}).backlog_bytes_max == 2 * GIB
+    assert parse_settings({"DRIFTLOCK_JOURNAL_BYTES_MAX": "16MiB"}).backlog_bytes_max == 8 * MIB
+    given = {"DRIFTLOCK_JOURNAL_BYTES_MAX": "16MiB", "DRIFTLOCK_BACKLOG_BYTES_MAX": "3MiB"}
+    assert parse_settings(given).backlog_bytes_max == 3 * MIB
+
+
+def test_the_archive_is_of_the_embedded_database() -> None:
+    with pytest.raises(SettingError, match="DRIFTLOCK_ARCHIVE_DIR is for the embedded database"):
+        parse_settings({"DRIFTLOCK_ARCHIVE_DIR": "/srv/log", "DATABASE_URL": "postgresql://host/db"})

@@ -27,8 +27,8 @@ from collector.auth import CLIENT_CERTIFICATE
 from driftlock.accounts.certificates import ClientTable, PeerNames
 from driftlock.errors import Unavailable
 from driftlock.storage.startup import StartupRefused
+from server.addresses import Address
 from server.asgi import AsgiLimits, AsgiServer
-from server.settings import Address
 from server.tls import FILE_BYTES_MAX, TlsStore, names_of, open_tls
 from tests.certificates import Folder, chain, serial, with_key, with_uris
 
