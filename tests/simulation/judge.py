@@ -1,0 +1,104 @@
+"""What has to hold of every run, whatever happened in it."""
+
+from collections import Counter
+from collections.abc import Mapping
+from uuid import UUID
+
+from driftlock.storage.incidents import _stored
+from driftlock.storage.ledger import LedgerRow
+from tests.simulation.reference import refold
+from tests.simulation.tables import Tables
+from tests.simulation.world import World
+
+
+def judge(world: World) -> list[str]:
+    """All that is wrong with a run that has ended; empty when nothing is."""
+    found = list(world.facts.wrong)
+    found += _delivered(world)
+    found += _once(world)
+    found += _ledger(world.tables)
+    found += _as_uninterrupted(world)
+    return found
+
+
+def _delivered(world: World) -> list[str]:
+    """What was acknowledged, and everything was in the end, is journaled once."""
+    rows = Counter(row.body for row in world.facts.history if row.kind == 0)
+    found = []
+    for request in world.sent:
+        times = {rows[body] for body in request.bodies}
+        if times != {1}:
+            found.append(f"{request.name} is journaled {sorted(times)} times")
+        if request.name not in world.facts.acknowledged:
+            found.append(f"{request.name} was never acknowledged")
+    if world.tables.applied_seq != len(world.facts.history):
+        found.append(f"applied are {world.tables.applied_seq} of {len(world.facts.history)} rows")
+    return found
+
+
+def _once(world: World) -> list[str]:
+    """No finding is committed by two steps, and no incident tells its alert twice; steps follow one another."""
+    steps = world.facts.steps
+    findings = Counter(row.finding_id for step in steps for row in step.findings)
+    told = Counter(row.incident.incident_id for step in steps for row in step.incidents if row.told)
+    found = [f"finding {known} is in {times} steps" for known, times in findings.items() if times > 1]
+    found += [f"incident {known} alerts {times} times" for known, times in told.items() if times > 1]
+    at = world.base.tables.applied_seq
+    for step in steps:
+        if step.from_seq != at:
+            found.append(f"a step from {step.from_seq} is committed at {at}")
+        at = step.to_seq
+    return found
+
+
+def _ledger(tables: Tables) -> list[str]:
+    """received = journaled + rejected + refused + deduplicated; metered = journaled = held + removed."""
+    keys = {(tenant, signal) for tenant, _, signal in tables.ledger} | {(tenant, signal) for tenant, _, signal in tables.meter}
+    found = []
+    for tenant_id, signal in sorted(keys | tables.removed.keys(), key=str):
+        entries = [value for key, value in tables.ledger.items() if (key[0], key[2]) == (tenant_id, signal)]
+        entry = [sum(part) for part in zip(*entries, strict=True)]
+        metered = sum(value[0] for key, value in tables.meter.items() if (key[0], key[2]) == (tenant_id, signal))
+        held = sum(
+            row.records
+            for row in tables.journal.values()
+            if row.stream_id is not None and tables.streams[row.stream_id].key.signal == signal
+        )
+        removed = tables.removed.get((tenant_id, signal), 0)
+        row = LedgerRow(tenant_id, "t", signal, *(entry or [0] * 5), metered, held, removed)  # type: ignore[call-arg]
+        found += [f"the ledger of {signal} is off by {by} records ({law})" for law, by in row.differences.items()]
+    return found
+
+
+def _as_uninterrupted(world: World) -> list[str]:
+    """Findings, incidents, alerts and states are those of one fold of the same journal that nothing interrupted."""
+    tables, base = world.tables, world.base
+    reference = refold(world.plan, base, tables, world.facts.history, world.now_ns())
+    memory = reference.journal
+    found = []
+    before = base.tables.anomalies.keys()
+    mine = {known: row["body"] for known, row in tables.anomalies.items() if known not in before}
+    theirs = {known: row.finding.to_json() for known, row in memory.findings.items() if known not in before}
+    found += _different("finding", mine, theirs)
+    expected = {known: _stored(row) for known, row in memory.incidents.items()}
+    past = base.tables.incidents
+    changed = {known: row for known, row in tables.incidents.items() if past.get(known) != row or known in expected}
+    found += _different("incident", changed, expected)
+    told = {row.incident.incident_id for step in world.facts.steps for row in step.incidents if row.told}
+    if told != reference.told.keys():
+        found.append(f"alerts differ: {sorted(map(str, told ^ reference.told.keys()))}")
+    for known, saved in tables.stream_checkpoints.items():
+        theirs_saved = memory.stream_checkpoints.get(known)
+        if theirs_saved is None or (max(saved), saved[max(saved)][1]) != (theirs_saved.seq, theirs_saved.state):
+            found.append(f"the state of stream {known} at {max(saved)} is not that of the reference")
+    for known, saved in tables.tenant_checkpoints.items():
+        if saved[max(saved)][1] != memory.tenant_checkpoints[known].state:
+            found.append(f"the state of tenant {known} is not that of the reference")
+    return found
+
+
+def _different(what: str, mine: Mapping[UUID, object], theirs: Mapping[UUID, object]) -> list[str]:
+    found = [f"{what} {known} is missing" for known in theirs.keys() - mine.keys()]
+    found += [f"{what} {known} should not be" for known in mine.keys() - theirs.keys()]
+    found += [f"{what} {known} differs" for known in mine.keys() & theirs.keys() if mine[known] != theirs[known]]
+    return found

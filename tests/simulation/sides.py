@@ -1,0 +1,173 @@
+"""The model and a real PostgreSQL side by side: one statement to both, and what they say about it."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from driftlock.engine.ports import Step
+from driftlock.storage import journal
+from driftlock.storage.checkpoints import Checkpoints
+from driftlock.storage.shard import Shard
+from tests.simulation.statements import STATEMENTS
+from tests.simulation.tables import Tables, Tenant
+
+ACQUIRE = "select driftlock.journal_acquire($1)"
+STAMPED = (journal.SET_BUDGET, journal.CONFIGURE)  # what they write carries the time of the database
+TABLES = {
+    "journal": "select seq, slot, kind, tenant_id, stream_id, received_ns, records, raw_bytes, crc, body "
+    "from driftlock.journal",
+    "slots": "select slot, first_seq, last_seq, bytes, newest_ns from driftlock.journal_slot",
+    "requests": "select tenant_id, hash, received_ns, seq, until_ns, content from driftlock.journal_request",
+    "meter": "select tenant_id, node, signal, sum(records)::bigint, sum(bytes)::bigint from driftlock.meter group by 1, 2, 3",
+    "ledger": "select tenant_id, node, signal, received, journaled, rejected, refused, deduplicated from driftlock.ledger",
+    "removed": "select tenant_id, signal, records from driftlock.journal_removed",
+    "tenants": "select id, name, streams_max, streams, alerts_per_day_max, dedup_window_ns from driftlock.tenants",
+    "stream_checkpoints": "select stream_id, seq, crc, state from driftlock.stream_checkpoints",
+    "tenant_checkpoints": "select tenant_id, seq, crc, state from driftlock.tenant_checkpoints",
+    "series_states": "select stream_id, series, seq, crc, state from driftlock.series_states",
+    "anomalies": "select id, stream_id, window_no, incident_id, body from driftlock.anomalies",
+    "anomaly_traces": "select anomaly_id, trace_id, tenant_id from driftlock.anomaly_traces",
+    "incidents": "select id, tenant_id, state, start_ns, end_ns, findings, alerted, alerted_ns from driftlock.incidents",
+    "statuses": "select stream_id, events, windows, calibration, calibration_reason from driftlock.stream_status",
+    "events": "select id, stream_id, kind, event_no, window_no, time_ns, reason from driftlock.stream_events",
+    "graphs": "select stream_id, seq, as_of_ns, edges_known from driftlock.service_graphs",
+}
+SHARD = """
+select s.epoch, s.next_seq, s.truncated_seq, s.bytes, s.slot, s.slot_first_seq, s.slot_bytes, s.slot_newest_ns, s.slot_since_ns,
+       p.epoch, p.applied_seq
+  from driftlock.journal_shard s join driftlock.journal_position p using (shard)
+"""
+
+
+class Recorder:
+    """A connection that remembers what a step sends."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, tuple[Any, ...]]] = []
+
+    async def fetchval(self, sql: str, *arguments: Any) -> int:
+        self.sent.append((sql, arguments))
+        return 1
+
+    async def execute(self, sql: str, *arguments: Any) -> None:
+        self.sent.append((sql, arguments))
+
+    def transaction(self) -> "Recorder":
+        return self
+
+    async def __aenter__(self) -> None:
+        """A step is one transaction; here it is sent one by one."""
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing to end."""
+
+
+class Sides:
+    """`node` is a connection as the node, `owner` one that sees everything."""
+
+    def __init__(self, node: "asyncpg.Connection[Any]", owner: "asyncpg.Connection[Any]", tenants: dict[UUID, Tenant]) -> None:
+        self._node, self._owner = node, owner
+        self._ids: list[UUID] = []
+        self._now_ns = 0
+        self.model = Tables(lambda: self._ids.pop(0), lambda: self._now_ns)
+        self.model.tenants.update(tenants)
+
+    async def both(self, sql: str, *arguments: Any) -> Any:
+        """What the statement gives, which is the same on both sides."""
+        real = await self._real(sql, arguments)
+        await self._follow(sql, real)
+        simulated = self._simulated(sql, arguments)
+        name = STATEMENTS[sql].name
+        assert _plain(simulated, real) == real, f"{name}{arguments} says {simulated!r} in the model, {real!r} in the database"
+        return simulated
+
+    async def step(self, step: Step) -> bool:
+        """Send what a step sends; False when the position does not allow it."""
+        recorder, shard = Recorder(), Shard(None)  # type: ignore[arg-type]
+        shard._epoch = self.model.position_epoch
+        await Checkpoints(None, shard)._commit(recorder, step)  # type: ignore[arg-type]
+        if await self.both(*recorder.sent[0][:1], *recorder.sent[0][1]) is None:
+            return False
+        for sql, arguments in recorder.sent[1:]:
+            await self.both(sql, *arguments)
+        return True
+
+    async def same_tables(self) -> None:
+        for name, sql in TABLES.items():
+            real = {tuple(record.values()) for record in await self._owner.fetch(sql)}
+            assert _rows(self.model, name) == real, f"the tables {name} differ"
+        model = self.model
+        shard = tuple(getattr(model.shard, name) for name in model.shard.__slots__)
+        assert (*shard, model.position_epoch, model.applied_seq) == tuple((await self._owner.fetch(SHARD))[0].values())
+
+    async def _real(self, sql: str, arguments: Sequence[Any]) -> list[Any] | str:
+        try:
+            return list(await self._node.fetch(sql, *arguments))
+        except asyncpg.PostgresError as error:
+            return str(error.sqlstate)
+
+    async def _follow(self, sql: str, real: list[Any] | str) -> None:
+        """Let the model have the times and ids that the database has just chosen."""
+        if isinstance(real, str):
+            return
+        if sql == ACQUIRE:
+            self._now_ns = real[0][0] * 1000
+        elif sql in STAMPED:
+            newest = "select received_ns from driftlock.journal where kind in (3, 4) order by seq desc limit 1"
+            self._now_ns = await self._owner.fetchval(newest) or 0
+        else:
+            known = self.model.streams
+            fresh = await self._owner.fetch("select id from driftlock.streams order by id")
+            self._ids = [row["id"] for row in fresh if row["id"] not in known]
+
+    def _simulated(self, sql: str, arguments: Sequence[Any]) -> Any:
+        try:
+            return STATEMENTS[sql].run(self.model, *arguments)
+        except asyncpg.PostgresError as error:
+            return error.sqlstate
+
+
+def _plain(simulated: Any, real: list[Any] | str) -> Any:
+    """What the model says, in the form of the database's answer."""
+    if isinstance(simulated, str) or isinstance(real, str):
+        return simulated
+    if isinstance(simulated, list):
+        rows, records = simulated, real
+        if rows and "after_newest" in rows[0]:  # folds come in no order
+            rows, records = sorted(rows, key=lambda row: row["id"]), sorted(real, key=lambda record: record["id"])
+        return real if len(rows) == len(records) and all(map(_equal, rows, records)) else simulated
+    if isinstance(simulated, dict):
+        return real if simulated == dict(real[0]) else simulated
+    first = real[0][0] if real else None
+    return real if simulated == first or (simulated is None and first in (None, "")) else simulated
+
+
+def _equal(row: Any, record: Any) -> bool:
+    return (
+        tuple(record.values()) == row if isinstance(row, tuple) else {name: row[name] for name in dict(record)} == dict(record)
+    )
+
+
+def _rows(model: Tables, name: str) -> set[tuple[Any, ...]]:
+    table = getattr(model, name)
+    made: dict[str, Any] = {
+        "journal": lambda: [tuple(row) for row in table.values()],
+        "slots": lambda: [tuple(row) for row in table.values()],
+        "requests": lambda: [(*key, *entry) for key, entry in table.items()],
+        "removed": lambda: [(*key, records) for key, records in table.items()],
+        "tenants": lambda: [(known, *tenant) for known, tenant in table.items()],
+        "anomalies": lambda: [(k, r["stream_id"], r["window_no"], r["incident_id"], r["body"]) for k, r in table.items()],
+        "anomaly_traces": lambda: [(*key, tenant_id) for key, tenant_id in table.items()],
+        "incidents": lambda: [(*row[:6], row[10], row[11]) for row in table.values()],
+        "statuses": lambda: [(row[1], row[2], row[3], row[6], row[8]) for row in table.values()],
+        "events": lambda: [(row[0], *row[2:]) for row in table.values()],
+        "graphs": lambda: [(row[1], *row[2:5]) for row in table.values()],
+        "series_states": lambda: [(*key, seq, *saved) for key, states in table.items() for seq, saved in states.items()],
+    }
+    if name in ("meter", "ledger"):
+        return {(*key, *values) for key, values in table.items()}
+    if name in ("stream_checkpoints", "tenant_checkpoints"):
+        return {(known, seq, *saved) for known, states in table.items() for seq, saved in states.items()}
+    return set(made[name]())
