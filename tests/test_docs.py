@@ -13,6 +13,7 @@ from driftlock.engine.profile import PROFILES
 from driftlock.errors import Code
 from server.cli import main
 from server.settings import SETTINGS
+from tests.threats.rows import ROWS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -66,6 +67,33 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tests_that_are_named_exist(page: Path) -> None:
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page.read_text()):
+        assert (ROOT / file).exists(), f"{page.name} names {file}"
+        if name:
+            source = (ROOT / file).read_text()
+            assert re.search(rf"^(async )?def {name}\(", source, re.MULTILINE), f"{page.name} names {file}::{name}"
+
+
+def test_every_row_of_the_threat_model_is_shown_by_a_test_or_said_to_be_open() -> None:
+    rows = re.findall(r"^\| (\d+(?: \d+)*) \| (.*)$", text("docs/threat-model.md"), re.MULTILINE)
+    assert sorted(int(number) for numbers, _ in rows for number in numbers.split()) == list(range(1, 61))
+    sent = {row.number for row in ROWS}
+    for numbers, row in rows:
+        assert "`tests/" in row or "reliability.md#" in row or "*Open:*" in row, numbers
+        assert ("tests/threats/test_rows.py" in row) == bool(sent & {int(number) for number in numbers.split()}), numbers
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_headings_that_are_linked_exist(page: Path) -> None:
+    for target, heading in re.findall(r"\]\(([\w/.-]*)#([\w-]+)\)", page.read_text()):
+        linked = (page.parent / target if target else page).read_text()
+        titles = re.findall(r"^#+ (.*)$", linked, re.MULTILINE)
+        slugs = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+        assert heading in slugs | set(re.findall(r'<a id="([\w-]+)">', linked)), f"{page.name} links to {target}#{heading}"
 
 
 def test_the_readme_opens_with_the_two_commands() -> None:
