@@ -15,10 +15,13 @@ SDK_PROGRAMS := tests/e2e/sdk
 TESTS ?= tests
 PYTEST_ARGS ?= -n 2
 FUZZ_SECONDS ?= 60
+SEEDS ?= 10000
+FIRST ?= 0
+MINUTES ?= 30
 COLLECTOR_VERSION := v0.165.0
 COLLECTOR := build/peers/otelcol/otelcol-peer
 
-.PHONY: help run build test lint format sanitize fuzz bench-replay bench-alarms bench-core bench-quality bench-nab bench-metrics bench-traces bench-ingest peers clean
+.PHONY: help run build test lint format sanitize fuzz bench-replay bench-alarms bench-core bench-quality bench-nab bench-metrics bench-traces bench-ingest peers chaos soak simulate clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -122,6 +125,15 @@ $(COLLECTOR): tests/peers/manifest.yaml
 
 peers: build $(STAMPS)/test $(COLLECTOR) ## Tests with the official Collector in front of us, which is built for it (needs Go)
 	@$(BIN)/python -m pytest -m peer tests/peers
+
+chaos: build $(STAMPS)/test ## Real processes under kill -9, SIGSTOP, lost answers, a broken database: LOST=0 DUP=0 GAPS=0 (hours; QUICK=1: minutes)
+	@$(BIN)/python -m tests.chaos $(if $(QUICK),--quick) $(CHAOS_ARGS)
+
+soak: build $(STAMPS)/test ## MINUTES=30 at half of the capacity with a fault every 20 seconds: memory, files, connections and tables stay flat
+	@$(BIN)/python -m tests.chaos.scenarios --minutes $(MINUTES)
+
+simulate: build $(STAMPS)/test ## SEEDS=10000 simulated histories from FIRST=0 on, with every fault there is, and their rate
+	@$(BIN)/python -m tests.simulation --first $(FIRST) --seeds $(SEEDS)
 
 clean: ## Remove everything that was built; the data folder stays
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage coverage.xml $(STAMPS)
