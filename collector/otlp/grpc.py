@@ -25,6 +25,7 @@ from collector.admission import Slot
 from collector.auth import Credentials, Sender, grpc_peer, header, presented_keys
 from collector.otlp.export import SERVICES, Exporter
 from collector.otlp.grpc_tls import GrpcTls, peer_names
+from collector.otlp.reading import Readers, ReadingLimits
 from collector.otlp.status import ANSWERS, grpc_trailers
 from driftlock.accounts.metering import Refusal
 from driftlock.engine.event import Signal
@@ -104,6 +105,7 @@ class OtlpGrpcServer:
         tls: GrpcTls | None = None,
         reflection: bool = False,
         reuse_port: bool = False,
+        reading: ReadingLimits | None = None,
     ) -> None:
         self._exporter = exporter
         self._address = address
@@ -111,6 +113,7 @@ class OtlpGrpcServer:
         self._tls = tls
         self._reflection = reflection
         self._deadline_ms = limits.rpc_deadline_ms
+        self._readers = Readers(reading or ReadingLimits())
         self._options = _options(limits, exporter.limits.request_bytes_max, reuse_port=reuse_port)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
         self._server: grpc.aio.Server | None = None
@@ -213,10 +216,12 @@ class OtlpGrpcServer:
     async def _answer(self, signal: Signal, context: _Context) -> bytes:
         exporter, ends_at = self._exporter, asyncio.get_running_loop().time() + self._deadline_ms / 1000
         try:
-            async with asyncio.timeout_at(ends_at):
-                sender, message, slot = await self._receive(signal, context)
+            async with asyncio.timeout_at(ends_at) as limit:
+                sender, message, slot = await self._receive(signal, context, limit)
         except TimeoutError:
             late = self._late("the message did not arrive")
+            if asyncio.get_running_loop().time() < ends_at:
+                late = Unavailable("the message came slowly while others waited for their turn; send the same bytes again")
             late.reason = Refusal.TOO_SLOW
             raise exporter.refusal(signal, late) from None
         try:
@@ -227,13 +232,14 @@ class OtlpGrpcServer:
             error.retry_after_ms = exporter.admission.retry_hint_ms()
             raise error from None
 
-    async def _receive(self, signal: Signal, context: _Context) -> tuple[Sender, bytes, Slot]:
-        """Who is calling, the call's message, and its slot."""
+    async def _receive(self, signal: Signal, context: _Context, limit: asyncio.Timeout) -> tuple[Sender, bytes, Slot]:
+        """Who is calling, the call's message, and its slot; `limit` is the timeout around this."""
         exporter = self._exporter
         sender = await exporter.authenticate(signal, self._credentials(context))
         slot = exporter.admit(signal, 0, sender)
         try:
-            message = await context.read()
+            async with self._readers.turn(sender.tenant_id, limit):
+                message = await context.read()
             if isinstance(message, bytes):
                 slot.grow(len(message))
         except Exception as error:

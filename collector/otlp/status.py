@@ -14,7 +14,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from driftlock.errors import Code, DriftlockError, Internal
+from driftlock.accounts.metering import Refusal
+from driftlock.errors import Code, DriftlockError, Internal, Unavailable
 
 STATUS_DETAILS = "grpc-status-details-bin"
 RETRY_AFTER_MS = 1000
@@ -47,9 +48,14 @@ ANSWERS: Mapping[Code, Answer] = {
 
 
 def safe(error: Exception) -> DriftlockError:
-    """The error itself if its text is made for clients, else `Internal` without a word of it."""
+    """The error itself if its text is made for clients, else `Internal` without a word of it.
+
+    Without memory for this request there may be some for the next one, so it is to be sent again.
+    """
     if isinstance(error, DriftlockError):
         return error
+    if isinstance(error, MemoryError):
+        return Unavailable("there is no memory for this request now; send it again", reason=Refusal.OVERLOADED)
     return Internal("internal error; the data were not accepted")
 
 

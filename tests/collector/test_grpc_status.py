@@ -208,7 +208,7 @@ async def test_a_fault_at_any_await_has_a_status_and_shows_nothing(fails_at: int
     _, context, parts = await call_with_fault(fails_at, error)
     assert context.aborted is not None
     code, details = context.aborted
-    transient = isinstance(error, Unavailable | asyncio.CancelledError)
+    transient = isinstance(error, Unavailable | asyncio.CancelledError | MemoryError)
     assert code is (grpc.StatusCode.UNAVAILABLE if transient else grpc.StatusCode.INTERNAL)
     assert "secret" not in details
     assert (parts.admission.requests, parts.admission.bytes) == (0, 0)

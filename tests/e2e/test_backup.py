@@ -46,11 +46,12 @@ def test_backup_restore_and_on(make_server: Callable[..., Server], tmp_path: Pat
     assert server.run("backup", str(backup)).stderr.startswith("Error: ")  # never over another one
 
     for share in (0.5, 0.8):
-        if killed(server, share * took_s, "backup", str(tmp_path / "cut")):
-            assert not (tmp_path / "cut").exists()
-            assert "not a complete backup" in server.run("restore", str(tmp_path / "cut.partial"), "--data-dir", "x").stderr
-    assert server.run("backup", str(tmp_path / "cut")).returncode == 0
-    assert not (tmp_path / "cut.partial").exists()
+        cut = tmp_path / f"cut-{share}"
+        killed(server, share * took_s, "backup", str(cut))
+        if not cut.exists():  # else it was quicker this time
+            assert "not a complete backup" in server.run("restore", f"{cut}.partial", "--data-dir", "x").stderr
+            assert server.run("backup", str(cut)).returncode == 0
+        assert not Path(f"{cut}.partial").exists()
 
     log.write_text("\n".join(lines))
     server.replay(str(log))  # the first thousand once more, which is known, and a thousand new ones
@@ -62,13 +63,13 @@ def test_backup_restore_and_on(make_server: Callable[..., Server], tmp_path: Pat
     target = make_server("restored", DRIFTLOCK_ARCHIVE_DIR=str(archive))
     restored = target.data_dir
     command = ("restore", str(backup), "--archive", str(archive), "--data-dir", str(restored))
-    cut = 0
+    stopped = 0
     for delay_s in (0.3, took_s / 2):
         if killed(target, delay_s, *command):
-            cut += 1
+            stopped += 1
             wait_for("PostgreSQL to follow its parent", lambda: not target.postgres(), STOP_S)
             assert not (restored / "postgres").exists()
-    assert cut
+    assert stopped
     done = target.run(*command)
     assert done.returncode == 0, done.stderr
     assert (restored / "api-key").read_text() == key

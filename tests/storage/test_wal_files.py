@@ -1,7 +1,6 @@
 """The archive of the log: complete or not there, never another file in its place, exit codes that PostgreSQL understands."""
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -16,17 +15,9 @@ SEGMENT_BYTES = 16 << 20
 
 def run(verb: str, archive: Path, name: str, path: Path, *, file_bytes_max: int | None = None) -> tuple[int, str]:
     """The script as PostgreSQL runs it. `file_bytes_max`: no file may become larger, as on a full disk."""
-
-    def limit() -> None:
-        if file_bytes_max is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes_max, file_bytes_max))
-
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", wal_files.__file__, verb, str(archive), name, str(path)],
-        capture_output=True,
-        text=True,
-        preexec_fn=limit,
-    )
+    limited = [] if file_bytes_max is None else ["prlimit", f"--fsize={file_bytes_max}"]
+    command = [*limited, sys.executable, "-I", "-S", wal_files.__file__, verb, str(archive), name, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
     return done.returncode, done.stderr
 
 
