@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from server.cli import COMMANDS
+
 ROOT = Path(__file__).parent.parent
 ROOMS = ("cbad_cy", "driftlock", "collector", "api", "server")
 LINES_MAX = 400
@@ -43,6 +45,7 @@ NEVER_IMPORTED = {
     "driftlock.engine.testing",
 }
 ENTRY_POINTS = {"server.cli", "driftlock.storage.launch"}
+COMMANDS_MODULES = {place.partition(":")[0] for place in COMMANDS.values()}
 PROTOBUF_ALLOWED = {
     "driftlock.engine.records",
     "driftlock.engine.state",
@@ -129,7 +132,7 @@ def test_functions_fit_on_a_screen(path: Path) -> None:
 
 
 def test_no_module_is_dead() -> None:
-    used = {name for path in sources() for name in imports(path)} | ENTRY_POINTS
+    used = {name for path in sources() for name in imports(path)} | ENTRY_POINTS | COMMANDS_MODULES
     used |= {name.rsplit(".", 1)[0] for name in used if "." in name}
     packages = {module(path) for path in PYTHON if path.name == "__init__.py"}
     assert sorted(MODULES - used - packages - NEVER_IMPORTED) == []

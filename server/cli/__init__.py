@@ -4,24 +4,45 @@ import contextlib
 import errno
 import os
 import sys
+from importlib import import_module
 from typing import Any
 
 import click
 
-from server.cli.backup import backup_command, restore_command
-from server.cli.database import key, migrate, tenant
-from server.cli.detect import detect
-from server.cli.doctor import doctor
-from server.cli.quarantine import quarantine
-from server.cli.replay import replay
-from server.cli.route import route
-from server.cli.score import score
-from server.cli.serve import serve
-from server.cli.version import version
+COMMANDS = {
+    "serve": "server.cli.serve:serve",
+    "detect": "server.cli.detect:detect",
+    "score": "server.cli.score:score",
+    "replay": "server.cli.replay:replay",
+    "route": "server.cli.route:route",
+    "migrate": "server.cli.database:migrate",
+    "backup": "server.cli.backup:backup_command",
+    "restore": "server.cli.backup:restore_command",
+    "tenant": "server.cli.database:tenant",
+    "key": "server.cli.database:key",
+    "quarantine": "server.cli.quarantine:quarantine",
+    "doctor": "server.cli.doctor:doctor",
+    "version": "server.cli.version:version",
+}
 
 
 class _Commands(click.Group):
-    """Output that can not be written is one line as well; a pipe that nobody reads any more is no error worth words."""
+    """Commands are imported when they are used: a server need not load what draws pictures, nor a key's owner the server.
+
+    Output that can not be written is one line as well; a pipe that nobody reads any more is no error worth words.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Names of all commands, in the order of the help; see `click.Group`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of that name; see `click.Group`."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line; see `click.Group`."""
@@ -38,25 +59,7 @@ class _Commands(click.Group):
             os._exit(1)  # what is buffered would fail once more, with a traceback
 
 
-@click.group(
-    cls=_Commands,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    commands=[
-        serve,
-        detect,
-        score,
-        replay,
-        route,
-        migrate,
-        backup_command,
-        restore_command,
-        tenant,
-        key,
-        quarantine,
-        doctor,
-        version,
-    ],
-)
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Driftlock: be told what changed in your telemetry, and shown the very bytes that are new.
 

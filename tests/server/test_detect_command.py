@@ -267,7 +267,9 @@ def wait_until_idle(pid: int) -> None:
 @pytest.mark.parametrize("name", ["detect", "score"])
 def test_every_option_is_documented(name: str) -> None:
     page = (ROOT / "docs" / "offline.md").read_text()
-    for parameter in main.commands[name].params:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert f"{parameter.opts[0]}`" in page or f"{parameter.opts[0]} " in page or f"no-{parameter.opts[0][2:]}`" in page
 
