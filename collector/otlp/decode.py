@@ -35,7 +35,9 @@ class Decoded:
 
     `accepted` counts a span once, though it is in the batch of its service and, if it has a place in a trace, in that of its
     environment's traces too, which come last. `nameless` are those of them in streams of resources without a service's name.
-    `timed` is true when every accepted record carries a time: only then can equal bytes be taken for a resend.
+    `timed` is true when every accepted record carries a time: only then can equal bytes be taken for a resend. `read` counts
+    the log records and spans on the wire, before any of them is looked at, or the points that were read: what is neither
+    accepted nor rejected was lost on the way.
     """
 
     batches: tuple[StreamBatch, ...] = ()
@@ -45,6 +47,7 @@ class Decoded:
     cuts: Cuts = field(default_factory=Cuts)
     timed: bool = True
     nameless: int = 0
+    read: int = 0
 
 
 class Decoder:
@@ -104,7 +107,7 @@ class _Decoding:
         self._cuts = Cuts()
         self._to = Targets(routes, limits, redactor, self._cuts, bound)
         self._batches: list[StreamBatch] = []
-        self._accepted = self._nameless = 0
+        self._accepted = self._nameless = self._read = 0
 
     def logs(self) -> Decoded:
         """Log records."""
@@ -148,6 +151,8 @@ class _Decoding:
             envelope = envelope._replace(scopes=[self._redactor.redact(scope) for scope in envelope.scopes])
         to.add(self._signal, envelope.resources, envelope.counts)
         read = read_points(self._request, envelope, to.streams, to.instances, len(to.targets), limits)
+        # Not the points on the wire: of a metric whose data came twice the last ones count (protobuf, "oneof").
+        self._read = sum(len(each.times_ns) for each in read.columns) + sum(read.rejected) + to.rejected.total()
         for target, columns in zip(to.targets, read.columns, strict=True):
             self._points(target, columns)
         return self._decoded(read.rejected, read.messages, read.cuts, read.timed)
@@ -158,6 +163,7 @@ class _Decoding:
         envelope = read_envelope(
             self._request, records_max=limits.records_max, containers_max=limits.containers_max, what=_NAMES[self._signal]
         )
+        self._read = sum(envelope.counts)
         self._to.add(self._signal, envelope.resources, envelope.counts)
         return envelope
 
@@ -225,4 +231,5 @@ class _Decoding:
         if told:
             reasons = "; ".join(f"{count} {reason}: {self._to.messages[reason]}" for reason, count in told.items())
             message = f"{told.total()} {_NAMES[self._signal]} rejected: {reasons}"
-        return Decoded(tuple(self._batches), self._accepted, dict(told), message, self._cuts, timed, self._nameless)
+        batches = tuple(self._batches)
+        return Decoded(batches, self._accepted, dict(told), message, self._cuts, timed, self._nameless, self._read)

@@ -31,7 +31,7 @@ from driftlock.accounts.metering import Because, IngestMeter, Refusal, refusal_o
 from driftlock.engine.canonical import Cuts, cut_utf8
 from driftlock.engine.event import Signal
 from driftlock.engine.ports import Intake, Receipt, Submission
-from driftlock.errors import Code, DriftlockError, Unavailable
+from driftlock.errors import Code, DriftlockError, Internal, Unavailable
 
 REQUEST_HASH_BYTES = 16
 UNPACKING = Because({Code.PAYLOAD_TOO_LARGE: Refusal.BOMB, Code.INVALID_ARGUMENT: Refusal.DAMAGED})
@@ -210,9 +210,12 @@ class Exporter:
         with DECODING:
             decoded, request_hash = await self._worked(decode, at_once=self._decoder.is_quick(message))
         rejected = sum(decoded.rejected.values())
-        received = decoded.accepted + rejected
+        received = decoded.read
         self._meter.received(sender.tenant_id, signal, received)
         request.records = received
+        if received != decoded.accepted + rejected:
+            lost = received - decoded.accepted - rejected
+            raise Internal(f"{lost} of {received} records were lost while they were read; this is a bug, please report it")
         slot.grow(sum(part.batch.size_bytes for part in decoded.batches))
         receipt: Receipt | None = None
         if decoded.batches:

@@ -30,7 +30,9 @@ class Upper:
 def run(request: ExportLogsServiceRequest | bytes, limits: OtlpLimits | None = None, **parts: object) -> Decoded:
     body = request if isinstance(request, bytes) else request.SerializeToString()
     chosen: dict[str, object] = {"router": ResourceRouter(), "redactor": NoRedaction()}
-    return decode(body, Signal.LOGS, limits or OtlpLimits(), **(chosen | parts))  # type: ignore[arg-type]
+    decoded = decode(body, Signal.LOGS, limits or OtlpLimits(), **(chosen | parts))  # type: ignore[arg-type]
+    assert decoded.read == decoded.accepted + sum(decoded.rejected.values())
+    return decoded
 
 
 def lines(decoded: Decoded) -> list[str]:

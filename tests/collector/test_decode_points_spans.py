@@ -34,7 +34,9 @@ TRACE, SPAN = bytes(range(1, 17)), bytes(range(1, 9))
 
 def run(request: Message | bytes, signal: Signal, limits: OtlpLimits | None = None) -> Decoded:
     body = request if isinstance(request, bytes) else request.SerializeToString()
-    return decode(body, signal, limits or OtlpLimits(), ResourceRouter(), NoRedaction())
+    decoded = decode(body, signal, limits or OtlpLimits(), ResourceRouter(), NoRedaction())
+    assert decoded.read == decoded.accepted + sum(decoded.rejected.values())
+    return decoded
 
 
 def lines(decoded: Decoded) -> list[str]:

@@ -10,6 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from collector.admission import AdmissionLimits
 from collector.auth import Sender
+from collector.otlp import decode
 from collector.otlp.export import SERVICES, Exporter, request_hash
 from collector.otlp.limits import OtlpLimits
 from driftlock.engine.event import Signal
@@ -225,3 +226,16 @@ def test_services_are_those_of_the_protocol() -> None:
         "opentelemetry.proto.collector.metrics.v1.MetricsService",
         "opentelemetry.proto.collector.trace.v1.TraceService",
     ]
+
+
+async def test_records_that_are_lost_on_the_way_are_never_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a decoder loses without a word, the sender is not told that it was taken."""
+    body = logs(log("a"), log("b")).SerializeToString()
+    async with bench() as parts:
+        await send(parts, body)
+        monkeypatch.setattr(decode._Decoding, "_lines", lambda *_: None)
+        with pytest.raises(Internal, match="2 of 2 records"):
+            await send(parts, body)
+        assert [sent.received for sent in parts.intake.submissions] == [2]
+        assert parts.meter.counts["logs", "received", "records"] == 4
+        assert parts.meter.counts["logs", "refused records", "internal"] == 2

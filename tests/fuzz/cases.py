@@ -108,6 +108,7 @@ def _pairs(found: Any, expected: Any) -> Iterator[tuple[str, Any, Any]]:
     yield "cuts", asdict(found.cuts), asdict(expected.cuts)
     for name in ("accepted", "timed"):
         yield name, getattr(found, name), getattr(expected, name)
+    yield "read", found.read, expected.accepted + sum(expected.rejected.values())
     yield "message", *(_reasons(each.message) for each in (found, expected))
     yield "rejected", *({str(reason): count for reason, count in each.rejected.items()} for each in (found, expected))
     yield "streams", *([(part.key, part.records) for part in each.batches] for each in (found, expected))

@@ -1,5 +1,6 @@
 """What may leave the journal: never anything that is not applied, or that a fold still needs."""
 
+import asyncio
 from uuid import UUID
 
 import asyncpg
@@ -8,7 +9,7 @@ import pytest_asyncio
 
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.profile import PROFILES
-from driftlock.errors import Conflict, Internal
+from driftlock.errors import Conflict, Internal, Unavailable
 from driftlock.storage.journal import Journal, JournalLimits
 from driftlock.storage.journal_reader import JournalRows
 from driftlock.storage.ledger import Ledgers
@@ -16,12 +17,14 @@ from driftlock.storage.pool import Database
 from driftlock.storage.retention import Retention
 from driftlock.storage.shard import Shard
 from driftlock.storage.tenants import Tenants
+from tests.conftest import Urls
 from tests.storage.helpers import NOW_NS, SECOND_NS, submission
 from tests.storage.house import House
 
 WINDOW_MS = JournalLimits().dedup_window_ms
 LATER_NS = NOW_NS + WINDOW_MS * 1_000_000 + SECOND_NS
 ROLL = "select driftlock.journal_roll(0)"
+EMPTY = "select driftlock.journal_empty(0, $1, $2::smallint, $3, '{}', '{}', '{}')"
 SEQS = "select seq, slot from driftlock.journal order by seq"
 
 
@@ -203,6 +206,42 @@ async def test_what_a_deleted_tenant_leaves_takes_no_room(
     assert await owner.fetchval("select bytes from driftlock.journal_shard") == 0
 
 
+async def test_each_partition_leaves_by_itself_however_long_it_takes_to_look(
+    house: House, shard: Shard, owner: asyncpg.Connection
+) -> None:
+    """What was emptied stays so when the next look takes too long."""
+    await house.apply(6, tenant_seq=6, A=6, B=6)
+    source = await owner.fetchval("select prosrc from pg_proc where proname = 'journal_needed'")
+    head = "create or replace function driftlock.journal_needed(p_shard integer, p_slot smallint, p_applied bigint) returns boolean"
+    await owner.execute(
+        f"{head} language sql volatile as $$ select pg_sleep(case when p_slot = 3 then 5 else 0 end) is null $$"
+    )
+    try:
+        impatient = Retention(house.database, shard, dedup_window_ms=WINDOW_MS, bytes_kept=1 << 40, look_timeout_ms=300)
+        with pytest.raises(Unavailable, match="longer than allowed"):
+            await impatient.truncate(LATER_NS)
+        assert [row["seq"] for row in await owner.fetch(SEQS)] == [4, 5, 6]
+    finally:
+        await owner.execute(f"{head} language sql stable as $body${source}$body$")
+
+
+async def test_a_tenant_that_goes_meanwhile_is_no_obstacle(
+    house: House, tenant: UUID, retention: Retention, owner: asyncpg.Connection, database_urls: Urls
+) -> None:
+    await house.apply(6, tenant_seq=6, A=6, B=6)
+    deleting = await asyncpg.connect(database_urls.owner)
+    try:
+        async with deleting.transaction():
+            await deleting.fetchval("select driftlock.tenant_delete($1)", tenant)
+            leaving = asyncio.create_task(retention.truncate(LATER_NS))
+            await asyncio.sleep(0.3)
+            assert not leaving.done()
+        assert await leaving == 6
+    finally:
+        await deleting.close()
+    assert await owner.fetchval("select bytes from driftlock.journal_shard") == 0
+
+
 async def test_requests_are_forgotten_when_their_time_is_over(house: House, shard: Shard, owner: asyncpg.Connection) -> None:
     bites = Retention(house.database, shard, dedup_window_ms=WINDOW_MS, bytes_kept=1, requests_max=2)
     end_ns = NOW_NS + WINDOW_MS * 1_000_000
@@ -215,10 +254,11 @@ async def test_the_database_itself_refuses_to_empty_what_is_not_applied(house: H
     await house.apply(2, tenant_seq=2, A=2, B=2)
     epoch = await owner.fetchval("select epoch from driftlock.journal_shard")
     with pytest.raises(asyncpg.PostgresError, match="not applied yet") as raised:
-        await owner.fetchval("select driftlock.journal_empty(0, $1, 2::smallint)", epoch)
+        await owner.fetchval(EMPTY, epoch, 2, 3)
     assert raised.value.sqlstate == "ZD003"
     assert [row["seq"] for row in await owner.fetch(SEQS)] == [1, 2, 3, 4, 5, 6]
-    await owner.fetchval("select driftlock.journal_empty(0, $1, 1::smallint)", epoch)
+    assert await owner.fetchval(EMPTY, epoch, 1, 1) == 0  # another one has been there since
+    assert await owner.fetchval(EMPTY, epoch, 1, 2) == 1
     assert [row["seq"] for row in await owner.fetch(SEQS)] == [1, 3, 4, 5, 6]
 
 

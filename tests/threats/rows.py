@@ -37,7 +37,8 @@ class Row:
     """What is sent, what is answered (`status`, `rejected`), and which counter moves: (name, its label's value).
 
     `counted` None: it is taken as it is, and counted as accepted. Refused and rejected ones also leave a line in the log.
-    `count` is by how much the counter moves, where that is not 1.
+    `count` is by how much the counter moves, where that is not 1. `journaled` are the records that are in the journal then;
+    None: one, if the answer is a success that rejects nothing.
     """
 
     number: int
@@ -48,6 +49,12 @@ class Row:
     rejected: int = 0
     retryable: bool = False
     count: int = 0
+    journaled: int | None = None
+
+    @property
+    def kept(self) -> int:
+        """Records in the journal afterwards."""
+        return int(self.status in ("OK", "200") and not self.rejected) if self.journaled is None else self.journaled
 
     def __str__(self) -> str:
         return f"{self.number}-{self.name}"
@@ -188,6 +195,7 @@ PAYLOAD = (
             "OK",
             rejected("too_deep"),
             rejected=1,
+            journaled=1,
         )
         for levels in (49, 1000, 20_000)
     ),

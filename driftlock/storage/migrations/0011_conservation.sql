@@ -174,6 +174,9 @@ $$;
 alter table driftlock.tenants add column dedup_window_ns bigint
   check (dedup_window_ns between 0 and 24 * 3600 * 1000000000::bigint);  -- null = the server's; 0 = every request counts
 
+-- A tenant that is being deleted takes no more records.
+alter table driftlock.tenants add column closed_at timestamptz;
+
 -- `content`: where the hash is that of a key which the sender chose, the hash of what came with it.
 alter table driftlock.journal_request add column until_ns bigint, add column content bytea;
 update driftlock.journal_request r set until_ns = r.received_ns + 900000000000;
@@ -232,6 +235,14 @@ begin
   end if;
   if v_shard.slot_bytes >= p_bytes_max / 16 and driftlock.journal_roll(p_shard) then
     select * into strict v_shard from driftlock.journal_shard s where s.shard = p_shard;
+  end if;
+
+  -- With the code of a foreign key, so that the request is found among those of the group and refused alone.
+  if exists (
+    select from unnest(p_r_tenant) as r (tenant_id)
+      left join driftlock.tenants t on t.id = r.tenant_id where t.id is null or t.closed_at is not null
+  ) then
+    raise exception 'no such tenant' using errcode = '23503';
   end if;
 
   select array_agg(f.first order by f.n), array_agg(f.seq order by f.n), array_agg(f.window_ns order by f.n),
@@ -319,7 +330,7 @@ begin
     rejected = l.rejected + excluded.rejected, deduplicated = l.deduplicated + excluded.deduplicated;
 
   return query
-  select n, v_outcome[n], coalesce(v_known[n], v_last[v_of[n]], v_known[v_of[n]])
+  select n, v_outcome[n], coalesce(v_known[n], v_known[v_of[n]], v_last[v_of[n]])
     from generate_subscripts(p_r_tenant, 1) as r (n) order by n;
 end
 $$;
@@ -512,78 +523,88 @@ as $$
   )
 $$;
 
--- Empty closed slots from the oldest on whose rows are all applied, needed by no fold, and received before p_before_ns; later
--- ones too while the journal has more than p_bytes_kept. The slot that is written to is closed when it began before
--- p_before_ns, or when room is needed. Returns the rows that left. A slot that somebody reads this moment is left for the next call.
-create function driftlock.journal_truncate(p_shard integer, p_epoch bigint, p_before_ns bigint, p_bytes_kept bigint)
-returns bigint
+-- Close the slot that is written to when it began before p_before_ns, or when room is needed; true when it was closed.
+create function driftlock.journal_close(p_shard integer, p_epoch bigint, p_before_ns bigint, p_bytes_kept bigint)
+returns boolean
 language plpgsql
 as $$
 declare
   v_shard driftlock.journal_shard;
-  v_slot driftlock.journal_slot;
-  v_applied bigint;
-  v_rows bigint := 0;
 begin
   select * into strict v_shard from driftlock.journal_shard s where s.shard = p_shard;
-  if v_shard.next_seq > v_shard.slot_first_seq
-     and (v_shard.slot_since_ns < p_before_ns or v_shard.bytes > p_bytes_kept and v_shard.slot_bytes > p_bytes_kept / 16) then
-    perform from driftlock.journal_shard s where s.shard = p_shard and s.epoch = p_epoch for update;
-    if found then
-      perform driftlock.journal_roll(p_shard);
-    end if;
+  if v_shard.epoch <> p_epoch then
+    raise exception 'stale epoch' using errcode = 'ZD001';
   end if;
-  loop
-    select * into v_slot from driftlock.journal_slot t where t.shard = p_shard order by t.first_seq limit 1;
-    select * into strict v_shard from driftlock.journal_shard s where s.shard = p_shard;
-    if v_shard.epoch <> p_epoch then
-      raise exception 'stale epoch' using errcode = 'ZD001';
-    end if;
-    -- What recovery needs is read before the lock that appends wait for: it only ever moves forward.
-    select p.applied_seq into strict v_applied from driftlock.journal_position p where p.shard = p_shard;
-    exit when v_slot.slot is null or v_slot.last_seq > v_applied
-      or (v_slot.newest_ns >= p_before_ns and v_shard.bytes <= p_bytes_kept)
-      or driftlock.journal_needed(p_shard, v_slot.slot, v_applied);
-    begin
-      perform driftlock.journal_empty(p_shard, p_epoch, v_slot.slot);
-    exception when lock_not_available then
-      exit;
-    end;
-    v_rows := v_rows + v_slot.last_seq - v_slot.first_seq + 1;
-  end loop;
-  return v_rows;
+  if v_shard.next_seq = v_shard.slot_first_seq or not (
+    v_shard.slot_since_ns < p_before_ns or (v_shard.bytes > p_bytes_kept and v_shard.slot_bytes > p_bytes_kept / 16)
+  ) then
+    return false;
+  end if;
+  perform from driftlock.journal_shard s where s.shard = p_shard and s.epoch = p_epoch for update;
+  return found and driftlock.journal_roll(p_shard);
 end
 $$;
 
--- Empty one closed slot. Never one with a row that is not applied: that is asserted here, whatever the caller believes.
-create function driftlock.journal_empty(p_shard integer, p_epoch bigint, p_slot smallint) returns void
+-- The oldest closed slot, if it may be emptied: its rows are all applied, needed by no fold, and were received before
+-- p_before_ns, or the journal has more than p_bytes_kept. With the records in it, which the one who empties it notes. It
+-- locks nothing: what recovery needs only ever moves forward, and rows of a closed slot do not change, but for tenants that go.
+create function driftlock.journal_due(p_shard integer, p_before_ns bigint, p_bytes_kept bigint)
+returns table (slot smallint, first_seq bigint, last_seq bigint, tenant_ids uuid[], signals text[], records bigint[])
+language sql stable
+as $$
+  select t.slot, t.first_seq, t.last_seq, r.tenant_ids, r.signals, r.records
+    from (select * from driftlock.journal_slot c where c.shard = p_shard order by c.first_seq limit 1) t
+    join driftlock.journal_shard s on s.shard = t.shard
+    join driftlock.journal_position p on p.shard = t.shard
+    cross join lateral (
+      select array_agg(g.tenant_id) as tenant_ids, array_agg(g.signal) as signals, array_agg(g.records) as records
+        from (
+          select m.tenant_id, m.signal, sum(j.records)::bigint as records
+            from driftlock.journal j join driftlock.streams m on m.id = j.stream_id
+           where j.slot = t.slot and j.shard = t.shard and j.records > 0 group by 1, 2
+        ) g
+    ) r
+   where t.last_seq <= p.applied_seq and (t.newest_ns < p_before_ns or s.bytes > p_bytes_kept)
+     and not driftlock.journal_needed(p_shard, t.slot, p.applied_seq)
+$$;
+
+-- Empty the closed slot that begins at p_first_seq and holds these records; returns its rows, null when somebody reads it this
+-- moment. Never one with a row that is not applied: that is asserted here, whatever the caller believes.
+create function driftlock.journal_empty(
+  p_shard integer, p_epoch bigint, p_slot smallint, p_first_seq bigint, p_tenant uuid[], p_signal text[], p_records bigint[]
+) returns bigint
 language plpgsql
 as $$
 declare
   v_slot driftlock.journal_slot;
-  v_name text := 'journal_' || lpad(p_slot::text, 2, '0');
 begin
-  insert into driftlock.journal_removed as r (tenant_id, signal, records)
-  select s.tenant_id, s.signal, sum(j.records)
-    from driftlock.journal j join driftlock.streams s on s.id = j.stream_id
-   where j.slot = p_slot and j.shard = p_shard and j.records > 0
-   group by 1, 2 order by 1, 2
-  on conflict (tenant_id, signal) do update set records = r.records + excluded.records;
-
   perform from driftlock.journal_shard s where s.shard = p_shard and s.epoch = p_epoch for update;
   if not found then
     raise exception 'stale epoch' using errcode = 'ZD001';
   end if;
-  delete from driftlock.journal_slot t where t.shard = p_shard and t.slot = p_slot returning * into strict v_slot;
+  delete from driftlock.journal_slot t
+   where t.shard = p_shard and t.slot = p_slot and t.first_seq = p_first_seq returning * into v_slot;
+  if v_slot.slot is null then
+    return 0;
+  end if;
   if exists (select from driftlock.journal_position p where p.shard = p_shard and p.applied_seq < v_slot.last_seq)
      or exists (select from driftlock.journal_shard s where s.shard = p_shard and s.slot = p_slot) then
     raise exception 'slot % holds rows that are not applied yet', p_slot using errcode = 'ZD003';
   end if;
-  -- Appends wait for this, so it does not wait for readers.
-  set local lock_timeout = '100ms';
-  execute format('truncate driftlock.%I', v_name);
+  -- Tenants are deleted under the shard's lock, so those that are there now stay until this is committed.
+  insert into driftlock.journal_removed as r (tenant_id, signal, records)
+  select g.tenant_id, g.signal, g.records from unnest(p_tenant, p_signal, p_records) as g (tenant_id, signal, records)
+    join driftlock.tenants t on t.id = g.tenant_id and t.closed_at is null
+   order by 1, 2
+  on conflict (tenant_id, signal) do update set records = r.records + excluded.records;
   update driftlock.journal_shard s set bytes = s.bytes - v_slot.bytes, truncated_seq = v_slot.last_seq
    where s.shard = p_shard;
+  -- Appends wait for this, so it does not wait for readers.
+  set local lock_timeout = '100ms';
+  execute format('truncate driftlock.%I', 'journal_' || lpad(p_slot::text, 2, '0'));
+  return v_slot.last_seq - v_slot.first_seq + 1;
+exception when lock_not_available then
+  return null;  -- nothing has happened
 end
 $$;
 
@@ -610,7 +631,10 @@ create or replace function driftlock.journal_truncate(
 language sql
 as $$
   select driftlock.journal_forget((extract(epoch from clock_timestamp()) * 1000000000)::bigint, p_rows_max);
-  select least(driftlock.journal_truncate(p_shard, p_epoch, p_before_ns, p_bytes_kept), p_rows_max - 1)::integer
+  select driftlock.journal_close(p_shard, p_epoch, p_before_ns, p_bytes_kept);
+  select least(coalesce(sum(driftlock.journal_empty(
+           p_shard, p_epoch, d.slot, d.first_seq, d.tenant_ids, d.signals, d.records)), 0), p_rows_max - 1)::integer
+    from driftlock.journal_due(p_shard, p_before_ns, p_bytes_kept) d
 $$;
 
 -- As before; what is freed is taken off the slots.
@@ -656,7 +680,8 @@ grant execute on function
     integer, bigint, text, bigint, bigint, uuid[], text[], bytea[], bytea[], bigint[], bigint[], integer[], integer[],
     integer[], uuid[], integer[], bigint[], bigint[], bytea[]),
   driftlock.journal_needed(integer, smallint, bigint),
-  driftlock.journal_truncate(integer, bigint, bigint, bigint),
-  driftlock.journal_empty(integer, bigint, smallint),
+  driftlock.journal_close(integer, bigint, bigint, bigint),
+  driftlock.journal_due(integer, bigint, bigint),
+  driftlock.journal_empty(integer, bigint, smallint, bigint, uuid[], text[], bigint[]),
   driftlock.journal_forget(bigint, integer)
 to driftlock_node;
