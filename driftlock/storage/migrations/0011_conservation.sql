@@ -71,13 +71,15 @@ grant select, insert, update, delete on driftlock.journal_slot to driftlock_node
 
 -- Note that so many rows were appended. The caller holds the shard's row.
 create function driftlock.journal_grow(p_shard integer, p_rows bigint, p_bytes bigint, p_newest_ns bigint) returns void
-language sql
+language plpgsql
 as $$
+begin
   update driftlock.journal_shard s
      set next_seq = s.next_seq + p_rows, bytes = s.bytes + p_bytes, slot_bytes = s.slot_bytes + p_bytes,
          slot_newest_ns = greatest(s.slot_newest_ns, p_newest_ns),
          slot_since_ns = case when s.slot_first_seq = s.next_seq then p_newest_ns else s.slot_since_ns end
-   where s.shard = p_shard
+   where s.shard = p_shard;
+end
 $$;
 
 -- Close the slot that is written to and go on in the next one, if that is empty and this one is not. The caller holds the
@@ -225,6 +227,7 @@ declare
   v_known bigint[];    -- for every request the position under which it is known already, else null
   v_outcome smallint[];
   v_kept integer[];    -- requests that are journaled now
+  v_open boolean;      -- whether the tenants of all requests are there
   v_last bigint[];     -- for every request its last position
   v_bytes bigint;
   v_rows integer;
@@ -237,27 +240,19 @@ begin
     select * into strict v_shard from driftlock.journal_shard s where s.shard = p_shard;
   end if;
 
-  -- With the code of a foreign key, so that the request is found among those of the group and refused alone.
-  if exists (
-    select from unnest(p_r_tenant) as r (tenant_id)
-      left join driftlock.tenants t on t.id = r.tenant_id where t.id is null or t.closed_at is not null
-  ) then
-    raise exception 'no such tenant' using errcode = '23503';
-  end if;
-
   select array_agg(f.first order by f.n), array_agg(f.seq order by f.n), array_agg(f.window_ns order by f.n),
          array_agg(
            case when f.content is distinct from coalesce(f.known_content, p_r_content[f.first])
                  and (f.seq is not null or f.first <> f.n) then 2
                 when f.seq is not null or f.first <> f.n then 1
                 else 0 end::smallint order by f.n),
-         array_agg(f.n order by f.n) filter (where f.n = f.first and f.seq is null)
-    into v_of, v_known, v_window, v_outcome, v_kept
+         array_agg(f.n order by f.n) filter (where f.n = f.first and f.seq is null), bool_and(f.open)
+    into v_of, v_known, v_window, v_outcome, v_kept, v_open
     from (
-      select r.n, r.window_ns, r.content, known.seq, known.content as known_content,
+      select r.n, r.open, r.window_ns, r.content, known.seq, known.content as known_content,
              case when r.hash is null then r.n else (min(r.n) over (partition by r.tenant_id, r.hash))::integer end as first
         from (
-          select a.n::integer as n, a.tenant_id, a.content, a.received_ns,
+          select a.n::integer as n, a.tenant_id, a.content, a.received_ns, t.id is not null and t.closed_at is null as open,
                  coalesce(a.window_ns, t.dedup_window_ns, p_window_ns) as window_ns,
                  case when coalesce(a.window_ns, t.dedup_window_ns, p_window_ns) > 0 then a.hash end as hash
             from unnest(p_r_tenant, p_r_hash, p_r_content, p_r_window, p_r_received)
@@ -267,6 +262,10 @@ begin
         left join driftlock.journal_request known
           on known.tenant_id = r.tenant_id and known.hash = r.hash and known.until_ns > r.received_ns
     ) f;
+  if not v_open then
+    -- With the code of a foreign key, so that the request is found among those of the group and refused alone.
+    raise exception 'no such tenant' using errcode = '23503';
+  end if;
 
   if v_kept is not null then
     -- Before anything is written: a full journal must not grow by what it refuses.
