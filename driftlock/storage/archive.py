@@ -1,26 +1,33 @@
-"""An archive of the write-ahead log: where it is, the parameters that fill and read it, and whether it is complete.
+"""An archive of the write-ahead log: where it is, and the parameters that fill and read it.
 
-<archive>/<system identifier>/000000010000000000000001 ...
+<archive>/<system identifier>-<random>/000000010000000000000001 ...
 
-Each cluster has a folder of its own, called by the identifier that PostgreSQL gave it when it was made, so that two data
-folders may share an archive. See https://www.postgresql.org/docs/current/continuous-archiving.html.
+Each data folder has a folder of its own, so that many may share an archive, copies of one database among them
+(`driftlock.storage.archive_note`). See https://www.postgresql.org/docs/current/continuous-archiving.html.
 """
 
+import logging
 import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from driftlock.storage import wal_files
+from driftlock.storage.archive_note import NOTE, new_note, read_note, write_note
+from driftlock.storage.datafolder import DataFolder, sync_folder
 from driftlock.storage.startup import StartupRefused
+
+log = logging.getLogger(__name__)
 
 ARCHIVE_TIMEOUT_S = 60  # a segment is closed after this long, if anything happened: what a lost disk can cost
 SEGMENT_BYTES = 16 * 1024 * 1024  # initdb's default, which our clusters have
 SEGMENTS_PER_LOG = (1 << 32) // SEGMENT_BYTES
 SEGMENT = re.compile(r"[0-9A-F]{24}")
 OFF = {"archive_mode": "off"}
+KEEP = {"archive_mode": "on", "archive_command": ""}  # segments stay until there is a command
 
 
 def system_identifier(cluster: Path) -> str:
@@ -28,25 +35,53 @@ def system_identifier(cluster: Path) -> str:
     return str(int.from_bytes((cluster / "global" / "pg_control").read_bytes()[:8], sys.byteorder))
 
 
-def archive_folder(archive: Path, cluster: Path) -> Path:
-    """The cluster's folder in the archive."""
-    return archive / system_identifier(cluster)
+def archive_settings(
+    folder: DataFolder, archive: Path | None, owner: tuple[int, int] | None, token_bytes: Callable[[int], bytes]
+) -> dict[str, str]:
+    """Parameters of the server that runs on `folder`; its note is made or brought up to date. The lock must be held.
 
-
-def open_archive(archive: Path, cluster: Path, owner: tuple[int, int] | None) -> Path:
-    """The cluster's folder in the archive, made if it is new. `owner`: user and group that PostgreSQL runs as, if not ours.
-
-    Raises `StartupRefused`. The archive itself is not made: a disk that is not mounted must be noticed.
+    `archive` None: the log is not archived, or, where it was before, kept, with a warning. `owner`: user and group that
+    PostgreSQL runs as, if not ours. Raises `StartupRefused`, OSError.
     """
+    note = read_note(folder.home)
+    if note is None:
+        note = new_note(system_identifier(folder.cluster), token_bytes)
+        write_note(folder.home, note)
+    if archive is None:
+        if note.archive is None:
+            return OFF
+        log.warning(
+            "the log is not archived now, but kept, since it went to %s: set DRIFTLOCK_ARCHIVE_DIR=%s, or remove %s to stop "
+            "archiving",
+            f"{note.archive}/{note.folder}",
+            note.archive,
+            folder.home / NOTE,
+        )
+        return KEEP
+    known = note.archive is not None
+    own = _open_archive(archive.absolute(), note.folder, folder, owner, known=known)
+    if note.archive != str(archive.absolute()):
+        write_note(folder.home, replace(note, archive=str(archive.absolute())))
+    return archiving(own)
+
+
+def _open_archive(archive: Path, name: str, source: DataFolder, owner: tuple[int, int] | None, *, known: bool) -> Path:
+    """The folder `name` in the archive, made unless it is `known`: a disk that is not mounted must be noticed."""
     if not archive.is_dir():
         raise StartupRefused(f"DRIFTLOCK_ARCHIVE_DIR={archive} is not a folder: mount or make it, or unset the variable")
-    if archive.resolve().is_relative_to(cluster.parent.resolve()):
+    if archive.resolve().is_relative_to(source.home.resolve()):
         raise StartupRefused(f"DRIFTLOCK_ARCHIVE_DIR={archive} is inside the database: take a folder on another disk")
-    folder = archive_folder(archive.absolute(), cluster)
+    folder = archive / name
+    if known and not folder.is_dir():
+        raise StartupRefused(
+            f"DRIFTLOCK_ARCHIVE_DIR={archive} lacks the folder {name}, to which the log of this database went: mount or move "
+            f"it there; or remove {source.home / NOTE} to begin a new one, and take a backup then"
+        )
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         if owner is not None:
             os.chown(folder, *owner)
+        sync_folder(archive)
     except OSError as error:
         raise StartupRefused(f"DRIFTLOCK_ARCHIVE_DIR={archive} can not be written: {error.strerror}") from error
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
@@ -101,29 +136,3 @@ def lsn_bytes(lsn: str) -> int:
     """
     high, low = lsn.split("/")
     return (int(high, 16) << 32) + int(low, 16)
-
-
-def newest_segment(folder: Path, timeline: int) -> str | None:
-    """The last whole segment of a timeline in the archive."""
-    found = sorted(name for name in _segments(folder) if int(name[:8], 16) == timeline)
-    return found[-1] if found else None
-
-
-def missing_segment(folder: Path, timeline: int, number: int) -> str | None:
-    """The first segment that a recovery from segment `number` of `timeline` on would miss although later ones are there.
-
-    None when there is no such hole: PostgreSQL takes one for the end of the log and would open the database there.
-    """
-    timelines: dict[int, set[int]] = {}
-    for name in _segments(folder):
-        if int(name[:8], 16) >= timeline and segment_number(name) >= number:
-            timelines.setdefault(int(name[:8], 16), set()).add(segment_number(name))
-    for found, numbers in sorted(timelines.items()):
-        for wanted in range(number if found == timeline else min(numbers), max(numbers)):
-            if wanted not in numbers:
-                return segment_name(found, wanted)
-    return None
-
-
-def _segments(folder: Path) -> Iterable[str]:
-    return (entry.name for entry in folder.iterdir() if SEGMENT.fullmatch(entry.name))

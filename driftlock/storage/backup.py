@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from driftlock.storage.archive import SEGMENT_BYTES, lsn_bytes, system_identifier
+from driftlock.storage.archive_note import read_note
 from driftlock.storage.backup_folder import (
     CLUSTER,
     DESCRIPTION,
@@ -32,6 +33,7 @@ from driftlock.storage.migrate import open_connection
 from driftlock.storage.startup import StartupRefused
 
 CONNECT_TIMEOUT_S = 10.0
+PARTIAL = ".partial"
 
 
 async def take_backup(target: Path, source: DataFolder, owner_dsn: str, binaries: Binaries, *, version: str) -> Backup:
@@ -41,7 +43,7 @@ async def take_backup(target: Path, source: DataFolder, owner_dsn: str, binaries
     the files over two replication connections while records come in; what a kill leaves behind is `<target>.partial`.
     """
     _check_target(target, source)
-    with _claimed(target.with_name(f"{target.name}.partial")) as partial:
+    with _claimed(target.with_name(f"{target.name}{PARTIAL}")) as partial:
         started_at = await _now(owner_dsn)
         await _copy_cluster(partial / CLUSTER, source, urlsplit(owner_dsn).port or 0, binaries)
         ended_at = await _now(owner_dsn)
@@ -71,6 +73,8 @@ def sync_tree(folder: Path) -> None:
 def _check_target(target: Path, source: DataFolder) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise StartupRefused(f"{target} exists already: name a new folder for each backup")
+    if target.suffix == PARTIAL:
+        raise StartupRefused(f"{target} is what an unfinished backup is called: take a name that does not end in {PARTIAL}")
     if not target.parent.is_dir():
         raise StartupRefused(f"{target.parent} is not a folder: mount or make it first")
     if target.resolve().is_relative_to(source.home.resolve()):
@@ -85,10 +89,13 @@ def _claimed(partial: Path) -> Iterator[Path]:
     """
     try:
         partial.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        raise StartupRefused(f"{partial} can not be written: {error.strerror}") from error
+        raise StartupRefused(f"{partial} can not be used ({error.strerror}): move it away, or see its permissions") from error
     try:
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            raise StartupRefused(f"{partial} belongs to another user: remove it, and back up into a folder of your own")
+        os.fchmod(descriptor, 0o700)  # whoever made it before
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -141,14 +148,17 @@ def _description(
 ) -> Backup:
     manifest = json.loads((partial / CLUSTER / "backup_manifest").read_text("utf-8"))
     last = manifest["WAL-Ranges"][-1]
+    note = read_note(source.home)
+    identifier = system_identifier(source.cluster)
     return Backup(
         format=FORMAT,
         driftlock=version,
         postgresql=binaries.major,
-        system_identifier=system_identifier(source.cluster),
+        system_identifier=identifier,
         timeline=last["Timeline"],
         next_segment=-(-lsn_bytes(last["End-LSN"]) // SEGMENT_BYTES),
         started_at=started_at.isoformat(),
         ended_at=ended_at.isoformat(),
         sha256=checksums(partial),
+        archive=identifier if note is None else note.folder,
     )

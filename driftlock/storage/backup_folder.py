@@ -14,11 +14,13 @@ from datetime import datetime
 from pathlib import Path
 
 from driftlock.storage import binaries as programs
+from driftlock.storage.archive_note import NAME
 from driftlock.storage.binaries import Binaries
 from driftlock.storage.datafolder import APP_ROLE, BACKUP_ROLE, OWNER_ROLE, DataFolder, password_file, write_private
 from driftlock.storage.startup import StartupRefused
 
-FORMAT = 1
+FORMAT = 2
+FORMATS_READ = (1, FORMAT)  # the first one did not name the folder of the archive
 DESCRIPTION, CLUSTER, SECRETS = "backup.json", "cluster", "secrets"
 PASSWORDS = tuple(password_file(Path(), role).name for role in (OWNER_ROLE, APP_ROLE, BACKUP_ROLE))
 KEYS = ("api-key", "cursor-key")  # of the data folder itself; made at the first start of a server
@@ -29,7 +31,8 @@ PROGRAM_TIMEOUT_S = 24 * 3600.0
 class Backup:
     """The contents of `backup.json`. Times are the database's, ISO 8601 in UTC.
 
-    A recovery from it can reach any moment after `ended_at`. `next_segment` is the first segment of `timeline` that the
+    A recovery from it can reach any moment after `ended_at`. `archive` names the folder of an archive that the log goes to
+    (empty in format 1: the system identifier). `next_segment` is the first segment of `timeline` that the
     backup does not hold itself; an archive is needed from there on.
     """
 
@@ -42,11 +45,17 @@ class Backup:
     started_at: str
     ended_at: str
     sha256: dict[str, str]
+    archive: str = ""
 
     @property
     def complete_at(self) -> datetime:
         """`ended_at` as a time."""
         return datetime.fromisoformat(self.ended_at)
+
+    @property
+    def archive_folder(self) -> str:
+        """Name of the folder in an archive."""
+        return self.archive or self.system_identifier
 
 
 def describe(folder: Path, backup: Backup) -> None:
@@ -71,13 +80,15 @@ def read_backup(folder: Path) -> Backup:
         backup = Backup(**json.loads((folder / DESCRIPTION).read_text("utf-8")))
         whole = checksums(folder) == backup.sha256 and set(PASSWORDS) <= set(backup.sha256)
         _ = backup.complete_at
+        if not NAME.fullmatch(backup.archive_folder):
+            raise ValueError(f"{backup.archive_folder!r} is no folder of an archive")
     except FileNotFoundError as error:
         raise StartupRefused(
             f"{folder} is not a complete backup of driftlock: {error.filename} is missing; take another one"
         ) from error
     except (OSError, ValueError, TypeError) as error:
         raise StartupRefused(f"{folder / DESCRIPTION} can not be read ({error}): take another backup") from error
-    if backup.format != FORMAT:
+    if backup.format not in FORMATS_READ:
         raise StartupRefused(
             f"{folder} has format {backup.format}, this version reads {FORMAT}: use the driftlock that made it"
         )

@@ -3,6 +3,7 @@
 <data_dir>/postgres.lock        held (flock) by the process that runs the cluster
 <data_dir>/postgres/cluster     PostgreSQL's own files
 <data_dir>/postgres/owner.password, app.password, backup.password
+<data_dir>/postgres/archive.json      where its log is archived (`driftlock.storage.archive_note`)
 <data_dir>/postgres/connection.json   how to connect to the running server
 <data_dir>/postgres/server.log  PostgreSQL's messages, bounded
 <data_dir>/postgres.new         a cluster being made; whatever is left of one is thrown away
@@ -91,7 +92,7 @@ class DataFolder:
         """
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self.root / "postgres.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self.root / "postgres.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise StartupRefused(
                 f"the data folder {self.root} can not be written ({error.strerror}): "

@@ -20,7 +20,7 @@ from typing import Self
 import asyncpg
 
 from driftlock.storage import binaries as programs
-from driftlock.storage.archive import OFF, archiving, open_archive
+from driftlock.storage.archive import archive_settings
 from driftlock.storage.binaries import Binaries, Identity
 from driftlock.storage.datafolder import (
     APP_ROLE,
@@ -105,7 +105,8 @@ class EmbeddedPostgres:
     ) -> None:
         """`binaries` None: search for them. `identity` None: whatever lets this user run them.
 
-        `archive`: folder that gets the write-ahead log (`driftlock.storage.archive`). `settings`: parameters of the server
+        `archive`: folder that gets the write-ahead log (`driftlock.storage.archive`); None where it was archived before: it is
+        kept until there is an archive again. `settings`: parameters of the server
         that win over ours.
         """
         self._folder = DataFolder(data_dir.absolute())
@@ -204,9 +205,7 @@ class EmbeddedPostgres:
             self._lock = None
 
     def _parameters(self, binaries: Binaries, identity: Identity) -> dict[str, str]:
-        archived = OFF
-        if self._archive is not None:
-            archived = archiving(open_archive(self._archive, self._folder.cluster, identity.owner))
+        archived = archive_settings(self._folder, self._archive, identity.owner, self._token_bytes)
         return {**server_settings(binaries), **archived, **self._overrides}
 
     async def _provision(self, port: int) -> None:

@@ -6,22 +6,19 @@ nothing else can use the folder, and what a kill leaves behind is thrown away by
 
 import asyncio
 import os
+import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
 
-from driftlock.storage.archive import (
-    SEGMENT_BYTES,
-    lsn_bytes,
-    missing_segment,
-    newest_segment,
-    restore_command,
-    segment_number,
-)
-from driftlock.storage.backup import sync_tree
+from driftlock.storage.archive import SEGMENT_BYTES, lsn_bytes, restore_command, segment_number
+from driftlock.storage.archive_line import Timeline, forks, missing_segment, newest_segment, siblings, timelines
+from driftlock.storage.archive_note import NOTE, new_note, write_note
+from driftlock.storage.backup import PARTIAL, sync_tree
 from driftlock.storage.backup_folder import CLUSTER, KEYS, PASSWORDS, SECRETS, Backup, read_backup, verify
 from driftlock.storage.binaries import Binaries, Identity
 from driftlock.storage.datafolder import DATABASE, HOST, OWNER_ROLE, DataFolder, sync_folder, write_private
@@ -32,6 +29,9 @@ from driftlock.storage.startup import StartupRefused
 RECOVERY_TIMEOUT_S = 24 * 3600.0
 STOP_TIMEOUT_S = 60.0
 LOCK = "postgres.lock"
+# What a restore that was killed may have left in its folder.
+OURS = {CLUSTER, NOTE, "archive.tmp", "server.log", *PASSWORDS, *(Path(name).with_suffix(".tmp").name for name in PASSWORDS)}
+NEWEST_READ = re.compile(r"last completed transaction was at log time ([^\n]+)")
 REACHED = "select pg_last_xact_replay_timestamp()"
 LAST_SEQ = "select max(next_seq) - 1 from driftlock.journal_shard"
 
@@ -46,34 +46,71 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What to restore: a backup; the archive's folder of its cluster, if there is one; up to which time (None = the end)."""
+    """What to restore: a backup; the archive's folder of its cluster, if there is one; up to which time (None = the end).
+
+    `line` is the timeline to follow. `others`, for the reader: what else there is that goes on from this database.
+    """
 
     folder: Path
     backup: Backup
     archive: Path | None
     until: datetime | None
+    line: Timeline
+    others: tuple[str, ...] = ()
 
 
-def open_source(folder: Path, archive: Path | None, until: datetime | None) -> Source:
-    """Look at what there is and refuse what can not be reached. Raises `StartupRefused`, OSError."""
+def open_source(folder: Path, archive: Path | None, until: datetime | None, timeline: int | None = None) -> Source:
+    """Look at what there is and refuse what can not be reached. Raises `StartupRefused`, OSError.
+
+    `timeline` None: that of the backup; the end of it is refused where others parted from it, for it may be given up.
+    """
+    if folder.suffix == PARTIAL:  # it may look whole, but was not on disk when its backup died
+        raise StartupRefused(f"{folder} is not a complete backup of driftlock: its backup did not finish; take another one")
     backup = read_backup(folder)
-    if until is not None and archive is None:
+    if archive is None and (until is not None or timeline is not None):
         raise StartupRefused("a moment after the backup can only be reached with the archive of the log: add --archive")
     if until is not None and until < backup.complete_at:
         raise StartupRefused(f"{folder} was taken until {backup.ended_at}, after the moment asked for: use an older backup")
     if archive is None:
-        return Source(folder, backup, None, until)
-    own = archive.absolute() / backup.system_identifier
+        return Source(folder, backup, None, until, Timeline(backup.timeline, ()))
+    own = archive.absolute() / backup.archive_folder
     if not own.is_dir():
         raise StartupRefused(f"{archive} holds no log of this backup's database: there is no folder {own}")
-    missing = missing_segment(own, backup.timeline, backup.next_segment)
-    if missing is not None:
-        raise StartupRefused(f"{own} lacks {missing} but has later files: bring it back, or use a backup taken after it")
-    return Source(folder, backup, own, until)
+    known = timelines(own)
+    parted = forks(known, backup.timeline, backup.next_segment)
+    texts = "; ".join(other.text for other in parted)
+    if timeline is None and until is None and parted:
+        raise StartupRefused(
+            f"{own} goes on in more than one way, on timeline {backup.timeline} of the backup and on: {texts}. "
+            "Say which with --timeline, or which moment with --to"
+        )
+    candidates = [found for found in known if found.number == backup.timeline] or [Timeline(backup.timeline, ())]
+    lines = {line.number: line for line in (*candidates, *parted)}
+    line = lines.get(backup.timeline if timeline is None else timeline)
+    if line is None:
+        raise StartupRefused(f"{own} holds no timeline {timeline} that this backup leads to, only: {sorted(lines)}")
+    others = [other.text for number, other in lines.items() if number != line.number]
+    source = Source(folder, backup, own, until, line, (*others, *siblings(archive.absolute(), own, backup.system_identifier)))
+    missing = _missing(source)
+    if missing is not None and until is None:  # else PostgreSQL tells whether the moment comes before it
+        raise StartupRefused(
+            f"{own} lacks {missing} but has later files: bring it back, restore to a moment before it with --to, "
+            "or use a backup taken after it"
+        )
+    return source
 
 
-async def restore(source: Source, data_dir: Path, binaries: Binaries, identity: Identity) -> Restored:
-    """Restore into the new or empty folder `data_dir` (absolute). Raises `StartupRefused`, OSError."""
+def _missing(source: Source) -> str | None:
+    return None if source.archive is None else missing_segment(source.archive, source.line, source.backup.next_segment)
+
+
+async def restore(
+    source: Source, data_dir: Path, binaries: Binaries, identity: Identity, token_bytes: Callable[[int], bytes]
+) -> Restored:
+    """Restore into the new or empty folder `data_dir` (absolute). Raises `StartupRefused`, OSError.
+
+    `token_bytes(n)`: n unpredictable bytes, for the name of the copy's own folder in an archive.
+    """
     target = DataFolder(data_dir)
     work = target.restoring
     _check_empty(target)
@@ -82,6 +119,7 @@ async def restore(source: Source, data_dir: Path, binaries: Binaries, identity: 
         postmaster = Postmaster(work, binaries, identity, start_timeout_s=RECOVERY_TIMEOUT_S, stop_timeout_s=STOP_TIMEOUT_S)
         await postmaster.wait_for_orphan()
         await asyncio.to_thread(_lay_out, source, work)
+        write_note(work.home, new_note(source.backup.system_identifier, token_bytes))
         check_version(work, binaries)
         await verify(work.cluster, binaries)
         (work.cluster / "recovery.signal").touch(mode=0o600)
@@ -110,13 +148,21 @@ def _check_empty(target: DataFolder) -> None:
         unfinished = target.restoring.name in found
         if found - ours - ({*KEYS, *(f"{name}.tmp" for name in KEYS)} if unfinished else set()):
             raise StartupRefused(f"{target.root} is not empty: name a new folder with --data-dir")
+    left = target.restoring.home
+    if left.is_symlink() or (left.exists() and not left.is_dir()):
+        raise StartupRefused(f"{left} is not a folder that a restore left: remove it, or name a new one with --data-dir")
+    strangers = {path.name for path in left.iterdir()} - OURS if left.exists() else set()
+    if strangers:
+        raise StartupRefused(
+            f"{left} holds files that no restore left ({min(strangers)}): move it away, or name a new folder with --data-dir"
+        )
 
 
 def _lay_out(source: Source, work: DataFolder) -> None:
     """Copy the backup. The folder itself is there from now on: it is what tells an unfinished restore."""
     work.home.mkdir(mode=0o700, exist_ok=True)
     for left in work.home.iterdir():
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
+        shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
     for name in PASSWORDS:
         write_private(work.home / name, (source.folder / SECRETS / name).read_text("ascii"))
     shutil.copytree(source.folder / CLUSTER, work.cluster, symlinks=True)
@@ -131,11 +177,13 @@ def _give(folder: Path, owner: tuple[int, int]) -> None:
 
 async def _recover(source: Source, work: DataFolder, postmaster: Postmaster, binaries: Binaries) -> Restored:
     """Run PostgreSQL until it has opened the database on a new timeline, ask how far it came, stop it."""
+    on_own_line = source.line.number == source.backup.timeline
     settings = {
         **server_settings(binaries),
         "hot_standby": "off",
         "restore_command": restore_command(source.archive),
-        "recovery_target_timeline": "latest",
+        # Never "latest": that may be a copy's, which lacks what this one had after they parted.
+        "recovery_target_timeline": "current" if on_own_line else str(source.line.number),
         "recovery_target_action": "promote",
         # The history of the new timeline waits for the archive of the server that goes on from here.
         "archive_mode": "on",
@@ -159,13 +207,28 @@ async def _recover(source: Source, work: DataFolder, postmaster: Postmaster, bin
         raise StartupRefused(f"the restored database does not answer: {error}; see {work.log}") from error
     except StartupRefused as error:
         if "before configured recovery target was reached" in str(error):
-            raise StartupRefused(
-                f"the archive ends before {source.until}: leave --to away to restore all that there is"
-            ) from error
+            raise StartupRefused(_unreached(source, work)) from error
         raise
     finally:
         await postmaster.stop()
     return Restored(newest_at, last_seq)
+
+
+def _unreached(source: Source, work: DataFolder) -> str:
+    """Why the moment was not reached, and what can be."""
+    read = NEWEST_READ.findall(work.log.read_text("utf-8", "replace")) if work.log.exists() else []
+    newest = f" The newest transaction that can be read is of {read[-1]}." if read else ""
+    others = f" Other lines: {'; '.join(source.others)}." if source.others else ""
+    missing = _missing(source)
+    if missing is None:
+        return (
+            f"the archive ends before {source.until} on timeline {source.line.number}: leave --to away to restore all that "
+            f"there is.{newest}{others}"
+        )
+    return (
+        f"{source.archive} lacks {missing}, without which {source.until} can not be reached: bring it back, use a backup taken "
+        f"after it, or name a moment before it.{newest}{others}"
+    )
 
 
 def _check_end(source: Source, work: DataFolder) -> None:

@@ -16,7 +16,7 @@ from driftlock.storage.backup import take_backup
 from driftlock.storage.backup_folder import Backup
 from driftlock.storage.datafolder import DataFolder, running
 from driftlock.storage.embedded import EmbeddedPostgres
-from driftlock.storage.restore import Restored, open_source, restore
+from driftlock.storage.restore import Restored, Source, open_source, restore
 from driftlock.storage.startup import StartupRefused
 from server.cli.options import load_settings
 from server.settings import Settings
@@ -49,16 +49,20 @@ def backup_command(target: Path) -> None:
     callback=lambda _context, _option, text: _moment(text),
     help="Moment to restore: ISO 8601 with a zone. Default: the end.",
 )
-def restore_command(source: Path, data_dir: Path, archive: Path | None, until: datetime | None) -> None:
+@click.option("--timeline", type=click.IntRange(min=1), help="Timeline of the archive to follow. Default: the backup's.")
+def restore_command(source: Path, data_dir: Path, archive: Path | None, until: datetime | None, timeline: int | None) -> None:
     """Restore BACKUP, and what the archive holds after it, into a new data folder.
 
     Then start the server with DRIFTLOCK_DATA_DIR set to that folder.
     """
-    restored = _run(_restore(source.absolute(), data_dir.absolute(), archive, until))
+    opened, restored = _run(_restore(source.absolute(), data_dir.absolute(), archive, until, timeline))
     newest = "" if restored.newest_at is None else f", newest transaction of {restored.newest_at.astimezone(UTC).isoformat()}"
     position = "" if restored.last_seq is None else f", journal position {restored.last_seq}"
-    click.echo(f"restored to {visible(str(data_dir))}{position}{newest}")
+    click.echo(f"restored to {visible(str(data_dir))}, from timeline {opened.line.number}{position}{newest}")
+    for other in opened.others:
+        click.echo(f"not restored, but goes on from the same database: {visible(other)}")
     click.echo(f"start it with: DRIFTLOCK_DATA_DIR={visible(str(data_dir))} driftlock serve")
+    click.echo("then take a backup of it: its log gets a folder of its own in an archive, which earlier backups do not lead to")
 
 
 async def _backup(settings: Settings, target: Path) -> Backup:
@@ -76,9 +80,12 @@ async def _backup(settings: Settings, target: Path) -> Backup:
         return await take_backup(target, folder, postgres.owner_dsn, found, version=driftlock.__version__)
 
 
-async def _restore(source: Path, data_dir: Path, archive: Path | None, until: datetime | None) -> Restored:
+async def _restore(
+    source: Path, data_dir: Path, archive: Path | None, until: datetime | None, timeline: int | None
+) -> tuple[Source, Restored]:
     found = programs.find(programs.candidates())
-    return await restore(open_source(source, archive, until), data_dir, found, programs.identity(found))
+    opened = open_source(source, archive, until, timeline)
+    return opened, await restore(opened, data_dir, found, programs.identity(found), secrets.token_bytes)
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -1,9 +1,13 @@
 """Backups of a database that runs, and restores of them up to a moment: exactly what was acknowledged before is there."""
 
 import asyncio
+import json
+import os
+import re
 import secrets
 import shutil
 import stat
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +21,8 @@ from driftlock.engine import records
 from driftlock.engine.ports import RowKind
 from driftlock.storage import binaries as programs
 from driftlock.storage.archive import SEGMENT, SEGMENT_BYTES, lsn_bytes, segment_name, segment_number
+from driftlock.storage.archive_line import first_gap
+from driftlock.storage.archive_note import read_note
 from driftlock.storage.backup import take_backup
 from driftlock.storage.backup_folder import Backup, read_backup, run_tool, verify
 from driftlock.storage.checks import check_role
@@ -72,9 +78,11 @@ async def restored_lines(folder: Path, archive: Path | None = None) -> list[str]
         return await journaled(postgres.app_dsn)
 
 
-async def recover(history: "History", target: Path, archive: bool, until: datetime | None = None) -> Restored:
-    source = open_source(history.backup, history.archive if archive else None, until)
-    return await restore(source, target, FOUND, IDENTITY)
+async def recover(
+    history: "History", target: Path, archive: bool, until: datetime | None = None, timeline: int | None = None
+) -> Restored:
+    source = open_source(history.backup, history.archive if archive else None, until, timeline)
+    return await restore(source, target, FOUND, IDENTITY, secrets.token_bytes)
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ class History:
 
     @property
     def segments(self) -> Path:
-        return self.archive / self.described.system_identifier
+        return self.archive / self.described.archive
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -111,11 +119,13 @@ async def history(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[His
     yield History(data, backup, archive, described, after_b, after_c)
 
 
-def copy_of(history: History, root: Path) -> History:
-    """The backup and the archive to damage."""
+def copy_of(history: History, root: Path, *, with_data: bool = False) -> History:
+    """The backup and the archive to damage, and the data folder to go on with."""
     shutil.copytree(history.backup, root / "backup")
     shutil.copytree(history.archive, root / "archive")
-    return replace(history, backup=root / "backup", archive=root / "archive")
+    if with_data:
+        subprocess.run(["cp", "-a", str(history.data), str(root / "production")], check=True)
+    return replace(history, data=root / "production", backup=root / "backup", archive=root / "archive")
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -157,13 +167,99 @@ async def test_a_moment_between_two_acknowledgements_and_on_from_there(history: 
         (first / "postgres" / "app.password").stat().st_mode
     )
     assert stat.S_IMODE((first / "api-key").stat().st_mode) == 0o600
+    assert read_note(first / "postgres") != read_note(history.data / "postgres")
     async with embedded(first, kept.archive) as postgres:
         assert await journaled(postgres.app_dsn) == ["a", "b"]
         await submit(postgres, "c")  # its sender sends it again, and it is no duplicate any more
+        own = await take_backup(tmp_path / "of-first", DataFolder(first), postgres.owner_dsn, FOUND, version="test")
         await submit(postgres, "e")
         assert await journaled(postgres.app_dsn) == ["a", "b", "c", "e"]
-    await recover(kept, second, archive=True)
+    assert (kept.archive / own.archive / "00000002.history").exists()
+    assert {path.name for path in kept.segments.iterdir()} == {path.name for path in history.segments.iterdir()}
+    [other] = open_source(kept.backup, kept.archive, None).others
+    assert re.fullmatch(rf"{own.archive} \(timeline 2, forked from 1 at 0/[0-9A-F]+\)", other)
+    await recover(replace(kept, backup=tmp_path / "of-first"), second, archive=True)
     assert await restored_lines(second) == ["a", "b", "c", "e"]
+    await recover(kept, tmp_path / "third", archive=True)
+    assert await restored_lines(tmp_path / "third") == ["a", "b", "c", "d"]
+
+    # One folder for both, as an archive may have been filled by other means.
+    for path in (kept.archive / own.archive).iterdir():
+        if path.name.startswith("00000002"):
+            shutil.copy2(path, kept.segments / path.name)
+    with pytest.raises(StartupRefused, match=r"more than one way.*timeline 2, forked from 1 at .*--timeline"):
+        open_source(kept.backup, kept.archive, None)
+    with pytest.raises(StartupRefused, match=r"no timeline 3 that this backup leads to, only: \[1, 2\]"):
+        open_source(kept.backup, kept.archive, None, 3)
+    for name, until, timeline, lines in (
+        ("moment", kept.after_c, None, ["a", "b", "c"]),
+        ("own end", None, 1, ["a", "b", "c", "d"]),
+        ("other end", None, 2, ["a", "b", "c", "e"]),
+    ):
+        await recover(kept, tmp_path / name, archive=True, until=until, timeline=timeline)
+        assert await restored_lines(tmp_path / name) == lines, name
+
+
+async def test_a_drill_does_not_touch_the_archive_of_production(history: History, tmp_path: Path) -> None:
+    kept = copy_of(history, tmp_path, with_data=True)
+    await recover(kept, tmp_path / "drill", archive=True, until=kept.after_b)
+    async with embedded(tmp_path / "drill", kept.archive) as postgres:
+        await submit(postgres, "of the drill")
+    async with embedded(kept.data, kept.archive) as postgres:
+        await submit(postgres, "e")
+        await take_backup(tmp_path / "later", DataFolder(kept.data), postgres.owner_dsn, FOUND, version="test")
+        await submit(postgres, "f")
+    for backup in (kept.backup, tmp_path / "later"):
+        await recover(replace(kept, backup=backup), tmp_path / f"of-{backup.name}", archive=True)
+        assert await restored_lines(tmp_path / f"of-{backup.name}") == ["a", "b", "c", "d", "e", "f"]
+
+
+async def switched(postgres: EmbeddedPostgres, line: str) -> str:
+    """Acknowledge a line and close its segment; `archive_mode`."""
+    await submit(postgres, line)
+    connection = await asyncpg.connect(postgres.owner_dsn)
+    try:
+        await connection.execute("select pg_switch_wal()")
+        mode: str = await connection.fetchval("select current_setting('archive_mode')")
+        return mode
+    finally:
+        await connection.close()
+
+
+async def test_a_start_without_the_archive_makes_no_hole(
+    history: History, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = copy_of(history, tmp_path, with_data=True)
+    async with embedded(kept.data, kept.archive):
+        pass
+    assert not caplog.messages
+    held = set(kept.segments.iterdir())
+    for line in ("e", "f"):
+        caplog.clear()
+        async with embedded(kept.data) as postgres:
+            assert await switched(postgres, line) == "on"
+            connection = await asyncpg.connect(postgres.owner_dsn)
+            await connection.execute("checkpoint")  # which removes what nobody waits for
+            await connection.close()
+        [message] = caplog.messages
+        assert f"set DRIFTLOCK_ARCHIVE_DIR={kept.archive}, or remove" in message
+    assert set(kept.segments.iterdir()) == held
+    waiting = list((kept.data / "postgres" / "cluster" / "pg_wal" / "archive_status").glob("*.ready"))
+    assert len(waiting) >= 2
+    async with embedded(kept.data, kept.archive) as postgres:
+        assert await switched(postgres, "g") == "on"
+    assert first_gap(kept.segments) is None
+    await recover(kept, tmp_path / "restored", archive=True)
+    assert await restored_lines(tmp_path / "restored") == ["a", "b", "c", "d", "e", "f", "g"]
+
+    kept.segments.rename(tmp_path / "away")
+    with pytest.raises(StartupRefused, match=f"lacks the folder {kept.described.archive}"):
+        async with embedded(kept.data, kept.archive):
+            pass
+    assert not kept.segments.exists()
+    (kept.data / "postgres" / "archive.json").unlink()  # archiving stops
+    async with embedded(kept.data) as postgres:
+        assert await switched(postgres, "h") == "off"
 
 
 async def test_the_shell_took_nothing_of_the_path_for_its_own(history: History) -> None:
@@ -184,15 +280,15 @@ async def test_a_moment_that_can_not_be_reached(history: History, tmp_path: Path
 
 
 def lose_a_segment(history: History) -> None:
-    names = sorted(path.name for path in (history.archive / history.described.system_identifier).iterdir())
+    names = sorted(path.name for path in history.segments.iterdir())
     first = next(name for name in names if SEGMENT.fullmatch(name) and segment_number(name) == history.described.next_segment)
-    (history.archive / history.described.system_identifier / first).unlink()
-    last = history.archive / history.described.system_identifier / segment_name(1, history.described.next_segment + 1)
+    (history.segments / first).unlink()
+    last = history.segments / segment_name(1, history.described.next_segment + 1)
     last.write_bytes(b"")  # there are later ones
 
 
 def damage_a_segment(history: History) -> None:
-    folder = history.archive / history.described.system_identifier
+    folder = history.segments
     path = folder / segment_name(1, history.described.next_segment)
     content = bytearray(path.read_bytes())
     content[5000:200_000] = bytes(195_000)
@@ -223,9 +319,14 @@ def another_cluster(history: History) -> None:
     history.segments.rename(history.archive / "1")
 
 
+def an_archive_elsewhere(history: History) -> None:
+    path = history.backup / "backup.json"
+    path.write_text(path.read_text().replace(history.described.archive, f"../archive/{history.described.archive}"))
+
+
 def a_later_format(history: History) -> None:
     path = history.backup / "backup.json"
-    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    path.write_text(path.read_text().replace('"format": 2', '"format": 3'))
 
 
 @pytest.mark.parametrize(
@@ -238,7 +339,8 @@ def a_later_format(history: History) -> None:
         (damage_a_file, "is damaged: .*checksum mismatch"),
         (take_a_file, "is damaged: .*pg_control"),
         (another_cluster, "holds no log of this backup's database"),
-        (a_later_format, "has format 2"),
+        (an_archive_elsewhere, "is no folder of an archive"),
+        (a_later_format, "has format 3"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
@@ -250,6 +352,55 @@ async def test_damage_is_refused_and_nothing_looks_restored(
     with pytest.raises(StartupRefused, match=complaint):
         await recover(damaged, tmp_path / "data", archive=True)
     assert not (tmp_path / "data" / "postgres").exists()
+
+
+async def test_moments_before_a_missing_file_can_be_reached(history: History, tmp_path: Path) -> None:
+    kept = copy_of(history, tmp_path)
+    missing, later = (segment_name(1, kept.described.next_segment + further) for further in (1, 2))
+    (kept.segments / missing).unlink(missing_ok=True)
+    (kept.segments / later).write_bytes(b"")
+    with pytest.raises(StartupRefused, match=f"lacks {missing} but has later files"):
+        await recover(kept, tmp_path / "end", archive=True)
+    with pytest.raises(StartupRefused, match=rf"lacks {missing}, without which .*newest transaction that can be read is of 20"):
+        await recover(kept, tmp_path / "later", archive=True, until=datetime.now(UTC) + timedelta(days=1))
+    await recover(kept, tmp_path / "before", archive=True, until=kept.after_c)
+    assert await restored_lines(tmp_path / "before") == ["a", "b", "c"]
+
+
+async def test_a_backup_that_died_before_it_had_its_name_is_none(history: History, tmp_path: Path) -> None:
+    shutil.copytree(history.backup, tmp_path / "backup.partial")
+    with pytest.raises(StartupRefused, match=r"not a complete backup.*did not finish"):
+        await recover(replace(history, backup=tmp_path / "backup.partial"), tmp_path / "data", archive=False)
+
+
+async def test_a_backup_of_the_first_format(history: History, tmp_path: Path) -> None:
+    kept = copy_of(history, tmp_path)
+    kept.segments.rename(kept.archive / kept.described.system_identifier)
+    path = kept.backup / "backup.json"
+    known = json.loads(path.read_text())
+    del known["archive"]
+    path.write_text(json.dumps({**known, "format": 1}))
+    assert (await recover(kept, tmp_path / "data", archive=True)).last_seq == 4
+
+
+async def test_a_restore_removes_nothing_that_is_not_its_own(history: History, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "cluster").write_text("mine")
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "postgres.restore").symlink_to(mine)
+    with pytest.raises(StartupRefused, match="is not a folder that a restore left"):
+        await recover(history, tmp_path / "link", archive=False)
+    (tmp_path / "full" / "postgres.restore").mkdir(parents=True)
+    (tmp_path / "full" / "postgres.restore" / "letters").write_text("mine")
+    with pytest.raises(StartupRefused, match=r"holds files that no restore left \(letters\)"):
+        await recover(history, tmp_path / "full", archive=False)
+    (tmp_path / "lock").mkdir()
+    (tmp_path / "lock" / "postgres.lock").symlink_to(mine / "cluster")
+    with pytest.raises(StartupRefused, match="can not be written"):
+        await recover(history, tmp_path / "lock", archive=False)
+    assert (mine / "cluster").read_text() == "mine"
+    assert (tmp_path / "full" / "postgres.restore" / "letters").read_text() == "mine"
 
 
 async def test_an_unfinished_restore_is_no_database_and_can_be_repeated(history: History, tmp_path: Path) -> None:
@@ -280,6 +431,7 @@ async def test_targets_that_are_refused(history: History, tmp_path: Path) -> Non
         for target, complaint in (
             (full, "exists already"),
             (tmp_path / "none" / "backup", "is not a folder"),
+            (tmp_path / "x.partial", "unfinished backup"),
             (history.data / "postgres" / "backup", "inside the database"),
         ):
             with pytest.raises(StartupRefused, match=complaint):
@@ -290,8 +442,20 @@ async def test_targets_that_are_refused(history: History, tmp_path: Path) -> Non
         with pytest.raises(StartupRefused, match="holds files that are none of a backup"):
             await take(tmp_path / "backup")
         (stranger / "mine").rename(stranger / "backup.json")
+        stranger.chmod(0o777)
+        link = tmp_path / "linked.partial"
+        link.symlink_to(full)
+        with pytest.raises(StartupRefused, match="can not be used"):
+            await take(tmp_path / "linked")
+        if os.geteuid() == 0:
+            os.chown(stranger, 65534, 65534)
+            with pytest.raises(StartupRefused, match="belongs to another user"):
+                await take(tmp_path / "backup")
+            assert (stranger / "backup.json").exists()
+            os.chown(stranger, 0, 0)
         both = await asyncio.gather(take(tmp_path / "backup"), take(tmp_path / "backup"), return_exceptions=True)
         assert sorted(type(result).__name__ for result in both) == ["Backup", "StartupRefused"]
+        assert stat.S_IMODE((tmp_path / "backup").stat().st_mode) == 0o700
 
 
 async def test_a_dump_can_be_served_from(history: History, tmp_path: Path) -> None:
