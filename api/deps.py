@@ -12,6 +12,7 @@ from api.ports import (
     Authenticator,
     BudgetRepository,
     IncidentRepository,
+    RequestRepository,
     ServiceGraphRepository,
     StreamEventRepository,
     StreamRepository,
@@ -113,6 +114,7 @@ class ApiDeps:
     intake: Intake
     meter: IngestMeter
     configurator: Configurator
+    requests: RequestRepository
     streams: StreamRepository
     anomalies: AnomalyRepository
     incidents: IncidentRepository

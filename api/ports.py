@@ -14,6 +14,7 @@ from driftlock.accounts.keys import Principal
 from driftlock.storage.anomalies import AnomalyFilter, AnomalyRow
 from driftlock.storage.budgets import BudgetRow
 from driftlock.storage.incidents import IncidentRow
+from driftlock.storage.known_requests import KnownRequest
 from driftlock.storage.service_graphs import ServiceGraphRow
 from driftlock.storage.stream_events import StoredStreamEvent
 from driftlock.storage.streams import StreamRow
@@ -27,6 +28,8 @@ __all__ = [
     "BudgetRow",
     "IncidentRepository",
     "IncidentRow",
+    "KnownRequest",
+    "RequestRepository",
     "ServiceGraphRepository",
     "ServiceGraphRow",
     "StoredStreamEvent",
@@ -97,6 +100,14 @@ class ServiceGraphRepository(Protocol):
 
     async def get(self, tenant_id: UUID, stream_id: UUID) -> ServiceGraphRow | None:
         """The newest graph of a stream."""
+        ...
+
+
+class RequestRepository(Protocol):
+    """Requests that are remembered by what identifies them."""
+
+    async def known(self, tenant_id: UUID, request_hash: bytes, received_ns: int) -> KnownRequest | None:
+        """The journaled request that one received at `received_ns` would repeat; None when there is none."""
         ...
 
 

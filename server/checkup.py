@@ -4,11 +4,11 @@ import asyncio
 import os
 import platform
 import shutil
-import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 import grpc
 
@@ -17,6 +17,8 @@ from collector.otlp.grpc import check_grpcio
 from driftlock.engine.profile import DEFAULT_CODEC
 from driftlock.errors import DriftlockError
 from driftlock.storage import binaries
+from driftlock.storage.archive_line import first_gap
+from driftlock.storage.archive_note import NOTE, read_note
 from driftlock.storage.checks import check_role
 from driftlock.storage.datafolder import DataFolder, running
 from driftlock.storage.debt import read_debt
@@ -26,6 +28,7 @@ from driftlock.storage.ledger import LedgerRow, Ledgers
 from driftlock.storage.pool import Database, PoolLimits
 from driftlock.storage.quarantine import Quarantine
 from server.addresses import Address
+from server.bound_ports import bind_error, driftlock_answers
 from server.database import database_urls
 from server.settings import Settings
 
@@ -58,14 +61,16 @@ async def check_up(settings: Settings) -> AsyncIterator[Check]:
         yield check
     if settings.embedded:
         yield _data_dir(settings)
-    served = _serving(settings)
+        for check in await asyncio.to_thread(_archive, settings):
+            yield check
+    served = await asyncio.to_thread(_serving, settings)
     for variable, address in (
         ("DRIFTLOCK_OTLP_GRPC_ADDR", settings.otlp_grpc),
         ("DRIFTLOCK_OTLP_HTTP_ADDR", settings.otlp_http),
         ("DRIFTLOCK_HTTP_ADDR", settings.http),
     ):
         if address is not None:
-            yield await asyncio.to_thread(_port, variable, address, served)
+            yield await asyncio.to_thread(_port, variable, address, served, shared=settings.reuse_port)
     async for check in _database(settings):
         yield check
 
@@ -102,24 +107,47 @@ def _data_dir(settings: Settings) -> Check:
     return Check(State.OK, "data folder", text)
 
 
-def _serving(settings: Settings) -> bool:
-    """Whether a server runs on the data folder."""
-    return settings.embedded and running(settings.data_dir) is not None
+def _archive(settings: Settings) -> list[Check]:
+    """Whether the embedded database is archived as it was, and without a gap; nothing where it never was."""
+    home = DataFolder(settings.data_dir.absolute()).home
+    try:
+        note = read_note(home)
+        if note is None or note.archive is None:
+            return []
+        folder = Path(note.archive) / note.folder
+        gap = first_gap(folder)
+    except (DriftlockError, OSError) as error:
+        return [Check(State.FAIL, "archive", f"the archive of the log can not be read: {error}")]
+    if gap is not None:
+        text = f"{folder} lacks {gap} but has later files: bring it back, or take a backup and remove the files before it"
+        return [Check(State.FAIL, "archive", text)]
+    if settings.archive_dir is None:
+        text = (
+            f"{folder}, but a start without DRIFTLOCK_ARCHIVE_DIR only keeps the log: set it, or remove {home / NOTE} to stop"
+        )
+        return [Check(State.WARN, "archive", text)]
+    return [Check(State.OK, "archive", f"{folder}, without a gap")]
 
 
-def _port(variable: str, address: Address, served: bool) -> Check:
+def _serving(settings: Settings) -> str:
+    """Where a server of these settings runs by now; empty where none was found."""
+    if settings.embedded:
+        return "" if running(settings.data_dir) is None else "a driftlock runs on this data folder"
+    if settings.http is not None and driftlock_answers(settings.http):
+        return f"a driftlock answers on {settings.http.text}"
+    return ""
+
+
+def _port(variable: str, address: Address, served: str, *, shared: bool) -> Check:
     name = f"port {address.port}"
     if address.port == 0:
         return Check(State.OK, name, f"{address.text}: a free one is taken")
-    try:
-        family, _, _, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
-        socket.create_server(place[:2], family=family).close()
-    except OSError as error:
-        if served:
-            return Check(State.OK, name, f"{address.text} is taken, and a driftlock runs on this data folder")
-        what = error.strerror or str(error)
-        return Check(State.FAIL, name, f"{address.text}: {what}; stop the program that listens there or set {variable}")
-    return Check(State.OK, name, f"{address.text} is free")
+    error = bind_error(address, shared=shared)
+    if error is None:
+        return Check(State.OK, name, f"{address.text} is free{', or shared by DRIFTLOCK_REUSE_PORT' if shared else ''}")
+    if served:
+        return Check(State.OK, name, f"{address.text} is taken, and {served}")
+    return Check(State.FAIL, name, f"{address.text}: {error}; stop the program that listens there or set {variable}")
 
 
 async def _database(settings: Settings) -> AsyncIterator[Check]:

@@ -1,4 +1,4 @@
-"""What the database owes, as metrics: asked for once a minute in the background, and never by who collects metrics."""
+"""What the database owes, and whether it keeps what it commits: asked once a minute, and never by who collects metrics."""
 
 import asyncio
 
@@ -6,10 +6,13 @@ from prometheus_client import CollectorRegistry, Gauge
 from structlog.typing import FilteringBoundLogger
 
 from driftlock.errors import DriftlockError
+from driftlock.storage.checks import DANGERS, read_dangers
 from driftlock.storage.debt import Debt, read_debt
 from driftlock.storage.pool import Database
 
 DEBT_PERIOD_S = 60.0
+SAFETY_PERIOD_S = 60.0
+COMMIT_PARAMETER = "synchronous_commit"
 
 
 class DebtMetrics:
@@ -53,4 +56,43 @@ async def watch_debt(
             for new in sorted(warnings.keys() - told):
                 log.warning("the database is in debt", what=warnings[new])
             told = set(warnings)
+        await asyncio.sleep(period_s)
+
+
+async def watch_safety(
+    database: Database,
+    registry: CollectorRegistry,
+    log: FilteringBoundLogger,
+    *,
+    strict: bool,
+    period_s: float = SAFETY_PERIOD_S,
+) -> None:
+    """For ever: ask for the parameters that a start is refused with, since some can be changed under a running server.
+
+    One that is set so has 1 in the gauge and, where that is `strict`, an error in the log when it comes up; connections that
+    answer commits too early are replaced then.
+    """
+    unsafe = Gauge(
+        "driftlock_unsafe_database",
+        "1 while PostgreSQL has a parameter that lets it forget or damage what was acknowledged.",
+        ["parameter"],
+        registry=registry,
+    )
+    for danger in DANGERS:
+        unsafe.labels(danger.parameter)
+    told: set[str] = set()
+    while True:
+        try:
+            found = await read_dangers(database)
+        except DriftlockError:
+            pass  # as above
+        else:
+            for danger in DANGERS:
+                unsafe.labels(danger.parameter).set(danger.parameter in found)
+            if strict:
+                for new in sorted(found.keys() - told):
+                    log.error("unsafe database", what=found[new])
+                if COMMIT_PARAMETER in found:
+                    await database.renew()
+            told = set(found)
         await asyncio.sleep(period_s)

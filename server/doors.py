@@ -36,6 +36,7 @@ from driftlock.storage.anomalies import Anomalies
 from driftlock.storage.budgets import Budgets
 from driftlock.storage.datafolder import write_private
 from driftlock.storage.incidents import Incidents
+from driftlock.storage.known_requests import KnownRequests
 from driftlock.storage.service_graphs import ServiceGraphs
 from driftlock.storage.startup import StartupRefused
 from driftlock.storage.stream_events import StreamEvents
@@ -190,6 +191,7 @@ def _deps(settings: Settings, pipeline: Pipeline, demo: DemoRules | None, log: F
         intake=pipeline.intake,
         meter=pipeline.meter,
         configurator=pipeline.configurator,
+        requests=KnownRequests(pipeline.database),
         streams=Streams(pipeline.database),
         anomalies=Anomalies(pipeline.database),
         incidents=Incidents(pipeline.database),

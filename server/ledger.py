@@ -27,6 +27,7 @@ HURRY_PAUSE_S = 1.0
 CLOSE_S = 1.0
 TENANTS_MAX = 100
 OTHERS = "_other"
+ALL = "_all"
 ENTRIES = ("received", "journaled", "rejected", "refused", "deduplicated", "metered", "in_journal", "removed")
 LAWS = ("received", "metered", "held")
 
@@ -44,14 +45,16 @@ class Ledger(Protocol):
 
 
 class LedgerMetrics:
-    """The ledger as gauges: entries of at most `tenants_max` tenants by their ids, and by how much its laws are broken.
+    """The ledger as gauges: its entries, and by how much its laws are broken.
 
-    Those tenants are the ones with the most records; the rest are added up as `_other`. The differences are of all tenants,
-    without regard to sign, so that two of them can not hide each other.
+    Whoever collects metrics shows no key, so all tenants are added up as `_all`, unless `by_tenant`: then at most `tenants_max`
+    of them, those with the most records, stand apart by their ids, and the rest as `_other`. The differences are of all
+    tenants, without regard to sign, so that two of them can not hide each other.
     """
 
-    def __init__(self, registry: CollectorRegistry, *, tenants_max: int = TENANTS_MAX) -> None:
-        self._tenants_max = tenants_max
+    def __init__(self, registry: CollectorRegistry, *, by_tenant: bool = False, tenants_max: int = TENANTS_MAX) -> None:
+        self._tenants_max = tenants_max if by_tenant else 0
+        self._together = OTHERS if by_tenant else ALL
         self._records = Gauge(
             "driftlock_ledger_records",
             "What became of all records that were ever received, from the database.",
@@ -80,7 +83,7 @@ class LedgerMetrics:
         for row in known:
             tenant = str(row.tenant_id)
             for entry in ENTRIES:
-                entries[tenant if tenant in apart else OTHERS, row.signal, entry] += getattr(row, entry)
+                entries[tenant if tenant in apart else self._together, row.signal, entry] += getattr(row, entry)
             for law, difference in row.differences.items():
                 differences[row.signal, law] += abs(difference)
         self._records.clear()
@@ -182,8 +185,13 @@ class LedgerKeeper:
             self._log.warning(f"the ledger can not be {'written' if what == 'write' else 'read'} now", why=error.message)
 
 
-def keep_ledger(database: Database, telemetry: Telemetry, log: FilteringBoundLogger) -> tuple[IngestMeter, LedgerKeeper]:
-    """What all doors count with, and the keeper of what they counted; its `close` is for when no door is open any more."""
+def keep_ledger(
+    database: Database, telemetry: Telemetry, log: FilteringBoundLogger, *, by_tenant: bool
+) -> tuple[IngestMeter, LedgerKeeper]:
+    """What all doors count with, and the keeper of what they counted; its `close` is for when no door is open any more.
+
+    `by_tenant`: whether metrics show ids of tenants.
+    """
     hurry = asyncio.Event()
     tally = UnjournaledTally(on_full=hurry.set)
     refusals = RefusalLog(log, time.monotonic)
@@ -192,6 +200,6 @@ def keep_ledger(database: Database, telemetry: Telemetry, log: FilteringBoundLog
         "Refused records that are not in the ledger, because too many tenants had some while it could not be written.",
         lambda: tally.dropped_records,
     )
-    metrics = LedgerMetrics(telemetry.registry)
+    metrics = LedgerMetrics(telemetry.registry, by_tenant=by_tenant)
     keeper = LedgerKeeper(Ledgers(database), tally, metrics, refusals, node=socket.gethostname(), log=log, hurry=hurry)
     return IngestMeters(IngestCounters(telemetry.registry), tally, refusals), keeper

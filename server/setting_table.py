@@ -89,6 +89,13 @@ SETTINGS: tuple[Setting, ...] = (
         parse_address,
     ),
     Setting(
+        "DRIFTLOCK_METRICS_TENANTS",
+        "metrics_tenants",
+        "off",
+        "Whether `/metrics`, which needs no key, shows the ledger by ids of tenants: `on` or `off`.",
+        parse_switch,
+    ),
+    Setting(
         "DRIFTLOCK_REUSE_PORT",
         "reuse_port",
         "off",

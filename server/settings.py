@@ -41,6 +41,7 @@ class Settings:
     otlp_reflection: bool
     otlp_cors_origins: tuple[str, ...]
     http: Address | None
+    metrics_tenants: bool
     reuse_port: bool
     data_dir: Path
     archive_dir: Path | None
@@ -72,6 +73,11 @@ class Settings:
     def embedded(self) -> bool:
         """Whether the process brings its own PostgreSQL."""
         return self.database_url is None
+
+    @property
+    def may_forget(self) -> bool:
+        """Whether PostgreSQL may be set up so that it can forget what was acknowledged, as the operator wants it."""
+        return self.unsafe_database in (UnsafeDatabase.SETTINGS, UnsafeDatabase.ALL)
 
     @property
     def api_key_file(self) -> Path:

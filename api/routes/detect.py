@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 from starlette.requests import Request
@@ -25,12 +26,15 @@ from driftlock.accounts.metering import Because, Refusal
 from driftlock.engine.canonical import Cuts, label
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
 from driftlock.engine.ports import Receipt, StreamBatch, Submission
-from driftlock.errors import Code, Internal, PayloadTooLarge, PermissionDenied, Unavailable
+from driftlock.engine.profile import Profile
+from driftlock.engine.verdict import Calibration
+from driftlock.errors import Code, Internal, KeyReused, PayloadTooLarge, PermissionDenied, Unavailable
 from driftlock.storage.slugs import slug, unique_slug
 
 PATH = "/v1/detect"
 DEFAULT_STREAM = "default"
 OVERRIDE = "config_override"
+UNREAD = "the events are journaled; the stream could not be read afterwards, because the database is away"
 IDEMPOTENCY_KEY_HEADER = "Idempotency-Key"
 IDEMPOTENCY_WINDOW_NS = 24 * 3600 * 1_000_000_000
 _EVENT_BYTES_GUESS = 128  # decides only whether a thread is worth it
@@ -60,20 +64,32 @@ async def detect(call: Call) -> Reply:
             lambda: decode(request.events, historical=request.historical, limits=deps.record_limits),
         )
     call.reception.received(tenant_id, count)
-    before = await _stream_before(deps, tenant_id, key)
-    if "config_override" in request.model_fields_set:
-        await _override(deps, tenant_id, key, before, request.config_override, decoded.batch)
     part = StreamBatch(key, decoded.batch)
     submission = Submission(tenant_id, Signal.LOGS, deps.now_ns(), (part,), received=count)
+    repeated = False
     if key_given is not None:
         submission = _keyed(submission, key_given, request)
+        repeated = await _repeated(deps, submission)
+    before = await _stream_before(deps, tenant_id, key)
+    profile = deps.detector.profile if before is None else before.profile
+    if "config_override" in request.model_fields_set:
+        if not repeated:
+            profile = await _configured(deps, tenant_id, key, before, request.config_override)
+        _set_thresholds(request.config_override, decoded.batch)
     with _SUBMITTING:
         receipt = await deps.intake.submit(submission)
     call.reception.journaled(receipt, decoded.cuts)
+    known = before if before is not None and before.stream_id == receipt.stream_ids[0] else None
     scored = await _scored_in_time(deps, receipt.seq)
-    stream = await _stream_of(deps, tenant_id, receipt)
-    known = before if before is not None and before.stream_id == stream.stream_id else None
-    found = await _found(deps, tenant_id, known, stream, receipt) if scored else []
+    # Where the database goes away now, what is known is answered: the records are journaled.
+    try:
+        stream = await _stream_of(deps, tenant_id, receipt)
+    except Unavailable:
+        stream, scored = _unread(deps, key, known, profile, receipt), False
+    try:
+        found = await _found(deps, tenant_id, known, stream, receipt) if scored else []
+    except Unavailable:
+        found, scored = [], False
     body = _response(call, stream, receipt, found, decoded.cuts, scored, round((clock() - started) * 1000))
     return Reply(body) if scored else Reply(body, 202, {"Location": f"/v1/anomalies?stream={stream.stream_id}"})
 
@@ -124,6 +140,18 @@ def _keyed(submission: Submission, key: str, request: models.DetectRequest) -> S
     )
 
 
+async def _repeated(deps: ApiDeps, submission: Submission) -> bool:
+    """Whether a keyed request is one that was journaled already: then nothing of it may be judged or changed anew.
+
+    Raise `KeyReused` before anything comes of a request that has the key of another one. Of those that come at the same
+    moment the commit decides.
+    """
+    known = await deps.requests.known(submission.tenant_id, submission.request_hash or b"", submission.received_ns)
+    if known is not None and known.content not in (None, submission.content_hash):
+        raise KeyReused("this Idempotency-Key came with another request before; use a new one")
+    return known is not None
+
+
 async def _stream_before(deps: ApiDeps, tenant_id: UUID, key: StreamKey) -> StreamRow | None:
     """The stream of `key`, if there is one by now."""
     for name in (slug(key), unique_slug(key)):
@@ -133,29 +161,34 @@ async def _stream_before(deps: ApiDeps, tenant_id: UUID, key: StreamKey) -> Stre
     return None
 
 
-async def _override(
-    deps: ApiDeps, tenant_id: UUID, key: StreamKey, before: StreamRow | None, override: ConfigOverride, batch: RecordBatch
-) -> None:
-    """Let `override` hold: thresholds for this request, the rest for a stream that this request creates.
+async def _configured(
+    deps: ApiDeps, tenant_id: UUID, key: StreamKey, before: StreamRow | None, override: ConfigOverride
+) -> Profile:
+    """The stream's profile, with what `override` says of it if this request creates the stream.
 
     Raise `BadMembers` for values that are not allowed, or not the stream's.
     """
     changes = given(override)
     base = deps.detector.profile if before is None else before.profile
-    wanted = overridden(base, changes, OVERRIDE)
+    overridden(base, changes, OVERRIDE)
     if before is None:
         own = {name: value for name, value in changes.items() if name not in REQUEST_MEMBERS}
         created = overridden(base, own, OVERRIDE)
         if created != base and not await deps.configurator.create_stream(tenant_id, key, created):
             # Another request was quicker, or the tenant has no room for one more stream of its own.
             before = await _stream_before(deps, tenant_id, key)
-            check_stream_members(base if before is None else before.profile, changes, OVERRIDE)
-    else:
-        check_stream_members(before.profile, changes, OVERRIDE)
-    if "ncd_threshold" in changes:
-        batch.ncd_threshold = wanted.ncd_threshold
-    if "p_value_threshold" in changes:
-        batch.p_value_threshold = wanted.p_value_threshold
+            base = base if before is None else before.profile
+            check_stream_members(base, changes, OVERRIDE)
+            return base
+        return created
+    check_stream_members(base, changes, OVERRIDE)
+    return base
+
+
+def _set_thresholds(override: ConfigOverride, batch: RecordBatch) -> None:
+    """Let the thresholds that are named hold for this request. They were checked, for it or for the request that it repeats."""
+    for name in sorted(override.model_fields_set & REQUEST_MEMBERS):
+        setattr(batch, name, getattr(override, name))
 
 
 async def _scored_in_time(deps: ApiDeps, seq: int) -> bool:
@@ -173,6 +206,14 @@ async def _stream_of(deps: ApiDeps, tenant_id: UUID, receipt: Receipt) -> Stream
     if stream is None:
         raise Internal("a stream that was written to can not be read")
     return stream
+
+
+def _unread(deps: ApiDeps, key: StreamKey, before: StreamRow | None, profile: Profile, receipt: Receipt) -> StreamRow:
+    """The stream as far as it is known while the database is away: as it was before, or by its id alone."""
+    if before is None:
+        stream_id, created_at = receipt.stream_ids[0], datetime.fromtimestamp(deps.now_ns() / 1e9, UTC)
+        before = StreamRow(stream_id, str(stream_id), key, created_at, 0, 0, 0, 0, Calibration.UNKNOWN, 0, 0)
+    return replace(before, profile=profile, pending=before.pending + receipt.records, calibration_reason=UNREAD)
 
 
 def _first_event(before: StreamRow | None, after: StreamRow, receipt: Receipt) -> int:

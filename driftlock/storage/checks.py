@@ -6,7 +6,7 @@ from enum import StrEnum
 import asyncpg
 
 from driftlock.storage.migrate import check_applied, check_server_version, open_connection, shipped
-from driftlock.storage.pool import API_ROLE, NODE_ROLE
+from driftlock.storage.pool import API_ROLE, NODE_ROLE, Connection, Database
 from driftlock.storage.startup import StartupRefused
 
 
@@ -40,6 +40,7 @@ DANGERS = (
     Danger("ignore_invalid_pages", "on", "off", "a recovery goes on although pages are missing"),
 )
 PARAMETERS = "select name, setting, source, context from pg_settings where name = any ($1)"
+WHO = "select session_user as rolname, current_database() as database"
 ROLE = """
 select r.rolname, r.rolsuper, r.rolbypassrls, current_database() as database,
        exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -69,7 +70,7 @@ async def check_role(
         if mighty and unsafe not in (UnsafeDatabase.ROLE, UnsafeDatabase.ALL):
             raise StartupRefused(mighty[0])
         _check_member(role)
-        forgetful = await _forgetful(connection, role)
+        forgetful = list((await _dangers(connection, role)).values())
         if forgetful and unsafe not in (UnsafeDatabase.SETTINGS, UnsafeDatabase.ALL):
             raise StartupRefused(forgetful[0])
         await _check_schema(connection)
@@ -117,14 +118,28 @@ def _too_mighty(role: asyncpg.Record) -> list[str]:
     return found
 
 
-async def _forgetful(connection: "asyncpg.Connection[asyncpg.Record]", role: asyncpg.Record) -> list[str]:
+async def _dangers(connection: "asyncpg.Connection[asyncpg.Record] | Connection", role: asyncpg.Record) -> dict[str, str]:
     """Parameters that break the promise, as this session has them, with the SQL for where each was set."""
     rows = {row["name"]: row for row in await connection.fetch(PARAMETERS, [danger.parameter for danger in DANGERS])}
-    return [
-        f"{danger.parameter} is {danger.unsafe}, so {danger.why}: {_remedy(danger, rows[danger.parameter], role)}"
+    return {
+        danger.parameter: f"{danger.parameter} is {danger.unsafe}, so {danger.why}: "
+        f"{_remedy(danger, rows[danger.parameter], role)}"
         for danger in DANGERS
         if danger.parameter in rows and rows[danger.parameter]["setting"] == danger.unsafe
-    ]
+    }
+
+
+async def read_dangers(database: Database) -> dict[str, str]:
+    """Parameters that break the promise now, as connections of the running server have them, with what to do about each.
+
+    Raises `Unavailable`.
+    """
+
+    async def work(connection: Connection) -> dict[str, str]:
+        [role] = await connection.fetch(WHO)
+        return await _dangers(connection, role)
+
+    return await database.node(work)
 
 
 def _remedy(danger: Danger, row: asyncpg.Record, role: asyncpg.Record) -> str:

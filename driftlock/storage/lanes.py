@@ -28,6 +28,9 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 API_ROLE = "driftlock_api"
 NODE_ROLE = "driftlock_node"
+# A role, a database or the server may have been given synchronous_commit = off since the start. Every other value waits for
+# the disk at least, and some for standbys, which is not ours to undo.
+KEEP = "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'"
 
 
 class Lane(StrEnum):
@@ -56,9 +59,12 @@ class LaneLimits:
 class Way:
     """An async context manager around the pool of one lane. `on_change(state)` is told what its breaker does."""
 
-    def __init__(self, dsn: str, lane: Lane, limits: LaneLimits, on_change: Callable[[State], None]) -> None:
-        """Nothing is opened before it is entered."""
+    def __init__(
+        self, dsn: str, lane: Lane, limits: LaneLimits, on_change: Callable[[State], None], *, keeps_commits: bool = True
+    ) -> None:
+        """Nothing is opened before it is entered. `keeps_commits`: no connection may forget what it commits, see `KEEP`."""
         self._dsn = dsn
+        self._keeps_commits = keeps_commits
         self._lane = lane
         self._limits = limits
         self._on_change = on_change
@@ -98,6 +104,11 @@ class Way:
             pool.terminate()
             with contextlib.suppress(Exception):  # closing a broken connection has nothing left to tell
                 await pool.close()
+
+    async def renew(self) -> None:
+        """Let every connection that is open by now be replaced before its next use."""
+        if self._pool is not None:
+            await self._pool.expire_connections()
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -161,6 +172,8 @@ class Way:
         """Log in for the pool, and note how it went."""
         try:
             connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(*arguments, **options)
+            if self._keeps_commits:
+                await _keep_commits(connection)
         except Exception as error:
             self._explain(error)
             if self._pool is not None and self._pool.get_size() == 0:
@@ -216,6 +229,14 @@ class Way:
         if connection is not None:
             with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
                 await connection.close(timeout=self._limits.grace_ms / 1000)
+
+
+async def _keep_commits(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    try:
+        await connection.execute(KEEP)
+    except BaseException:
+        connection.terminate()
+        raise
 
 
 async def _reset(_: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -71,7 +71,8 @@ class PoolLimits:
 class Database:
     """Async context manager; `dsn` is the application's. Entering it does not need the database to be there.
 
-    `on_change(lane, state)` is told when the way to the database is lost or found; it must not raise.
+    `on_change(lane, state)` is told when the way to the database is lost or found; it must not raise. With `keeps_commits` a
+    connection that would answer a commit before it is on disk is made to wait for it.
     """
 
     def __init__(
@@ -80,9 +81,11 @@ class Database:
         *,
         limits: PoolLimits | None = None,
         on_change: Callable[[Lane, State], None] = lambda _lane, _state: None,
+        keeps_commits: bool = True,
     ) -> None:
         """Nothing is opened before it is entered."""
         self._dsn = dsn
+        self._keeps_commits = keeps_commits
         self._limits = limits or PoolLimits()
         self._on_change = on_change
         self._ways: dict[Lane, Way] = {}
@@ -100,7 +103,8 @@ class Database:
     async def __aenter__(self) -> Self:
         """Make the pools."""
         for lane in Lane:
-            way = Way(self._dsn, lane, self._limits.of(lane), _told(self._on_change, lane))
+            told = _told(self._on_change, lane)
+            way = Way(self._dsn, lane, self._limits.of(lane), told, keeps_commits=self._keeps_commits)
             await way.open()
             self._ways[lane] = way
         return self
@@ -136,6 +140,11 @@ class Database:
                 if left == 0 or error.__cause__ is None or sqlstate_of(error.__cause__) not in CONFLICTS:
                     raise
         raise AssertionError("unreachable: the last try returns or raises")
+
+    async def renew(self) -> None:
+        """Let every connection that is open by now be replaced before its next use, so that it gets the settings of now."""
+        for way in self._ways.values():
+            await way.renew()
 
     async def ping(self) -> None:
         """One round trip as the node; raises `Unavailable`. For readiness checks."""

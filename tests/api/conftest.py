@@ -47,6 +47,7 @@ def make_deps(house: FakeHouse, access: RecordingAccess) -> ApiDeps:
         intake=house,
         meter=CountingMeter(),
         configurator=house,
+        requests=house,
         streams=FakeStreams(house),
         anomalies=FakeAnomalies(house),
         incidents=FakeIncidents(house),

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
 
-from api.ports import AnomalyFilter, AnomalyRow, BudgetRow, IncidentRow, ServiceGraphRow, StoredStreamEvent, StreamRow
+from api.ports import (
+    AnomalyFilter,
+    AnomalyRow,
+    BudgetRow,
+    IncidentRow,
+    KnownRequest,
+    ServiceGraphRow,
+    StoredStreamEvent,
+    StreamRow,
+)
 from driftlock.accounts.access import Access
 from driftlock.accounts.keys import RANDOMNESS_BYTES, KeyKind, KeyRecord, MintedKey, Principal, Scope, mint
 from driftlock.engine.correlation.flag import traces_of
@@ -105,6 +114,9 @@ class FakeHouse:
             rows = self.stream_rows[submission.tenant_id]
             rows[stream_id] = replace(rows[stream_id], pending=rows[stream_id].pending + len(part.batch))
         return Receipt(seq=seq, records=submission.records, stream_ids=ids)
+
+    async def known(self, tenant_id: UUID, request_hash: bytes, received_ns: int) -> KnownRequest | None:  # noqa: ARG002
+        return KnownRequest(self.hashes[request_hash]) if request_hash in self.hashes else None
 
     async def configure(self, tenant_id: UUID, stream_id: UUID, profile: Profile, *, expected: Profile | None = None) -> int:
         if self.failure is not None:

@@ -99,6 +99,37 @@ async def test_journaled_records_are_never_answered_as_if_they_were_not(service:
     assert (response.status_code, response.json()["status"]) == (202, "pending")
 
 
+@pytest.mark.parametrize("what", ["streams", "anomalies"])
+async def test_journaled_records_are_accepted_when_their_stream_can_not_be_read(service: Service, what: str) -> None:
+    await post(service.client, {"stream_id": "old", "events": ["a"]})
+    real_get = service.deps.streams.get
+
+    async def away(*_: object, **__: object) -> None:
+        raise Unavailable("the database is away; retry")
+
+    async def away_afterwards(tenant_id: UUID, stream: UUID | str) -> StreamRow | None:
+        if isinstance(stream, UUID):
+            await away()
+        return await real_get(tenant_id, stream)
+
+    if what == "streams":
+        service.deps.streams.get = away_afterwards  # type: ignore[method-assign]
+    else:
+        service.deps.anomalies.list = away  # type: ignore[method-assign]
+    for name in ("old", "new"):
+        response = await post(service.client, {"stream_id": name, "events": ["b", "c"]})
+        body = DetectResponse.model_validate_json(response.content)
+        stream_id = stream_id_of(TENANT, StreamKey(Signal.LOGS, name))
+        assert (response.status_code, body.status, body.processed) == (202, "pending", 2)
+        assert (body.stream.id, body.anomalies) == (stream_id, ())
+        assert response.headers["Location"] == f"/v1/anomalies?stream={stream_id}"
+        known = what == "anomalies" or name == "old"
+        assert body.stream.slug == (name if known else str(stream_id))
+        assert (body.calibration.state == "unknown") is not known
+        assert ("could not be read" in body.calibration.reason, body.pending) == (what == "streams", 2 * (what == "streams"))
+    assert meter_of(service).counts["logs", "refused", "unavailable"] == 0
+
+
 async def test_what_is_not_scored_in_time_is_accepted_and_told_where_to_look(service: Service, with_deps: WithDeps) -> None:
     service.house.gate = asyncio.Event()
     async with with_deps(limits=ApiLimits(detect_wait_ms_max=20)) as client:
@@ -153,6 +184,24 @@ async def test_an_idempotency_key_stands_for_one_request(service: Service, what:
     assert counts["logs", "duplicate", "records"] == 2
     assert counts["logs", "accepted", "records"] == 2 + records
     assert counts["logs", "received", "records"] == 4 + 2 * records
+
+
+async def test_a_retry_is_a_duplicate_after_the_profile_has_changed(service: Service) -> None:
+    body = {"stream_id": "s", "events": ["a"], "config_override": {"window_size": 25, "p_value_threshold": 0.01}}
+    first = await post(service.client, body, Idempotency_Key="k")
+    await service.house.configure(TENANT, UUID(first.json()["stream"]["id"]), PROFILES["strict"])
+    again = await post(service.client, body, Idempotency_Key="k")
+    assert (again.status_code, again.json()["duplicate"], again.json()["processed"]) == (200, True, 0)
+    assert again.json()["stream"] == first.json()["stream"]
+    assert (await post(service.client, body, Idempotency_Key="another")).status_code == 400
+
+
+async def test_a_request_with_a_used_key_leaves_nothing_behind(service: Service) -> None:
+    await post(service.client, {"stream_id": "s", "events": ["a"]}, Idempotency_Key="k")
+    body = {"stream_id": "t", "events": ["a"], "config_override": {"window_size": 25}}
+    assert (await post(service.client, body, Idempotency_Key="k")).status_code == 422
+    assert [row.slug for row in service.house.stream_rows[TENANT].values()] == ["s"]
+    assert service.house.configured == []
 
 
 def meter_of(service: Service) -> CountingMeter:

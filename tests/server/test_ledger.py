@@ -49,7 +49,7 @@ class Parts:
         self.keeper = LedgerKeeper(
             self.ledger,
             self.tally,
-            LedgerMetrics(self.registry, tenants_max=2),
+            LedgerMetrics(self.registry, by_tenant=True, tenants_max=2),
             RefusalLog(self.log, lambda: 0.0),
             node="here",
             log=self.log,
@@ -157,7 +157,7 @@ async def test_a_full_tally_is_written_early(parts: Parts, monkeypatch: pytest.M
 
 def test_tenants_max() -> None:
     registry = CollectorRegistry()
-    metrics = LedgerMetrics(registry, tenants_max=1)
+    metrics = LedgerMetrics(registry, by_tenant=True, tenants_max=1)
     metrics.show([row(ONE, "logs", 5), row(TWO, "logs", 50), row(TWO, "traces", 1), row(THREE, "logs", 2)], 1700.0)
     found = samples(registry)
     named = 'driftlock_ledger_records{entry="received",signal="%s",tenant="%s"}'
@@ -168,6 +168,16 @@ def test_tenants_max() -> None:
     assert not any("nobody's business" in name for name in found)
     metrics.show([row(ONE, "logs", 6)], 1701.0)
     assert {name for name in samples(registry) if "tenant" in name and "received" in name} == {named % ("logs", ONE)}
+
+
+def test_tenants_are_not_shown_unless_asked_for() -> None:
+    registry = CollectorRegistry()
+    LedgerMetrics(registry).show([row(ONE, "logs", 5), row(TWO, "logs", 50, metered=49), row(TWO, "traces", 1)], 1700.0)
+    found = samples(registry)
+    assert not [name for name in found if str(ONE) in name or str(TWO) in name]
+    named = 'driftlock_ledger_records{entry="received",signal="%s",tenant="_all"}'
+    assert (found[named % "logs"], found[named % "traces"]) == (55, 1)
+    assert found['driftlock_ledger_difference_records{law="metered",signal="logs"}'] == 1
 
 
 def test_broken_laws_do_not_hide_each_other() -> None:
