@@ -49,7 +49,8 @@ class Dispatcher:
     """Owns every fold of this process. An async context manager: start recovers, stop commits what is dirty.
 
     `now_ns` is used for clock records and for the pace of checkpoints, never inside a fold. `on_step` sees each committed
-    step, `on_fault` each row or state that had to be given up, as a line for the log.
+    step, `on_fault` each row or state that had to be given up, as a line for the log; `on_wait` why nothing can be read or
+    committed now, once until it can again: nothing is given up then.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Dispatcher:
         on_step: Callable[[Step], None],
         on_fault: Callable[[str], None],
         eras: Sequence[Era] = (),
+        on_wait: Callable[[str], None] = lambda _why: None,
     ) -> None:
         """Take every part from outside.
 
@@ -83,6 +85,7 @@ class Dispatcher:
         self._bounds = dispatch_limits
         self._on_step = on_step
         self._on_fault = on_fault
+        self._on_wait = on_wait
         self._losses, self._eras = Losses(), Eras(eras)
         self._residents = Residents(
             states,
@@ -180,7 +183,7 @@ class Dispatcher:
                     continue
             except Unavailable as error:
                 if not away:
-                    self._on_fault(f"scoring waits for the database, records are still journaled when it answers: {error}")
+                    self._on_wait(error.message)
                 away = True
                 # The folds have moved on already, so the very same step is committed when the database is back.
                 if self._stopping:

@@ -7,11 +7,12 @@ from uuid import UUID
 
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.ports import Checkpoint, FindingRow, Step, StreamEventRow, StreamStatus
-from driftlock.errors import Conflict
+from driftlock.errors import Conflict, Unavailable
 from driftlock.storage.anomalies import save_traces
 from driftlock.storage.columns import columns, ns, text
 from driftlock.storage.identity import REPLACED
 from driftlock.storage.incidents import save_incidents
+from driftlock.storage.page_damage import DamageReport, Row, fetch_readable
 from driftlock.storage.pool import Connection, Database
 from driftlock.storage.quarantine import save_quarantine
 from driftlock.storage.series_states import load_series, save_series
@@ -96,10 +97,14 @@ delete from driftlock.tenant_checkpoints c using unnest($1::uuid[]) as saved (id
 LOAD_STREAMS = """
 select stream_id as id, seq, crc, state from driftlock.stream_checkpoints where stream_id = any ($1) order by seq desc
 """
+LIST_STREAMS = "select stream_id as id, seq, crc from driftlock.stream_checkpoints where stream_id = any ($1) order by seq desc"
+STREAM_STATE = "select state from driftlock.stream_checkpoints where stream_id = $1 and seq = $2"
 KEYS = "select id, signal, service, namespace, environment from driftlock.streams where id = any ($1)"
 LOAD_TENANTS = """
 select tenant_id as id, seq, crc, state from driftlock.tenant_checkpoints where tenant_id = any ($1) order by seq desc
 """
+LIST_TENANTS = "select tenant_id as id, seq, crc from driftlock.tenant_checkpoints where tenant_id = any ($1) order by seq desc"
+TENANT_STATE = "select state from driftlock.tenant_checkpoints where tenant_id = $1 and seq = $2"
 
 
 class Checkpoints:
@@ -112,6 +117,7 @@ class Checkpoints:
         """`shard` has to be acquired before the first commit."""
         self._database = database
         self._shard = shard
+        self._damage = DamageReport("saving what was scored")
         self._in_doubt: tuple[int, int, int] | None = None
         self._committed_seq = 0  # it never goes back, unless another database takes this one's place
 
@@ -128,17 +134,23 @@ class Checkpoints:
         retried = self._in_doubt == attempt
         self._in_doubt = attempt
         # Whatever is raised from here on, cancellation too, leaves the outcome in doubt.
-        if not await self._database.node(lambda connection: self._commit(connection, step)):
+        try:
+            committed = await self._database.node(lambda connection: self._commit(connection, step))
+        except Unavailable as error:
+            self._damage.failed(error)
+            raise
+        self._damage.succeeded()
+        if not committed:
             await self._explain(step, retried=retried)
         self._in_doubt, self._committed_seq = None, step.to_seq
 
     async def load_streams(self, stream_ids: Sequence[UUID]) -> Mapping[UUID, Checkpoint]:
         """The newest readable checkpoint of each stream; see the protocol. Raises `Unavailable`."""
-        return await self._load(LOAD_STREAMS, stream_ids)
+        return await self._load(LOAD_STREAMS, LIST_STREAMS, STREAM_STATE, stream_ids)
 
     async def load_tenants(self, tenant_ids: Sequence[UUID]) -> Mapping[UUID, Checkpoint]:
         """The newest readable checkpoint of each tenant; see the protocol. Raises `Unavailable`."""
-        return await self._load(LOAD_TENANTS, tenant_ids)
+        return await self._load(LOAD_TENANTS, LIST_TENANTS, TENANT_STATE, tenant_ids)
 
     async def load_series(self, stream_id: UUID, until_seq: int, series: Sequence[int]) -> Mapping[int, bytes]:
         """The states of series of a metrics stream; see the protocol. Raises `Unavailable`."""
@@ -198,22 +210,28 @@ class Checkpoints:
                 f"the step from {step.from_seq} to {step.to_seq} does not follow the applied position {row['applied_seq']}"
             )
 
-    async def _load(self, sql: str, ids: Sequence[UUID]) -> dict[UUID, Checkpoint]:
+    async def _load(self, load: str, listed: str, state: str, ids: Sequence[UUID]) -> dict[UUID, Checkpoint]:
         if not ids:
             return {}
+
+        async def work(connection: Connection) -> Sequence[Row]:
+            return await fetch_readable(
+                connection, (load, list(ids)), (listed, list(ids)), "state", lambda row: (state, row["id"], row["seq"])
+            )
+
         loaded: dict[UUID, Checkpoint] = {}
         damaged: dict[UUID, int] = {}  # newest damaged checkpoint of each fold
-        for row in await self._database.node(lambda connection: connection.fetch(sql, list(ids))):
+        for row in await self._database.node(work):
             if row["id"] in loaded:
                 continue
-            if zlib.crc32(row["state"]) == row["crc"]:
+            if row["state"] is not None and zlib.crc32(row["state"]) == row["crc"]:
                 loaded[row["id"]] = Checkpoint(row["seq"], row["state"], damaged.get(row["id"], 0))
             else:
                 damaged.setdefault(row["id"], row["seq"])
         for fold, seq in damaged.items():
             instead = f"starting from its checkpoint at {loaded[fold].seq}" if fold in loaded else "its past is lost"
             loaded.setdefault(fold, Checkpoint(seq, b""))  # it begins anew, and not before that row
-            log.error("the checkpoint of %s at %d is damaged (checksum): %s", fold, seq, instead)
+            log.error("the checkpoint of %s at %d is damaged: %s", fold, seq, instead)
         return loaded
 
 

@@ -31,6 +31,16 @@ def _invalid(text: str) -> Make:
 
 AWAY = _unavailable("the database is away")
 MIGRATED = _unavailable("the tables have just been migrated")
+DAMAGED_PAGE = (
+    "a page of the database is damaged: check its disk, and restore the whole database from a backup (docs/operations.md, "
+    "Backup)"
+)
+
+
+def _damaged(_: str) -> DriftlockError:
+    """What was not taken for it is to be kept and sent again: to the restored database."""
+    return Unavailable(DAMAGED_PAGE, retry_after_ms=RETRY_AFTER_MS)
+
 
 # Looked up by the whole code, then by its class (the first two characters).
 SQLSTATES: dict[str, Make] = {
@@ -58,7 +68,12 @@ SQLSTATES: dict[str, Make] = {
     "57": AWAY,  # operator intervention
     "57014": _unavailable("the database took longer than allowed"),
     "58": _unavailable("the database has trouble with its disk"),
+    "XX001": _damaged,  # data corrupted: a page does not match its checksum, a long value is not whole
+    "XX002": _damaged,  # index corrupted
 }
+DAMAGE = frozenset({"XX001", "XX002"})
+# Older ways to say that a long value is not whole; messages of internal errors are not translated.
+DAMAGE_TEXTS = ("missing chunk number", "unexpected chunk")
 CONFLICTS = frozenset({"40001", "40P01"})  # serialization failure, deadlock: gone when tried again
 POISON = ("22", "23", "54")
 OUTAGES = ("08", "57P01", "57P02", "57P03")  # connection exceptions; shut down by an administrator, a crash, not yet started
@@ -79,6 +94,12 @@ def is_poison(error: BaseException) -> bool:
     return sqlstate is not None and sqlstate[:2] in POISON
 
 
+def is_damage(error: BaseException) -> bool:
+    """Whether `error` says that what is stored can not be read any more: a damaged page, or a long value that is not whole."""
+    sqlstate = sqlstate_of(error)
+    return sqlstate in DAMAGE or (sqlstate == "XX000" and any(text in str(error) for text in DAMAGE_TEXTS))
+
+
 def is_outage(error: BaseException) -> bool:
     """Whether `error` says that the way to the database is gone, and not that the database refuses or is slow.
 
@@ -96,6 +117,8 @@ def translate(error: BaseException) -> DriftlockError | None:
         return error
     if isinstance(error, asyncpg.InvalidCachedStatementError):
         return MIGRATED("")  # of SQLSTATE 0A000, as what really can not be done; the next try plans anew
+    if is_damage(error):
+        return _damaged("")
     sqlstate = sqlstate_of(error)
     if sqlstate is not None:
         make = SQLSTATES.get(sqlstate) or SQLSTATES.get(sqlstate[:2]) or _internal

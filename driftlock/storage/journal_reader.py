@@ -3,13 +3,12 @@
 import zlib
 from collections.abc import Sequence
 
-import asyncpg
-
 from driftlock.engine import records
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
 from driftlock.engine.losses import ends_before
 from driftlock.engine.ports import JournalRow, RowKind
-from driftlock.errors import Conflict, DriftlockError, Internal
+from driftlock.errors import Conflict, Internal, Unavailable
+from driftlock.storage.page_damage import DamageReport, Query, Row, fetch_readable
 from driftlock.storage.pool import Connection, Database
 from driftlock.storage.recent import RecentBatches
 from driftlock.storage.shard import ONLY_SHARD, Shard
@@ -34,6 +33,7 @@ select j.seq, j.kind, j.received_ns, j.crc, case when known.seq is null then j.b
  where j.before < $3
  order by j.seq
 """
+BODY = "select body from driftlock.journal where shard = $1 and seq = $2"
 LAST = "select next_seq - 1 from driftlock.journal_shard where shard = $1"
 
 
@@ -55,19 +55,37 @@ class JournalRows:
         self._database = database
         self._shard = shard
         self._recent = recent or RecentBatches(0)
+        self._damage = DamageReport("scoring")
 
     async def read(self, after_seq: int, bytes_max: int) -> Sequence[JournalRow]:
         """Rows after `after_seq`, gapless, at most `ROWS_MAX`, empty at the end; see the protocol.
 
-        A row that does not match its checksum comes with an empty body: its fold gives it up, it goes into quarantine, and
-        the rows after it go on. Raises `Internal` when rows after `after_seq` are gone, `Conflict` when the journal ends before
-        `after_seq`, `Unavailable`.
+        A row that does not match its checksum, or whose body lies in a damaged page, comes with an empty body: its fold gives
+        it up, it goes into quarantine, and the rows after it go on. Raises `Internal` when rows after `after_seq` are gone,
+        `Conflict` when the journal ends before `after_seq` or another process owns it by now, `Unavailable`, also where damage
+        hides which rows there are.
         """
+        try:
+            rows = await self._read(after_seq, bytes_max)
+        except Unavailable as error:
+            self._damage.failed(error)
+            raise
+        self._damage.succeeded()
+        return rows
+
+    async def _read(self, after_seq: int, bytes_max: int) -> Sequence[JournalRow]:
         recent = self._recent.after(after_seq, ROWS_MAX)
 
-        async def work(connection: Connection) -> list[asyncpg.Record]:
-            arguments = (READ, self._shard, after_seq, max(1, bytes_max), ROWS_MAX, list(recent))
-            page = await connection.fetch(*arguments)
+        def body(row: Row) -> Query | None:
+            return None if row["seq"] in recent else (BODY, self._shard, row["seq"])
+
+        async def page_of(connection: Connection) -> Sequence[Row]:
+            query = (READ, self._shard, after_seq, max(1, bytes_max), ROWS_MAX)
+            without_bodies = list(range(after_seq + 1, after_seq + ROWS_MAX + 1))
+            return await fetch_readable(connection, (*query, list(recent)), (*query, without_bodies), "body", body)
+
+        async def work(connection: Connection) -> Sequence[Row]:
+            page = await page_of(connection)
             if page:
                 return page
             last_seq: int = await connection.fetchval(LAST, self._shard)
@@ -75,7 +93,7 @@ class JournalRows:
                 raise Conflict(ends_before(last_seq, after_seq))
             if last_seq == after_seq:
                 return page
-            page = await connection.fetch(*arguments)  # what has just been committed, or else there is a gap
+            page = await page_of(connection)  # what has just been committed, or else there is a gap
             if not page:
                 raise await self._missing(after_seq + 1)
             return page
@@ -86,14 +104,20 @@ class JournalRows:
             if record["seq"] != expected:
                 raise await self._missing(expected)
             rows.append(_row(record, recent.get(expected)))
+        if any(row.kind is RowKind.ERA for row in rows):
+            await self._check_owned()
         return rows
 
-    async def _missing(self, seq: int) -> DriftlockError:
-        """Why a row is not there: the next owner lets go of rows that one who was frozen meanwhile still looks for."""
+    async def _check_owned(self) -> None:
+        """An era that begins after we have come is the next owner's: we must stop, and can not know of it."""
         if self._owner is not None:
             await self._owner.verify()
             if self._owner.fenced.is_set():
-                return self._owner.lost()
+                raise self._owner.lost()
+
+    async def _missing(self, seq: int) -> Internal:
+        """Why a row is not there: the next owner lets go of rows that one who was frozen meanwhile still looks for."""
+        await self._check_owned()
         return Internal(_gone(seq))
 
     async def applied_seq(self) -> int:
@@ -124,7 +148,7 @@ def _gone(seq: int) -> str:
     )
 
 
-def _row(record: asyncpg.Record, batch: RecordBatch | None) -> JournalRow:
+def _row(record: Row, batch: RecordBatch | None) -> JournalRow:
     body = record["body"] or b""
     if zlib.crc32(body) != record["crc"]:
         body = b""

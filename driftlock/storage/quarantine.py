@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import asyncpg
+
 from driftlock.engine.ports import QuarantinedRow, RowKind
 from driftlock.storage.columns import columns, text
+from driftlock.storage.faults import is_damage
 from driftlock.storage.paging import check_limit
 from driftlock.storage.pool import Connection, Database
 from driftlock.storage.shard import ONLY_SHARD
@@ -16,6 +19,8 @@ BODIES_BYTES_MAX = 64 * 1024 * 1024
 """So much of all bodies together; rows beyond that are kept without theirs."""
 ROWS_MAX = 100_000
 """So many rows are kept, the newest."""
+
+NO_BODIES = -1  # no room for any, so that none is read
 
 ADD = """
 select driftlock.journal_quarantine_add(
@@ -54,7 +59,24 @@ async def save_quarantine(
     if not rows:
         return
     cells = [(it.seq, int(it.kind), text(it.reason), it.tenant_id, it.stream_id, it.records) for it in rows]
-    await connection.execute(ADD, shard, *columns(cells), body_bytes_max, bodies_bytes_max, rows_max)
+    if await _added(connection, shard, columns(cells), body_bytes_max, bodies_bytes_max, rows_max):
+        return
+    # The body of one lies in a damaged page: each alone, and what of it can not be read is not kept.
+    for cell in cells:
+        if not await _added(connection, shard, columns([cell]), body_bytes_max, bodies_bytes_max, rows_max):
+            await connection.execute(ADD, shard, *columns([cell]), body_bytes_max, NO_BODIES, rows_max)
+
+
+async def _added(connection: Connection, shard: int, cells: Sequence[Sequence[object]], *limits: int) -> bool:
+    """Add them; False, and nothing has happened, where a body can not be read."""
+    try:
+        async with connection.transaction():  # a savepoint
+            await connection.execute(ADD, shard, *cells, *limits)
+    except asyncpg.PostgresError as error:
+        if not is_damage(error):
+            raise
+        return False
+    return True
 
 
 class Quarantine:

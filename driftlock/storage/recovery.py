@@ -12,31 +12,33 @@ from driftlock.storage.pool import Connection, Database
 from driftlock.storage.shard import ONLY_SHARD
 
 VERIFY_FOLDS_MAX = 64  # states in memory at a time
+FOLDS_TIMEOUT_MS = 300_000
+"""So long may a statement take that looks at all folds: one that fails at every start would keep detection off for ever."""
+GRACE_S = 1.0  # the server is the first to give up
+SET_TIMEOUT = "select set_config('statement_timeout', $1, true)"
 STREAM_FOLDS = """
 select stream_id as id, newest_seq, after_newest, after_previous from driftlock.stream_folds($1) where after_newest is not null
 """
 TENANT_FOLDS = """
 select tenant_id as id, newest_seq, after_newest, after_previous from driftlock.tenant_folds($1) where after_newest is not null
 """
+TENANTS = "select distinct tenant_id from driftlock.tenant_checkpoints order by tenant_id"
 
 
-async def recovery_position(database: Database, checkpoints: Checkpoints, shard: int = ONLY_SHARD) -> int:
+async def recovery_position(
+    database: Database, checkpoints: Checkpoints, shard: int = ONLY_SHARD, *, folds_timeout_ms: int = FOLDS_TIMEOUT_MS
+) -> int:
     """The position after which rows have to be read again, at most the applied one.
 
     A fold needs rows again when the journal holds applied rows of it that are newer than its newest readable checkpoint.
-    The reader starts at the earliest such row; each fold then skips rows up to its own checkpoint. Raises `Unavailable`.
+    The reader starts at the earliest such row; each fold then skips rows up to its own checkpoint. Raises `Unavailable`, also
+    where finding those of all streams, or of all tenants, takes longer than `folds_timeout_ms`.
     """
     applied = await JournalRows(database, shard).applied_seq()
 
-    async def folds(sql: str) -> list[asyncpg.Record]:
-        async def work(connection: Connection) -> list[asyncpg.Record]:
-            return await connection.fetch(sql, shard)
-
-        return await database.node(work)
-
     first_needed = applied + 1
     for sql, load in ((STREAM_FOLDS, checkpoints.load_streams), (TENANT_FOLDS, checkpoints.load_tenants)):
-        for chunk in _chunks(await folds(sql)):
+        for chunk in _chunks(await _all(database, folds_timeout_ms, sql, shard)):
             readable = await load([row["id"] for row in chunk])
             for row in chunk:
                 # A damaged newest checkpoint: the fold begins at the one before it, which needs more rows.
@@ -45,16 +47,23 @@ async def recovery_position(database: Database, checkpoints: Checkpoints, shard:
     return first_needed - 1
 
 
-async def tenants_with_state(database: Database) -> list[UUID]:
+async def tenants_with_state(database: Database, *, timeout_ms: int = FOLDS_TIMEOUT_MS) -> list[UUID]:
     """Tenants whose folds have a past: what waits there must go on as time passes, even if no record comes.
 
     Raises `Unavailable`.
     """
+    return [row["tenant_id"] for row in await _all(database, timeout_ms, TENANTS)]
+
+
+async def _all(database: Database, timeout_ms: int, sql: str, *arguments: object) -> list[asyncpg.Record]:
+    """What a statement finds that may take longer than others of its lane."""
 
     async def work(connection: Connection) -> list[asyncpg.Record]:
-        return await connection.fetch("select distinct tenant_id from driftlock.tenant_checkpoints order by tenant_id")
+        async with connection.transaction(readonly=True):
+            await connection.execute(SET_TIMEOUT, str(timeout_ms))
+            return await connection.fetch(sql, *arguments, timeout=timeout_ms / 1000 + GRACE_S)
 
-    return [row["tenant_id"] for row in await database.node(work)]
+    return await database.node(work)
 
 
 def _chunks(rows: list[asyncpg.Record]) -> Iterable[list[asyncpg.Record]]:

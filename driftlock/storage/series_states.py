@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from driftlock.engine.ports import Checkpoint
+from driftlock.storage.page_damage import Row, fetch_readable
 from driftlock.storage.pool import Connection, Database
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,12 @@ select distinct on (series) series, seq, crc, state from driftlock.series_states
  where stream_id = $1 and seq <= $2 and series = any ($3::bigint[])
  order by series, seq desc
 """
+LIST = """
+select distinct on (series) series, seq, crc from driftlock.series_states
+ where stream_id = $1 and seq <= $2 and series = any ($3::bigint[])
+ order by series, seq desc
+"""
+STATE = "select state from driftlock.series_states where stream_id = $1 and series = $2 and seq = $3"
 
 
 async def save_series(
@@ -62,13 +69,23 @@ async def save_series(
 async def load_series(database: Database, stream_id: UUID, until_seq: int, series: Sequence[int]) -> dict[int, bytes]:
     """See `driftlock.engine.ports.StateStore`. Raises `Unavailable`."""
     wanted = [_signed(number) for number in series]
-    rows = await database.node(lambda connection: connection.fetch(LOAD, stream_id, until_seq, wanted))
+    arguments = (stream_id, until_seq, wanted)
+
+    async def work(connection: Connection) -> Sequence[Row]:
+        return await fetch_readable(
+            connection,
+            (LOAD, *arguments),
+            (LIST, *arguments),
+            "state",
+            lambda row: (STATE, stream_id, row["series"], row["seq"]),
+        )
+
     states = {}
-    for row in rows:
-        if zlib.crc32(row["state"]) == row["crc"]:
+    for row in await database.node(work):
+        if row["state"] is not None and zlib.crc32(row["state"]) == row["crc"]:
             states[row["series"] % 2**64] = row["state"]
         else:
-            log.error("the state of series %d of stream %s is damaged (checksum): it learns anew", row["series"], stream_id)
+            log.error("the state of series %d of stream %s is damaged: it learns anew", row["series"], stream_id)
     return states
 
 

@@ -21,6 +21,7 @@ def applier(
     now_ns: int = BASE_NS,
     clock: Callable[[], int] | None = None,
     on_fault: Callable[[str], None] = pytest.fail,
+    on_wait: Callable[[str], None] = pytest.fail,
 ) -> Dispatcher:
     """Where the journal was left: a new one on the same journal is a restart."""
     return Dispatcher(
@@ -37,5 +38,6 @@ def applier(
         dispatch_limits=bounds,
         on_step=lambda _: None,
         on_fault=on_fault,
+        on_wait=on_wait,
         eras=journal.eras,
     )

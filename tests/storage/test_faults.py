@@ -12,7 +12,7 @@ from asyncpg import exceptions
 
 from driftlock.engine.ports import Receipt
 from driftlock.errors import Conflict, DriftlockError, Internal, InvalidArgument, NotFound, Unavailable
-from driftlock.storage.faults import is_outage, is_poison, sqlstate_of, translate
+from driftlock.storage.faults import is_damage, is_outage, is_poison, sqlstate_of, translate
 from driftlock.storage.journal import Journal
 from driftlock.storage.journal_reader import JournalRows
 from driftlock.storage.pool import TRIES_MAX, Connection, Database
@@ -72,7 +72,8 @@ def test_every_error_is_translated_and_keeps_its_words(kind: type[asyncpg.Postgr
         ("54001", InvalidArgument),
         ("42501", Internal),
         ("42P01", Internal),
-        ("XX001", Internal),
+        ("XX001", Unavailable),
+        ("XX002", Unavailable),
         ("0A000", Internal),
     ],
 )
@@ -271,3 +272,20 @@ async def test_conflicts_of_a_group_are_tried_three_times_more(
     assert tries == TRIES_MAX
     assert any(isinstance(outcome, Unavailable) for outcome in outcomes) == (failures == TRIES_MAX)
     assert not any(isinstance(outcome, InvalidArgument) for outcome in outcomes)
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "message", "damage"),
+    [
+        ("XX001", "invalid page in block 2", True),
+        ("XX002", "index is corrupted", True),
+        ("XX000", "missing chunk number 0 for toast value 16401", True),
+        ("XX000", "unexpected chunk size 3 in final chunk", True),
+        ("XX000", "cache lookup failed", False),
+        ("58030", "could not read block", False),
+    ],
+)
+def test_damage_is_told_from_bugs(sqlstate: str, message: str, damage: bool) -> None:
+    error = asyncpg.PostgresError.new({"C": sqlstate, "M": message})
+    assert is_damage(error) is damage
+    assert ("restore the whole database from a backup" in str(translate(error))) is damage

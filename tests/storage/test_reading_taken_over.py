@@ -4,9 +4,10 @@ from uuid import UUID
 
 import pytest
 
-from driftlock.engine.ports import Checkpoint, Step
+from driftlock.engine.ports import Checkpoint, RowKind, Step
 from driftlock.errors import Conflict, Internal
 from driftlock.storage.checkpoints import Checkpoints
+from driftlock.storage.eras import EraJournal
 from driftlock.storage.journal import Journal
 from driftlock.storage.journal_reader import JournalRows
 from driftlock.storage.pool import Database
@@ -31,4 +32,19 @@ async def test_rows_that_the_next_owner_has_let_go_of(database: Database, shard:
     assert shard.fenced.is_set()
     with pytest.raises(Internal, match="gone"):
         await JournalRows(database, owner=following).read(0, 1 << 20)
+    assert not following.fenced.is_set()
+
+
+async def test_an_era_that_the_next_owner_begins(database: Database, shard: Shard, journal: Journal, tenant: UUID) -> None:
+    await EraJournal(database, shard).open({"algorithm": "1"}, NOW_NS)
+    await journal.submit(submission(tenant, "a"))
+    following = Shard(database)
+    await following.acquire()
+    assert await EraJournal(database, following).open({"algorithm": "2"}, NOW_NS) is not None
+
+    with pytest.raises(Conflict, match="taken over"):
+        await JournalRows(database, owner=shard).read(0, 1 << 20)
+    assert shard.fenced.is_set()
+    rows = await JournalRows(database, owner=following).read(0, 1 << 20)
+    assert [row.kind for row in rows] == [RowKind.RECORDS, RowKind.ERA]
     assert not following.fenced.is_set()

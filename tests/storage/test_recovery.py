@@ -3,14 +3,20 @@
 from uuid import UUID
 
 import asyncpg
+import pytest
 import pytest_asyncio
 
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.ports import Checkpoint, Step
+from driftlock.errors import Unavailable
+from driftlock.storage.checkpoints import Checkpoints
+from driftlock.storage.datafolder import APP_ROLE
 from driftlock.storage.journal import Journal
-from driftlock.storage.pool import Database
-from driftlock.storage.recovery import tenants_with_state
+from driftlock.storage.migrate import migrate
+from driftlock.storage.pool import Database, PoolLimits
+from driftlock.storage.recovery import recovery_position, tenants_with_state
 from driftlock.storage.shard import Shard
+from tests.conftest import Urls
 from tests.storage.helpers import NOW_NS, submission
 from tests.storage.house import House
 
@@ -71,3 +77,31 @@ async def test_tenants_with_a_past_are_known(house: House) -> None:
     assert await tenants_with_state(house.database) == []
     await house.checkpoints.commit(Step(0, 1, tenant_checkpoints={house.tenant: Checkpoint(1, b"x")}))
     assert await tenants_with_state(house.database) == [house.tenant]
+
+
+SLOW_MS, TINY_MS = 600, 100  # SLOW_MS is what the statement below takes
+
+
+async def test_looking_at_all_folds_has_a_limit_of_its_own(empty_database_urls: Urls) -> None:
+    await migrate(empty_database_urls.owner, APP_ROLE)
+    owner = await asyncpg.connect(empty_database_urls.owner)
+    try:
+        # So many tenants that looking at all of them takes longer than statements of this lane may.
+        await owner.execute(
+            """
+            alter function driftlock.tenant_folds(integer) rename to folds;
+            create function driftlock.tenant_folds(p_shard integer)
+              returns table (tenant_id uuid, newest_seq bigint, after_newest bigint, after_previous bigint) language sql
+              as $$ select null::uuid, 0::bigint, null::bigint, null::bigint from pg_sleep(0.6) $$;
+            """
+        )
+    finally:
+        await owner.close()
+    async with Database(empty_database_urls.app, limits=PoolLimits(node_statement_timeout_ms=SLOW_MS // 2)) as database:
+        checkpoints = Checkpoints(database, Shard(database))
+        assert await recovery_position(database, checkpoints) == 0
+        with pytest.raises(Unavailable, match="took longer than allowed"):
+            await recovery_position(database, checkpoints, folds_timeout_ms=TINY_MS)
+        await database.ping()  # and nobody else has it
+        with pytest.raises(Unavailable, match="took longer than allowed"):
+            await database.node(lambda connection: connection.execute(f"select pg_sleep({SLOW_MS / 1000})"))
