@@ -19,9 +19,10 @@ from driftlock.engine.dispatch import Dispatcher
 from driftlock.engine.limits import SECOND_NS, DispatchLimits, Limits
 from driftlock.engine.ports import Configurator, Step
 from driftlock.engine.profile import DEFAULT_CODEC
-from driftlock.errors import Unavailable
+from driftlock.errors import Conflict, DriftlockError, Unavailable
 from driftlock.storage.backlog import Backlog
 from driftlock.storage.checkpoints import Checkpoints
+from driftlock.storage.deletion import Deletions
 from driftlock.storage.eras import EraJournal, read_eras
 from driftlock.storage.identity import check_not_replaced
 from driftlock.storage.journal import Journal, JournalLimits
@@ -32,7 +33,7 @@ from driftlock.storage.retention import Retention
 from driftlock.storage.shard import Shard
 from server.begin_era import begin_era
 from server.database import DatabaseUrls, prepare
-from server.database_debt import DebtMetrics, watch_debt
+from server.database_debt import DebtMetrics, watch_debt, watch_safety
 from server.detection import Detection, quiet_when, running_dispatcher
 from server.ledger import LedgerKeeper, keep_ledger
 from server.local import LocalTenant, open_access
@@ -41,6 +42,7 @@ from server.settings import Settings
 from server.telemetry import Telemetry, TimedIntake
 
 RETENTION_PERIOD_S = 10.0
+DELETION_PERIOD_S = 20.0  # how soon a deletion that a command did not finish goes on
 OWNER_POLL_S = 1.0  # how soon an idle process notices that another one has taken over; a busy one is told by its next append
 DRAIN_TIMEOUT_MS = 2000
 DISPATCH_STOP_S = 3.0
@@ -93,9 +95,9 @@ async def open_pipeline(settings: Settings, urls: DatabaseUrls, log: FilteringBo
     telemetry = Telemetry(version=driftlock.__version__, codec=codec.name, codec_version=codec.version)
     async with AsyncExitStack() as stack:
         schema_version = await prepare(urls, settings.unsafe_database, lambda what: log.warning("unsafe database", what=what))
-        database = await stack.enter_async_context(Database(urls.app, on_change=OutageReport(telemetry, log)))
+        database = await stack.enter_async_context(_database(settings, urls, telemetry, log))
         applying = database.reserved(Lane.APPLY)
-        meter, ledger = keep_ledger(database, telemetry, log)
+        meter, ledger = keep_ledger(database, telemetry, log, by_tenant=settings.metrics_tenants)
         stack.push_async_callback(ledger.close)
         access, local = await open_access(settings, database)
         shard = Shard(database)
@@ -147,7 +149,8 @@ async def open_pipeline(settings: Settings, urls: DatabaseUrls, log: FilteringBo
                 "detection": detection.run,
                 "the watch of the journal's owner": partial(_watch_owner, shard, not_replaced),
                 "retention": partial(_retain, _retention(applying, shard, limits), log),
-                "the debt of the database": partial(watch_debt, database, DebtMetrics(telemetry.registry), log),
+                "the deletion of tenants": partial(finish_deletions, Deletions(database), log),
+                **_watches_of_database(settings, database, telemetry, log),
                 "the ledger": ledger.run,
             },
             take_over=take_over,
@@ -155,6 +158,20 @@ async def open_pipeline(settings: Settings, urls: DatabaseUrls, log: FilteringBo
             fenced=shard.fenced,
             draining=asyncio.Event(),
         )
+
+
+def _database(settings: Settings, urls: DatabaseUrls, telemetry: Telemetry, log: FilteringBoundLogger) -> Database:
+    return Database(urls.app, on_change=OutageReport(telemetry, log), keeps_commits=not settings.may_forget)
+
+
+def _watches_of_database(
+    settings: Settings, database: Database, telemetry: Telemetry, log: FilteringBoundLogger
+) -> dict[str, Callable[[], Awaitable[None]]]:
+    registry, strict = telemetry.registry, not settings.may_forget
+    return {
+        "the debt of the database": partial(watch_debt, database, DebtMetrics(registry), log),
+        "the safety of the database": partial(watch_safety, database, registry, log, strict=strict),
+    }
 
 
 async def _connect(database: Database) -> None:
@@ -189,6 +206,7 @@ async def _dispatcher(
         ),
         on_step=on_step,
         on_fault=lambda what: log.error("state given up", what=what),
+        on_wait=lambda why: log.warning("scoring waits for the database", why=why),
         eras=await read_eras(database),
     )
 
@@ -239,8 +257,21 @@ async def _retain(retention: Retention, log: FilteringBoundLogger) -> None:
         try:
             await retention.truncate(time.time_ns())
             await retention.forget(time.time_ns())
-        except Unavailable as error:
+        except Conflict:
+            raise
+        except DriftlockError as error:  # no reason to take no more records
             log.warning("the journal is not being truncated", why=error.message)
+
+
+async def finish_deletions(deletions: Deletions, log: FilteringBoundLogger, period_s: float = DELETION_PERIOD_S) -> None:
+    """Empty tenants that were closed by a command which ended before it was done. It never returns."""
+    while True:
+        await asyncio.sleep(period_s)
+        try:
+            for tenant_id in await deletions.closed():
+                await deletions.empty(tenant_id)
+        except DriftlockError as error:  # no reason to take no more records
+            log.warning("a tenant is not being deleted", why=error.message)
 
 
 def _publish_backlog(telemetry: Telemetry, backlog: Backlog) -> None:

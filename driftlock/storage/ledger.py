@@ -34,7 +34,7 @@ select t.id as tenant_id, t.name, signal,
   full join metered m using (tenant_id, signal)
   full join held h using (tenant_id, signal)
   full join driftlock.journal_removed r using (tenant_id, signal)
-  join driftlock.tenants t on t.id = tenant_id
+  join driftlock.tenants t on t.id = tenant_id and t.closed_at is null
  order by t.name, signal
 """
 

@@ -42,7 +42,6 @@ class Retention:
         Only partitions leave of which everything is applied, which the database asserts, and no fold would have to read again
         after a crash, and whose newest row is older than the window or has to make room. Raises `Conflict`, `Unavailable`.
         """
-
         before_ns, removed = now_ns - self._window_ns, 0
         try:
             await self._database.node(lambda connection: self._close(connection, before_ns))

@@ -140,13 +140,17 @@ def tenant_set(name: str, seconds: int) -> None:
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def tenant_delete(name: str, yes: bool) -> None:
-    """Delete tenant NAME with its keys, streams, findings and journaled records, for good."""
+    """Delete tenant NAME with its keys, streams, findings and journaled records, for good.
+
+    It takes no more records at once, and its name is free. A command that was ended is finished by a running server, or by
+    another one with the name that the tenant has by then: `deleted-` and its id.
+    """
     if not yes:
         click.confirm(f"Delete tenant {visible(name)!r} and everything that is its own?", abort=True)
 
     async def work(database: Database) -> None:
         tenants = Tenants(database)
-        await tenants.delete((await _find(tenants, name)).tenant_id)
+        await tenants.delete(await tenants.find_closed(name) or (await _find(tenants, name)).tenant_id)
 
     _run(_with_database(load_settings(), work))
     click.echo(f"deleted {visible(name)}")

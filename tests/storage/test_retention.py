@@ -212,7 +212,8 @@ async def test_each_partition_leaves_by_itself_however_long_it_takes_to_look(
     """What was emptied stays so when the next look takes too long."""
     await house.apply(6, tenant_seq=6, A=6, B=6)
     source = await owner.fetchval("select prosrc from pg_proc where proname = 'journal_needed'")
-    head = "create or replace function driftlock.journal_needed(p_shard integer, p_slot smallint, p_applied bigint) returns boolean"
+    arguments = "p_shard integer, p_slot smallint, p_applied bigint"
+    head = f"create or replace function driftlock.journal_needed({arguments}) returns boolean"
     await owner.execute(
         f"{head} language sql volatile as $$ select pg_sleep(case when p_slot = 3 then 5 else 0 end) is null $$"
     )
