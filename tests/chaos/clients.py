@@ -5,9 +5,10 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
 from tests.chaos.workload import ENOUGH_RECORDS, request
 
@@ -15,16 +16,11 @@ EXPORT = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 DEADLINE_S, BACKOFF_S, JOIN_S = 3.0, 0.05, 60.0
 RECORD_NS, PAST_NS = 4_000_000_000, 30 * 24 * 3600 * 1_000_000_000
 """A client's records are so far apart, from so long ago on: a short run is of many minutes of event time, with incidents."""
-NOT_RETRYABLE = {
-    "INVALID_ARGUMENT",
-    "UNAUTHENTICATED",
-    "PERMISSION_DENIED",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNKNOWN",
-    "NOT_FOUND",
-}
-"""Answers for which the protocol lets a client drop its data, so that they would be a loss. RESOURCE_EXHAUSTED needs a look."""
+RETRYABLE = {"OK", "UNAVAILABLE", "CANCELLED", "ABORTED", "OUT_OF_RANGE", "DATA_LOSS", "DEADLINE_EXCEEDED"}
+"""What a client sends again; for any other answer it may drop its data. OTLP specification, "Failures"."""
+EXHAUSTED, STATUS_DETAILS, RETRY_INFO = "RESOURCE_EXHAUSTED", "grpc-status-details-bin", b"google.rpc.RetryInfo"
+"""This one is sent again only if it says when (same place), with the message of google/rpc/error_details.proto."""
+PARTIAL = "OK with rejected records"
 
 
 class Clients:
@@ -52,7 +48,6 @@ class Clients:
         self.acked: dict[str, int] = {f"{prefix}{number}": 0 for number in range(count)}
         self.statuses: Counter[str] = Counter()
         self.acknowledgements = 0
-        self.partial = 0
         self.last_ack_s = 0.0
         self.service = {f"{prefix}{number}": f"chaos-{number % services}" for number in range(count)}
         self.records = records
@@ -123,7 +118,7 @@ class Clients:
     @property
     def not_retryable(self) -> dict[str, int]:
         """Answers that let a client drop its data, by status."""
-        return {status: count for status, count in self.statuses.items() if status in NOT_RETRYABLE}
+        return {status: count for status, count in self.statuses.items() if status not in RETRYABLE}
 
     def _send_for_ever(self, name: str) -> None:
         number, place, channel = 1, 0, None
@@ -140,8 +135,7 @@ class Clients:
                     if channel is not None:
                         channel[1].close()
                     channel = (port, _channel(port))
-                status, answer = self._send(channel[1], body)
-                if status == "OK":
+                if self._send(channel[1], body):
                     break
                 if self._abandoned:
                     channel[1].close()
@@ -152,22 +146,35 @@ class Clients:
             with self._lock:
                 self.acked[name] = number - 1
                 self.acknowledgements += 1
-                self.partial += bool(answer)
                 self.last_ack_s = time.monotonic()
             self._stop.wait(self.rest_s)
         if channel is not None:
             channel[1].close()
 
-    def _send(self, channel: grpc.Channel, body: bytes) -> tuple[str, bytes]:
+    def _send(self, channel: grpc.Channel, body: bytes) -> bool:
+        """Is it acknowledged? A partial success is: its rejected records are counted as an answer of its own kind."""
         export = channel.unary_unary(EXPORT, None, None)
-        answer, status = b"", "OK"
         try:
-            answer = export(body, timeout=self._deadline_s, metadata=(("x-api-key", self._key),))
+            status = status_of(export(body, timeout=self._deadline_s, metadata=(("x-api-key", self._key),)))
         except grpc.RpcError as error:
-            status = error.code().name
+            status = failure_of(error)
         with self._lock:
             self.statuses[status] += 1
-        return status, answer
+        return status in ("OK", PARTIAL)
+
+
+def status_of(answer: bytes) -> str:
+    """A partial success is one: a client may not send again what was rejected, so that is a loss."""
+    rejected = ExportLogsServiceResponse.FromString(answer).partial_success.rejected_log_records
+    return PARTIAL if rejected else "OK"
+
+
+def failure_of(error: grpc.RpcError) -> str:
+    """Its status; UNAVAILABLE for one that is as good, RESOURCE_EXHAUSTED that says when to try again."""
+    status = str(error.code().name)
+    trailing: Any = error.trailing_metadata() or ()
+    details = b"".join(value for name, value in trailing if name == STATUS_DETAILS)
+    return "UNAVAILABLE" if status == EXHAUSTED and RETRY_INFO in details else status
 
 
 def _channel(port: int) -> grpc.Channel:

@@ -45,6 +45,15 @@ def test_verdict(name: str) -> None:
     assert verdict.clean is (line == "LOST=0 DUP=0 GAPS=0")
 
 
+def test_a_tail_that_ends_says_why() -> None:
+    """Whatever ends it: what came after it was not looked at."""
+    with Tail("postgresql://nobody@127.0.0.1:port/none") as made:
+        made._thread.join(10)
+    verdict = made.check({})
+    assert not verdict.clean
+    assert verdict.samples[0].startswith("after 0 the tail ended: ")
+
+
 def test_a_row_that_can_not_be_read_is_counted() -> None:
     damaged = JournalRow(2, RowKind.RECORDS, 1, b"", UUID(int=1), UUID(int=2), KEY)
     verdict = tail(row(1, "c0-1"), damaged).check({"c0": 2})

@@ -287,10 +287,10 @@ class SimConnection:
     def __init__(self, server: Server, session: Session) -> None:
         self._server, self._session = server, session
 
-    async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
+    async def fetch(self, sql: str, *arguments: Any, **_: Any) -> list[Any]:
         return await self._call(sql, arguments)  # type: ignore[no-any-return]
 
-    async def fetchval(self, sql: str, *arguments: Any) -> Any:
+    async def fetchval(self, sql: str, *arguments: Any, **_: Any) -> Any:
         return await self._call(sql, arguments)
 
     fetchrow = fetchval
@@ -305,7 +305,7 @@ class SimConnection:
         return await self._server.call(self._session, statement, arguments)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[None]:
+    async def transaction(self, **_: bool) -> AsyncIterator[None]:
         await self._server.call(self._session, BEGIN, ())
         try:
             yield

@@ -71,6 +71,24 @@ def needed(db: Tables, slot: Slot, applied: int) -> bool:
     return False
 
 
+def body(db: Tables, _: int, seq: int) -> bytes | None:
+    return db.journal[seq].body if seq in db.journal else None
+
+
+def positions(db: Tables, _: int) -> Record:
+    return {"applied_seq": db.applied_seq, "last_seq": db.shard.next_seq - 1}
+
+
+def spans(db: Tables, _: int, after: int, until: int, rows: int, extra: int) -> list[Record]:
+    found: dict[int, Record] = {}
+    for row in sorted(db.journal.values()):
+        if after < row.seq <= until:
+            span = found.setdefault((row.seq - after - 1) // rows, {"seq": 0, "bytes": 0, "received_ns": row.received_ns})
+            span["seq"], span["bytes"] = row.seq, span["bytes"] + len(row.body) + extra
+            span["received_ns"] = min(span["received_ns"], row.received_ns)
+    return list(found.values())
+
+
 def read(db: Tables, _: int, after: int, bytes_max: int, rows_max: int, known: Sequence[int]) -> list[Record]:
     found: list[Record] = []
     before = 0
@@ -110,7 +128,7 @@ def resolve(db: Tables, tenant_id: UUID, *columns: Sequence[str]) -> list[tuple[
     """As driftlock.streams_resolve."""
     wanted = [(StreamKey(Signal(signal), *rest), slug, unique) for signal, *rest, slug, unique in zip(*columns, strict=True)]
     tenant = db.tenants.get(tenant_id)
-    if tenant is None and any((tenant_id, key) not in db.by_key for key, _, _ in wanted):
+    if (tenant is None or tenant.closed) and any((tenant_id, key) not in db.by_key for key, _, _ in wanted):
         raise raised("ZD404")
     found = []
     created = 0

@@ -81,13 +81,13 @@ def append(
     for request, *row in zip(*columns[8:], strict=True):
         rows_of.setdefault(request - 1, []).append(tuple(row))
     group = Group(*columns[:8], rows_of)  # type: ignore[call-arg, arg-type]  # as the statement has them
+    if any(tenant_id not in db.tenants or db.tenants[tenant_id].closed for tenant_id in group.tenants):
+        raise raised("23503")
     verdicts = _verdicts(db, group, window_ns)
     kept = [n for n, verdict in enumerate(verdicts) if verdict.first == n and verdict.known is None]
     size = sum(row_bytes(row[-1]) for n in kept for row in rows_of.get(n, []))
     if kept and shard.bytes + size > bytes_max:
         raise raised("ZD002")
-    if any(group.tenants[n] not in db.tenants for n in kept if rows_of.get(n)):
-        raise raised("23503")
     # Everything after this succeeds. In the database the slot is rolled first, and rolled back by what is raised above.
     if shard.slot_bytes >= bytes_max // SLOTS:
         roll(db)
@@ -221,37 +221,57 @@ def configure(
     return shard.next_seq - 1
 
 
-def truncate(db: Tables, _: int, epoch: int, before_ns: int, bytes_kept: int) -> int:
-    shard = db.shard
+def close(db: Tables, _: int, epoch: int, before_ns: int, bytes_kept: int) -> bool:
+    shard = owned(db, epoch)
     crowded = shard.bytes > bytes_kept and shard.slot_bytes > bytes_kept // SLOTS
-    if shard.next_seq > shard.slot_first_seq and (shard.slot_since_ns < before_ns or crowded) and shard.epoch == epoch:
-        roll(db)
-    gone = 0
-    while True:
-        owned(db, epoch)
-        oldest = min(db.slots.values(), key=lambda it: it.first_seq, default=None)
-        if oldest is None or oldest.last_seq > db.applied_seq:
-            return gone
-        if oldest.newest_ns >= before_ns and shard.bytes <= bytes_kept:
-            return gone
-        if needed(db, oldest, db.applied_seq):
-            return gone
-        _empty(db, oldest)
-        gone += oldest.last_seq - oldest.first_seq + 1
+    return (shard.slot_since_ns < before_ns or crowded) and roll(db)
 
 
-def _empty(db: Tables, slot: Slot) -> None:
-    if db.applied_seq < slot.last_seq or db.shard.slot == slot.slot:
-        raise raised("ZD003")
-    for seq in range(slot.first_seq, slot.last_seq + 1):
-        row = db.journal.pop(seq)
+def due(db: Tables, _: int, before_ns: int, bytes_kept: int) -> dict[str, Any] | None:
+    """The oldest closed slot, if it may be emptied, with the records in it; in the database their order is any."""
+    oldest = min(db.slots.values(), key=lambda it: it.first_seq, default=None)
+    if oldest is None or oldest.last_seq > db.applied_seq:
+        return None
+    if oldest.newest_ns >= before_ns and db.shard.bytes <= bytes_kept:
+        return None
+    if needed(db, oldest, db.applied_seq):
+        return None
+    held: dict[tuple[UUID, str], int] = {}
+    for row in db.journal.values():
         stream = db.streams.get(row.stream_id) if row.stream_id is not None else None
-        if stream is not None and row.records:
+        if row.slot == oldest.slot and stream is not None and row.records:
             key = (stream.tenant_id, stream.key.signal.value)
-            db.removed[key] = db.removed.get(key, 0) + row.records
-    del db.slots[slot.slot]
-    db.shard.bytes -= slot.bytes
-    db.shard.truncated_seq = slot.last_seq
+            held[key] = held.get(key, 0) + row.records
+    found = {"slot": oldest.slot, "first_seq": oldest.first_seq, "last_seq": oldest.last_seq}
+    columns = {"tenant_ids": [key[0] for key in held], "signals": [key[1] for key in held], "records": list(held.values())}
+    return found | {name: column or None for name, column in columns.items()}
+
+
+def empty(
+    db: Tables,
+    _: int,
+    epoch: int,
+    number: int,
+    first_seq: int,
+    tenant_ids: Sequence[UUID],
+    signals: Sequence[str],
+    records: Sequence[int],
+) -> int:
+    shard = owned(db, epoch)
+    slot = db.slots.get(number)
+    if slot is None or slot.first_seq != first_seq:
+        return 0
+    if db.applied_seq < slot.last_seq or shard.slot == number:
+        raise raised("ZD003")
+    for tenant_id, signal, count in zip(tenant_ids, signals, records, strict=True):
+        if tenant_id in db.tenants and not db.tenants[tenant_id].closed:
+            db.removed[tenant_id, signal] = db.removed.get((tenant_id, signal), 0) + count
+    for seq in range(slot.first_seq, slot.last_seq + 1):
+        del db.journal[seq]
+    del db.slots[number]
+    shard.bytes -= slot.bytes
+    shard.truncated_seq = slot.last_seq
+    return slot.last_seq - slot.first_seq + 1
 
 
 def forget(db: Tables, now_ns: int, rows_max: int) -> int:
@@ -263,5 +283,5 @@ def forget(db: Tables, now_ns: int, rows_max: int) -> int:
 
 def ledger_add(db: Tables, node: str, *columns: Sequence[Any]) -> None:
     for tenant_id, signal, received, rejected, refused in zip(*columns, strict=True):
-        if tenant_id in db.tenants:
+        if tenant_id in db.tenants and not db.tenants[tenant_id].closed:
             _enter(db, (tenant_id, node, signal), (received, 0, rejected, refused, 0))

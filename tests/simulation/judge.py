@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import pairwise
 from uuid import UUID
 
 from driftlock.storage.incidents import _stored
 from driftlock.storage.ledger import LedgerRow
 from tests.simulation.reference import refold
-from tests.simulation.tables import Tables
+from tests.simulation.tables import JRow, Tables
 from tests.simulation.world import World
 
 
@@ -23,17 +24,29 @@ def judge(world: World) -> list[str]:
 
 def _delivered(world: World) -> list[str]:
     """What was acknowledged, and everything was in the end, is journaled once."""
-    rows = Counter(row.body for row in world.facts.history if row.kind == 0)
+    rows: dict[tuple[UUID | None, bytes], list[JRow]] = {}
+    for row in world.facts.history:
+        if row.kind == 0:
+            rows.setdefault((row.tenant_id, row.body), []).append(row)
     found = []
     for request in world.sent:
-        times = {rows[body] for body in request.bodies}
-        if times != {1}:
-            found.append(f"{request.name} is journaled {sorted(times)} times")
+        for body in request.bodies:
+            copies = rows.get((request.tenant_id, body), [])
+            if not copies:
+                found.append(f"{request.name} is not journaled")
+            if any(not _forgotten(world, one, two) for one, two in pairwise(copies)):
+                found.append(f"{request.name} is journaled {len(copies)} times")
         if request.name not in world.facts.acknowledged:
             found.append(f"{request.name} was never acknowledged")
     if world.tables.applied_seq != len(world.facts.history):
         found.append(f"applied are {world.tables.applied_seq} of {len(world.facts.history)} rows")
     return found
+
+
+def _forgotten(world: World, one: JRow, two: JRow) -> bool:
+    """Was the time over for which a request is remembered, when it was journaled again? Requests are forgotten by the clock."""
+    until_ns = one.received_ns + world.plan.journal.dedup_window_ms * 1_000_000
+    return two.received_ns >= until_ns or any(seq < two.seq and now_ns > until_ns for seq, now_ns in world.facts.forgot)
 
 
 def _once(world: World) -> list[str]:
@@ -62,7 +75,7 @@ def _ledger(tables: Tables) -> list[str]:
         held = sum(
             row.records
             for row in tables.journal.values()
-            if row.stream_id is not None and tables.streams[row.stream_id].key.signal == signal
+            if row.tenant_id == tenant_id and row.stream_id is not None and tables.streams[row.stream_id].key.signal == signal
         )
         removed = tables.removed.get((tenant_id, signal), 0)
         row = LedgerRow(tenant_id, "t", signal, *(entry or [0] * 5), metered, held, removed)  # type: ignore[call-arg]

@@ -66,6 +66,11 @@ class Plan:
     numbers: bool = False
     spans: bool = False
     operator: bool = False
+    twin_rate: float = 0.0  # of requests that a second tenant sends as well, byte for byte
+    rejected_rate: float = 0.0
+    key_rate: float = 0.0  # of requests with a key of the sender, some of which it uses again for something else
+    backlog_bytes_max: int = 1 << 30
+    backlog_seconds_max: int = 10**6
     faults: tuple[Fault, ...] = ()
     fault_rate: float = 0.0
     drop_rate: float = 0.0
@@ -109,11 +114,13 @@ def plan_of(rng: random.Random) -> Plan:
         group_requests_max=rng.choice((1, 3, 512)),
         group_bytes_max=rng.choice((500, 1 << 20)),
         queue_requests_max=rng.choice((2, 4096)),
+        queue_bytes_max=rng.choice((2_000, 64 << 20)),
         gather_ms=rng.choice((0, 4)),
         recent_bytes_max=rng.choice((0, 5_000, 1 << 20)),
         encode_inline_bytes_max=rng.choice((0, 1 << 20)),
         stream_cache_entries_max=rng.choice((1, 1000)),
         drain_timeout_ms=500,
+        dedup_window_ms=rng.choice((2_000, 900_000)),
     )
     return Plan(
         clients=rng.choice((1, 2, 3)),
@@ -123,6 +130,11 @@ def plan_of(rng: random.Random) -> Plan:
         numbers=rng.random() < 0.1,
         spans=rng.random() < 0.1,
         operator=rng.random() < 0.3,
+        twin_rate=rng.choice((0.0, 0.0, 0.5)),
+        rejected_rate=rng.choice((0.0, 0.3)),
+        key_rate=rng.choice((0.0, 0.0, 0.5)),
+        backlog_bytes_max=rng.choice((500, 1 << 30, 1 << 30)),
+        backlog_seconds_max=rng.choice((3, 10**6, 10**6)),
         faults=tuple(some),
         fault_rate=rng.choice((0.0, 0.01, 0.05, 0.15)) if some else 0.0,
         drop_rate=rng.choice((0.0, 0.0, 0.2)),

@@ -9,11 +9,11 @@ from driftlock.engine.ports import Checkpoint, JournalRow, RowKind
 from driftlock.engine.testing import MemoryJournal
 from driftlock.storage import journal_reader
 from tests.simulation import folds_model
+from tests.simulation.facts import Base
 from tests.simulation.loop import SimLoop
 from tests.simulation.node import SEED
 from tests.simulation.plan import Plan
 from tests.simulation.tables import JRow, Tables
-from tests.simulation.world import Base
 
 _BEFORE = JournalRow(0, RowKind.CLOCK, 0, b"")  # stands for rows that are applied already, which nobody reads
 
@@ -81,7 +81,7 @@ def _rows(tables: Tables, history: list[JRow]) -> list[JournalRow]:
     """As `JournalRows` would have read them."""
     whole = replace(tables, journal={row.seq: row for row in history})
     records = folds_model.read(whole, 0, history[0].seq - 1 if history else 0, 1 << 60, 1 << 60, ())
-    return [journal_reader._row(record, None) for record in records]  # type: ignore[arg-type]
+    return [journal_reader._row(record, None) for record in records]
 
 
 def _never(what: str) -> None:

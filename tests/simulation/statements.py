@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from driftlock.storage import (
     anomalies,
+    backlog,
     checkpoints,
     incidents,
     journal,
@@ -27,7 +28,7 @@ from tests.simulation.tables import Tables
 
 SHARD, POSITION = "journal_shard", "journal_position"
 
-OWNERS = frozenset({"append", "append_clock", "append_time", "set_budget", "configure", "truncate", "advance"})
+OWNERS = frozenset({"append", "append_clock", "append_time", "set_budget", "configure", "close", "empty", "advance"})
 """What only the owner of the shard may do."""
 
 
@@ -70,18 +71,25 @@ STATEMENTS = {
     journal.CONFIGURE: Statement("configure", model.configure, (SHARD,)),
     "select driftlock.journal_acquire($1)": Statement("acquire", model.acquire, (SHARD, POSITION)),
     shard.EPOCH: Statement("epoch", _epoch),
-    retention.TRUNCATE: Statement("truncate", model.truncate, (SHARD,)),
+    retention.CLOSE: Statement("close", model.close, (SHARD,)),
+    "set local statement_timeout = 60000": Statement("patience", lambda _: None),
+    retention.DUE: Statement("due", lambda *_: None, (), model.due),
+    retention.EMPTY: Statement("empty", model.empty, (SHARD,)),
     retention.FORGET: Statement("forget", model.forget),
     ledger.ADD: Statement("ledger_add", model.ledger_add),
     stream_ids.RESOLVE: Statement("resolve", folds.resolve),
     journal_reader.READ: Statement("read", folds.read),
+    journal_reader.BODY: Statement("body", folds.body),
     journal_reader.LAST: Statement("last", _last),
     "select applied_seq from driftlock.journal_position where shard = $1": Statement("applied", _applied),
     "select bytes from driftlock.journal_shard where shard = $1": Statement("bytes", _bytes),
+    backlog.POSITIONS: Statement("positions", folds.positions),
+    backlog.SPANS: Statement("spans", folds.spans),
     "select epoch, applied_seq from driftlock.journal_position where shard = $1": Statement("owner", step.owner),
-    "select distinct tenant_id from driftlock.tenant_checkpoints order by tenant_id": Statement("with_state", step.with_state),
-    recovery.STREAM_FOLDS: Statement("stream_folds", folds.stream_folds),
-    recovery.TENANT_FOLDS: Statement("tenant_folds", folds.tenant_folds),
+    recovery.SET_TIMEOUT: Statement("set_timeout", lambda _, __: None),
+    recovery.TENANTS: Statement("with_state", step.with_state, check=step.with_state),
+    recovery.STREAM_FOLDS: Statement("stream_folds", folds.stream_folds, check=folds.stream_folds),
+    recovery.TENANT_FOLDS: Statement("tenant_folds", folds.tenant_folds, check=folds.tenant_folds),
     checkpoints.ADVANCE: Statement("advance", step.advance, (POSITION,), step.may_advance),
     checkpoints.ANOMALIES: Statement("anomalies", step.anomalies),
     checkpoints.JOINED: Statement("joined", step.joined),
@@ -94,6 +102,10 @@ STATEMENTS = {
     checkpoints.KEEP_TENANTS: Statement("keep_tenants", step.keep_tenants),
     checkpoints.LOAD_STREAMS: Statement("load_streams", step.load_streams),
     checkpoints.LOAD_TENANTS: Statement("load_tenants", step.load_tenants),
+    checkpoints.LIST_STREAMS: Statement("list_streams", step.load_streams),
+    checkpoints.LIST_TENANTS: Statement("list_tenants", step.load_tenants),
+    checkpoints.STREAM_STATE: Statement("stream_state", step.stream_state),
+    checkpoints.TENANT_STATE: Statement("tenant_state", step.tenant_state),
     checkpoints.KEYS: Statement("keys", step.stream_keys),
     incidents.SAVE: Statement("incidents", step.incidents),
     anomalies.TRACES: Statement("traces", step.traces),
@@ -101,5 +113,7 @@ STATEMENTS = {
     series_states.KEEP: Statement("keep_series", step.keep_series),
     series_states.DROP: Statement("drop_series", step.drop_series),
     series_states.LOAD: Statement("load_series", step.load_series),
+    series_states.LIST: Statement("list_series", step.load_series),
+    series_states.STATE: Statement("series_state", step.series_state),
     service_graphs.SAVE: Statement("graphs", step.graphs),
 }

@@ -152,6 +152,18 @@ def load_series(db: Tables, stream_id: UUID, until_seq: int, series: Sequence[in
     return rows
 
 
+def stream_state(db: Tables, stream_id: UUID, seq: int) -> bytes | None:
+    return db.stream_checkpoints.get(stream_id, {}).get(seq, (0, None))[1]
+
+
+def tenant_state(db: Tables, tenant_id: UUID, seq: int) -> bytes | None:
+    return db.tenant_checkpoints.get(tenant_id, {}).get(seq, (0, None))[1]
+
+
+def series_state(db: Tables, stream_id: UUID, series: int, seq: int) -> bytes | None:
+    return db.series_states.get((stream_id, series), {}).get(seq, (0, None))[1]
+
+
 def stream_keys(db: Tables, ids: Sequence[UUID]) -> list[Record]:
     rows = []
     for stream_id in ids:

@@ -56,6 +56,7 @@ class Tenant(NamedTuple):
     streams: int = 0
     alerts_per_day_max: int | None = None
     dedup_window_ns: int | None = None
+    closed: bool = False
 
 
 @dataclass(slots=True)

@@ -20,7 +20,17 @@ from driftlock.engine.ports import (
     StreamStatus,
 )
 from driftlock.engine.verdict import Incident, IncidentState, StreamEvent, StreamEventKind
-from driftlock.storage import checkpoints, journal, journal_reader, ledger, recovery, retention, series_states, stream_ids
+from driftlock.storage import (
+    backlog,
+    checkpoints,
+    journal,
+    journal_reader,
+    ledger,
+    recovery,
+    retention,
+    series_states,
+    stream_ids,
+)
 from driftlock.storage.lanes import NODE_ROLE
 from driftlock.storage.slugs import slug, unique_slug
 from tests.conftest import EMPTY, Urls
@@ -65,6 +75,8 @@ operations = st.one_of(
     truncations,
     truncations,
     st.tuples(st.just("let_go"), st.booleans()),
+    st.tuples(st.just("empty"), st.integers(0, 15), seldom),
+    st.tuples(st.just("tenant_closed"), st.sampled_from(list(TENANTS)), seldom),
     st.tuples(st.just("resolve"), tenants, st.lists(st.sampled_from(KEYS), min_size=1, max_size=4, unique=True)),
     st.tuples(st.just("clock"), moments, seldom),
     st.tuples(st.just("time"), tenants, places, moments),
@@ -150,7 +162,25 @@ class Case:
         await self.sides.both(journal.CONFIGURE, 0, self.epoch, BYTES_MAX, *arguments)
 
     async def truncate(self, before_ns: int, kept: int, stale: bool) -> None:
-        await self.sides.both(retention.TRUNCATE, 0, self.epoch - stale, before_ns, kept)
+        epoch = self.epoch - stale
+        await self.sides.both(retention.CLOSE, 0, epoch, before_ns, kept)
+        slots = len(self.sides.model.slots)
+        for _ in range(slots + 1):
+            due = await self.sides.both(retention.DUE, 0, before_ns, kept)
+            if due is None:
+                return
+            held = (due["tenant_ids"] or [], due["signals"] or [], due["records"] or [])
+            await self.sides.both(retention.EMPTY, 0, epoch, due["slot"], due["first_seq"], *held)
+
+    async def empty(self, number: int, wrong: bool) -> None:
+        """A slot that is closed, whether it may be emptied or not, or one that is not."""
+        slot = self.sides.model.slots.get(number % 16)
+        first_seq = 1 if slot is None else slot.first_seq + wrong
+        held = ([*TENANTS, NOBODY], ["logs"] * 3, [1, 2, 3])
+        await self.sides.both(retention.EMPTY, 0, self.epoch, number % 16, first_seq, *held)
+
+    async def tenant_closed(self, tenant_id: UUID, closed: bool) -> None:
+        await self.sides.tenant_closed(tenant_id, closed)
 
     async def let_go(self, saved: bool) -> None:
         """Apply everything, with checkpoints or without, and empty what can be emptied."""
@@ -171,6 +201,8 @@ class Case:
         after = max(0, min(after + model.shard.truncated_seq, model.shard.next_seq - 1))
         await self.sides.both(journal_reader.READ, 0, after, bytes_max, rows_max, known)
         await self.sides.both(journal_reader.LAST, 0)
+        await self.sides.both(backlog.POSITIONS, 0)
+        await self.sides.both(backlog.SPANS, 0, after, model.shard.next_seq - 1, rows_max, 200)
         for sql in (recovery.STREAM_FOLDS, recovery.TENANT_FOLDS):
             await self.folds(sql)
         ids = list(model.streams)

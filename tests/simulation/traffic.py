@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from driftlock.engine.event import RecordBatch, Signal, StreamKey, trace_stream_key
-from driftlock.engine.ports import StreamBatch
+from driftlock.engine.ports import StreamBatch, Submission
 from driftlock.engine.records import encode
 
 SECOND_NS = 1_000_000_000
@@ -25,10 +25,25 @@ class Request:
     batches: tuple[StreamBatch, ...]
     request_hash: bytes
     bodies: tuple[bytes, ...]
+    rejected: int = 0
+    content_hash: bytes | None = None  # where the hash is that of a key that the sender chose
 
     @property
     def records(self) -> int:
         return sum(part.records for part in self.batches)
+
+    def submission(self, now_ns: int, *, deduplicates: bool) -> Submission:
+        """As it comes out of a door at that time."""
+        return Submission(
+            self.tenant_id,
+            self.signal,
+            now_ns,
+            self.batches,
+            self.request_hash if deduplicates else None,
+            received=self.records + self.rejected if self.rejected else None,
+            rejected=self.rejected,
+            content_hash=self.content_hash,
+        )
 
 
 class Traffic:

@@ -4,50 +4,30 @@ import asyncio
 import contextvars
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.ports import Receipt, Step, Submission
 from driftlock.engine.profile import PROFILES, Profile
-from driftlock.errors import DriftlockError, Unavailable
+from driftlock.errors import DriftlockError, KeyReused, Unavailable
 from driftlock.storage.journal import Journal
 from tests.simulation.database import Fault, Server, Session
+from tests.simulation.facts import Base, Facts, idle
 from tests.simulation.loop import Hang, Process, SimLoop
 from tests.simulation.node import Node, Parts
 from tests.simulation.plan import Event, Plan
 from tests.simulation.statements import OWNERS, Statement
-from tests.simulation.tables import JRow, Tables
+from tests.simulation.tables import Tables, Tenant
 from tests.simulation.traffic import Request, Traffic
 
+TWIN = UUID(int=3)
 BASE_NS = 1_700_000_000 * 1_000_000_000
 CALM_S = 400.0
 REQUEST_DEADLINE_S = 3.0
-NODES_MAX = 40
-FAST_STOP_S = 2.0
-
-
-@dataclass
-class Base:
-    """Where a run begins: tables with a past, the rows of that past, and how far numbers and time have come."""
-
-    tables: Tables
-    history: list[JRow]
-    tenant_id: UUID
-    numbers: int
-    elapsed_ns: int
-
-
-@dataclass
-class Facts:
-    """What a run has seen, for those who judge it."""
-
-    history: list[JRow] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
-    acknowledged: dict[str, Receipt] = field(default_factory=dict)
-    wrong: list[str] = field(default_factory=list)
-    trace: list[str] = field(default_factory=list)
+NODES_MAX = 100  # in trouble a start of a dozen statements seldom succeeds
+LONG_WINDOW_MS = 900_000  # longer than any history, with its jumps of clocks
 
 
 class World:
@@ -71,6 +51,7 @@ class World:
         self.offset_ns = base.elapsed_ns
         self.ids = 0
         self.tables = base.tables.fork(self._new_id, self.now_ns)
+        self.tables.tenants[TWIN] = Tenant("twin", 5)
         self.server = Server(
             self.loop,
             rng,
@@ -89,6 +70,7 @@ class World:
         self.serving = True
         self.outside = contextvars.Context()
         self.sent: list[Request] = []
+        self.reusing: set[str] = set()
         self.unfinished = 0
         self.stop_s = plan.stop_s
 
@@ -117,6 +99,7 @@ class World:
         self.serving = True
         self._respawn()
         self.loop.run_until(self._scored, CALM_S, "everything is scored")
+        self.loop.run_until(self._idle, CALM_S, "nothing is on its way into a queue, and none counts as if it were")
         self.serving = False
         self.stop_s = 60.0
         for node in self.nodes:
@@ -285,6 +268,10 @@ class World:
         last = self.tables.shard.next_seq - 1
         return dispatcher is not None and dispatcher.applied_seq == last == self.tables.applied_seq
 
+    def _idle(self) -> bool:
+        journals = [node.journal for node in self.nodes if node.running and node.journal is not None]
+        return all(idle(journal) for journal in journals)
+
     # Clients.
 
     async def _client(self, client: int) -> None:
@@ -293,11 +280,33 @@ class World:
             await asyncio.sleep(rng.random() * 2)
             request = self._request(f"c{client}-{number}")
             self.sent.append(request)
-            while not await self._attempt(request):  # noqa: ASYNC110  # a client that tries again
-                await asyncio.sleep(0.05 + rng.random())
+            await self._deliver(request)
+            if rng.random() < plan.twin_rate:
+                twin = replace(request, name=f"{request.name}-twin", tenant_id=TWIN)
+                self.sent.append(twin)
+                await self._deliver(twin)
+            if request.content_hash is not None and rng.random() < 0.5:
+                await self._reuse(request)
         self.unfinished -= 1
 
+    async def _deliver(self, request: Request) -> None:
+        while not await self._attempt(request):  # noqa: ASYNC110  # a client that tries again
+            await asyncio.sleep(0.05 + self.rng.random())
+
+    async def _reuse(self, request: Request) -> None:
+        """Send something else under the same key: it is refused as long as the key is remembered, and new after that."""
+        other = replace(self._request(f"{request.name}-again"), request_hash=request.request_hash, content_hash=b"another")
+        self.reusing.add(other.name)
+        await self._deliver(other)
+        if other.name in self.facts.acknowledged:
+            self.sent.append(other)
+
     def _request(self, name: str) -> Request:
+        rng, plan, made = self.rng, self.plan, self._records(name)
+        made = replace(made, rejected=rng.randint(1, 3) if rng.random() < plan.rejected_rate else 0)
+        return replace(made, content_hash=made.request_hash) if rng.random() < plan.key_rate else made
+
+    def _records(self, name: str) -> Request:
         plan, tenant_id = self.plan, self.base.tenant_id
         if plan.numbers and self.rng.random() < 0.4:
             return self.traffic.numbers(name, tenant_id)
@@ -332,20 +341,30 @@ class World:
         return self._told(request, answer.result())
 
     def _submission(self, request: Request) -> Submission:
-        request_hash = request.request_hash if self.parts.deduplicates else None
-        return Submission(request.tenant_id, request.signal, self.now_ns(), request.batches, request_hash)
+        return request.submission(self.now_ns(), deduplicates=self.parts.deduplicates)
 
     def _told(self, request: Request, result: Receipt | DriftlockError) -> bool:
         self.note(f"{request.name}: {result}")
         if isinstance(result, Unavailable):
             return False
+        if request.name in self.reusing:
+            return self._told_of_reuse(request, result)
         if not isinstance(result, Receipt):
             self.wrong(f"{request.name} is refused: {result!r}")
             return True
         self.facts.acknowledged[request.name] = result
-        journaled = {row.body for row in self.facts.history}
+        journaled = {row.body for row in self.facts.history if row.tenant_id == request.tenant_id}
         if not journaled.issuperset(request.bodies):
             self.wrong(f"{request.name} is acknowledged and not journaled")
+        return True
+
+    def _told_of_reuse(self, request: Request, result: Receipt | DriftlockError) -> bool:
+        if isinstance(result, KeyReused):
+            self.facts.reused += 1
+        elif isinstance(result, Receipt) and self.plan.journal.dedup_window_ms < LONG_WINDOW_MS:
+            self.facts.acknowledged[request.name] = result
+        else:
+            self.wrong(f"{request.name} is under a key that was used, and is answered {result!r}")
         return True
 
     async def _operator(self) -> None:

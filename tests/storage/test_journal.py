@@ -1,6 +1,7 @@
 """The journal: acknowledged is durable, once, in one order, whatever its callers do."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import asyncpg
@@ -9,6 +10,7 @@ import pytest
 from driftlock.engine import records
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.ports import Receipt, RowKind, StreamBatch, Submission
+from driftlock.engine.profile import PROFILES
 from driftlock.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from driftlock.storage.appending import NS_MAX, RECEIVED_NS_MAX
 from driftlock.storage.journal import Journal, JournalLimits
@@ -19,6 +21,12 @@ from driftlock.storage.tenants import Tenants
 from tests.storage.helpers import CHECKOUT, NOW_NS, SECOND_NS, batch, open_journal, submission
 
 WINDOW_NS = JournalLimits().dedup_window_ms * 1_000_000
+
+
+def assert_idle(journal: Journal) -> None:
+    """Nothing is counted as on its way; what stays counted by mistake would fill the queue for good."""
+    assert (journal.queued_bytes, journal.queued_requests) == (0, 0)
+    assert (journal._arriving.bytes, journal._arriving.requests) == (0, 0)
 
 
 async def everything(database: Database) -> list[bytes]:
@@ -124,6 +132,32 @@ async def test_leaving_commits_what_is_queued(database: Database, shard: Shard, 
         await journal.submit(submission(tenant, "late"))
 
 
+async def test_what_can_not_be_committed_in_time_is_answered_when_leaving(
+    database: Database, shard: Shard, tenant: UUID, owner: asyncpg.Connection
+) -> None:
+    """One request is in a statement that waits, two behind it in the queue: all callers are told."""
+    limits = JournalLimits(group_requests_max=1, drain_timeout_ms=50)
+    async with Journal(database, shard, node="n", on_commit=lambda _: None, limits=limits) as journal:
+        await journal.submit(submission(tenant, "first"))
+        blocked = owner.transaction()
+        await blocked.start()
+        await owner.execute("select from driftlock.journal_shard for update")
+        callers = [asyncio.create_task(journal.submit(submission(tenant, f"{number}"))) for number in range(3)]
+        async with asyncio.timeout(10):
+            while journal.queued_requests != 2:  # noqa: ASYNC110  # nobody is told of it
+                await asyncio.sleep(0.01)
+    done, waiting = await asyncio.wait(callers, timeout=5)
+    await blocked.rollback()
+    for task in waiting:
+        task.cancel()
+    assert not waiting
+    assert [(type(task.exception()), str(task.exception())) for task in callers] == [
+        (Unavailable, "the server is stopping; retry")
+    ] * 3
+    assert len(done) == 3
+    assert_idle(journal)
+
+
 async def test_a_full_queue_refuses_and_recovers(database: Database, shard: Shard, tenant: UUID) -> None:
     limits = JournalLimits(queue_requests_max=5)
     async with Journal(database, shard, node="n", on_commit=lambda _: None, limits=limits) as journal:
@@ -135,7 +169,7 @@ async def test_a_full_queue_refuses_and_recovers(database: Database, shard: Shar
         assert len(refused) == 15
         assert all(error.retry_after_ms for error in refused)
         assert (await journal.submit(submission(tenant, "later"))).records == 1
-        assert (journal.queued_bytes, journal.queued_requests) == (0, 0)
+        assert_idle(journal)
 
 
 async def test_queue_bytes_are_bounded(database: Database, shard: Shard, tenant: UUID) -> None:
@@ -168,6 +202,7 @@ async def test_a_full_journal_refuses_and_stays_its_size(database: Database, sha
         assert all(error.retry_after_ms and "journal is full" in str(error) for error in refused)
         size = await JournalRows(database).size_bytes()
         assert 500 < size <= 1000
+        assert_idle(journal)
         assert (await journal.submit(submission(tenant, "line 0"))).duplicate  # a resend needs no room
         assert await journal.append_clock(NOW_NS) == await JournalRows(database).last_seq()  # time may always pass
 
@@ -184,6 +219,7 @@ async def test_one_poisoned_request_fails_alone(
     outcomes = await asyncio.gather(*(journal.submit(submission(each, line)) for each, line in lines), return_exceptions=True)
     assert [number for number, outcome in enumerate(outcomes) if isinstance(outcome, NotFound)] == [3, 11]
     assert sum(isinstance(outcome, Receipt) for outcome in outcomes) == 14
+    assert_idle(journal)
     seqs = [row.seq for row in await JournalRows(database).read(0, 1 << 20)]
     assert seqs == list(range(1, 17))
 
@@ -222,15 +258,24 @@ async def test_a_new_owner_fences_the_old_one(database: Database, tenant: UUID) 
     assert await everything(database) == [b"fresh"]
 
 
-async def test_a_fenced_owner_knows_it(database: Database, tenant: UUID) -> None:
-    shard = Shard(database)
-    await shard.acquire()
+OWNERS_WORK: dict[str, Callable[[Journal, UUID, UUID], Awaitable[object]]] = {
+    "submit": lambda journal, tenant, _: journal.submit(submission(tenant, "stale")),
+    "append_clock": lambda journal, *_: journal.append_clock(NOW_NS),
+    "append_time": lambda journal, tenant, stream: journal.append_time(tenant, stream, NOW_NS),
+    "configure": lambda journal, tenant, stream: journal.configure(tenant, stream, PROFILES["sensitive"]),
+    "set_budget": lambda journal, tenant, _: journal.set_budget(tenant, 3),
+}
+
+
+@pytest.mark.parametrize("name", OWNERS_WORK)
+async def test_a_fenced_owner_knows_it(database: Database, shard: Shard, journal: Journal, tenant: UUID, name: str) -> None:
+    (stream,) = (await journal.submit(submission(tenant, "fresh"))).stream_ids
     await Shard(database).acquire()
     assert not shard.fenced.is_set()
-    async with Journal(database, shard, node="n", on_commit=lambda _: None) as journal:
-        with pytest.raises(Unavailable):
-            await journal.submit(submission(tenant, "stale"))
+    with pytest.raises((Unavailable, Conflict), match="taken over"):
+        await OWNERS_WORK[name](journal, tenant, stream)
     assert shard.fenced.is_set()
+    assert_idle(journal)
     await shard.acquire()
     assert not shard.fenced.is_set()
 

@@ -15,7 +15,15 @@ from tests.chaos.cluster import blocking
 from tests.chaos.refold import ledger_differences
 from tests.chaos.scenarios.lean_tail import LeanTail
 from tests.chaos.scenarios.report import Report, quantile
-from tests.chaos.scenarios.soak_samples import GrowthLimits, Sample, database_levels, judge, levels, table
+from tests.chaos.scenarios.soak_samples import (
+    GrowthLimits,
+    Sample,
+    database_levels,
+    judge,
+    levels,
+    table,
+    to_json,
+)
 from tests.chaos.scenarios.watching import taken
 from tests.chaos.scene import Site, open_site
 from tests.e2e.harness import ROOT
@@ -78,6 +86,7 @@ class Soak:
         }
         if len(self.samples) >= 3:
             found["levels"] = {level.name: asdict(level) | {"growth": level.growth} for level in levels(self.samples)}
+        found["samples"] = to_json(self.samples)
         return found
 
 
@@ -203,7 +212,7 @@ def _finish(run: Soak, report: Report) -> None:
 def _write(results: Path | None, run: Soak, report: Report | None = None) -> None:
     if results is not None:
         temporary = results.with_suffix(".tmp")
-        temporary.write_text(json.dumps(run.json(report), indent=1) + "\n")
+        temporary.write_text(json.dumps(run.json(report)) + "\n")
         temporary.replace(results)
 
 

@@ -1,8 +1,9 @@
-"""What a soak samples, and the judgement of it: first third against last third, and the slope."""
+"""What a soak samples, and the judgement of it: first third against last third, and lines through a long life."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from typing import Any
 
 import asyncpg
 
@@ -17,7 +18,8 @@ select (select count(*) from pg_stat_activity where backend_type = 'client backe
        (select coalesce(sum(size), 0)::bigint from pg_ls_waldir()) as wal_bytes,
        (select s.next_seq - 1 - p.applied_seq from driftlock.journal_shard s join driftlock.journal_position p using (shard)
          where s.shard = 0) as lag_rows,
-       (select count(*) from driftlock.anomalies) as findings
+       (select count(*) from driftlock.anomalies) as findings,
+       (select s.truncated_seq from driftlock.journal_shard s where s.shard = 0) as truncated_seq
 """
 RESULTS = ("anomalies", "anomaly_traces", "incidents", "stream_events", "meter", "ledger")
 """Tables that grow with what was found and with the hours, not with what was sent."""
@@ -42,15 +44,20 @@ class Sample:
     wal_bytes: int
     lag_rows: int
     findings: int
+    truncated_seq: int = 0  # the last position that has left the journal: from the first one on it is as full as it gets
 
 
-LEVEL_NAMES = tuple(field.name for field in fields(Sample) if field.name not in ("at_s", "life", "findings"))
+LEVEL_NAMES = tuple(field.name for field in fields(Sample) if field.name not in ("at_s", "life", "findings", "truncated_seq"))
+LONG_RUN_S, WARM_UP_S, JUDGED_S_MIN = 15 * 60.0, 120.0, 150.0
+"""From how long a soak on slopes are judged, what of a life is left out as its warm-up, and how much has to be left of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class GrowthLimits:
     """How much the mean of the last third may be above that of the first; of one long life, its last quarter above its second.
 
+    Of a soak of at least `LONG_RUN_S` the lines through the longest life after its warm-up are judged as well (by slope, or by
+    what the line grows from its begin to its end), and the one through the tables since the journal was full once.
     `wal_bytes_max` and `result_bytes_per_finding_max` bound the largest value: the write-ahead log fills up to its setting.
     """
 
@@ -64,6 +71,10 @@ class GrowthLimits:
     wal_bytes_max: int = 1024 * MIB
     result_bytes_per_finding_max: int = 128 * 1024
     result_bytes_idle: int = 2 * MIB
+    life_resident_bytes_per_hour_max: int = 48 * MIB
+    life_descriptors_growth_max: int = 6
+    life_threads_growth_max: int = 3
+    table_bytes_per_hour_max: int = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +110,8 @@ def levels(samples: Sequence[Sample]) -> list[Level]:
     rows = []
     for name in LEVEL_NAMES:
         values = [float(getattr(sample, name)) for sample in samples]
-        slope = _slope([sample.at_s for sample in samples], values)
-        rows.append(Level(name, _mean(values[:third]), _mean(values[-third:]), slope * 3600, max(values)))
+        slope = _line(samples, name) * 3600
+        rows.append(Level(name, _mean(values[:third]), _mean(values[-third:]), slope, max(values)))
     return rows
 
 
@@ -137,11 +148,61 @@ def judge(samples: Sequence[Sample], limits: GrowthLimits) -> list[str]:
     grown = life_growth_bytes(longest_life(samples))
     if grown > limits.life_resident_bytes_growth_max:
         found.append(f"one process grew by {grown:.0f} bytes: more than {limits.life_resident_bytes_growth_max}")
+    found += _slopes(samples, limits)
     last = samples[-1]
     room = limits.result_bytes_idle + limits.result_bytes_per_finding_max * last.findings
     if last.result_bytes > room:
         found.append(f"{last.findings} findings take {last.result_bytes} bytes: more than {room}")
     return found
+
+
+def _slopes(samples: Sequence[Sample], limits: GrowthLimits) -> list[str]:
+    """What a long soak shows beyond its thirds."""
+    if samples[-1].at_s - samples[0].at_s < LONG_RUN_S:
+        return []
+    life = longest_life(samples)
+    life = [sample for sample in life if sample.at_s >= life[0].at_s + WARM_UP_S]
+    if _span_s(life) < JUDGED_S_MIN:
+        return [f"no process lived for {WARM_UP_S + JUDGED_S_MIN:.0f} s: nothing can be said about leaks"]
+    found = []
+    slope = _line(life, "resident_bytes") * 3600
+    if slope > limits.life_resident_bytes_per_hour_max:
+        most = f"life_resident_bytes_per_hour_max = {limits.life_resident_bytes_per_hour_max}"
+        found.append(f"one process grows by {slope:.0f} bytes an hour: more than {most}")
+    for name in ("descriptors", "threads"):
+        grown, most_grown = _line(life, name) * _span_s(life), getattr(limits, f"life_{name}_growth_max")
+        if grown > most_grown:
+            found.append(f"{name} of one process grew by {grown:.1f}: more than life_{name}_growth_max = {most_grown}")
+    full = [sample for sample in samples if sample.truncated_seq]
+    if _span_s(full) < JUDGED_S_MIN:
+        return [*found, f"the journal was not full for {JUDGED_S_MIN:.0f} s: nothing can be said about tables"]
+    slope = _line(full, "table_bytes") * 3600
+    if slope > limits.table_bytes_per_hour_max:
+        most = f"table_bytes_per_hour_max = {limits.table_bytes_per_hour_max}"
+        found.append(f"tables grow by {slope:.0f} bytes an hour although the journal was full: more than {most}")
+    return found
+
+
+def _span_s(samples: Sequence[Sample]) -> float:
+    return samples[-1].at_s - samples[0].at_s if samples else 0.0
+
+
+def _line(samples: Sequence[Sample], name: str) -> float:
+    """Growth a second, by least squares."""
+    return _slope([sample.at_s for sample in samples], [float(getattr(sample, name)) for sample in samples])
+
+
+def to_json(samples: Sequence[Sample]) -> dict[str, object]:
+    """All samples, for whoever judges them again."""
+    return {"names": [field.name for field in fields(Sample)], "rows": [astuple(sample) for sample in samples]}
+
+
+def from_json(results: Mapping[str, Any]) -> list[Sample]:
+    """The samples of a file of results. Raises ValueError where there are none."""
+    if "samples" not in results:
+        raise ValueError("these results hold no samples: only those of the present version do")
+    written = results["samples"]
+    return [Sample(**dict(zip(written["names"], row, strict=True))) for row in written["rows"]]
 
 
 def table(samples: Sequence[Sample]) -> str:

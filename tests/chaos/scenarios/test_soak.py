@@ -1,4 +1,4 @@
-"""A soak of twenty seconds; its limits are those of so short a time."""
+"""A soak of thirty seconds; its limits are those of so short a time."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.chaos.scenarios.soak import FAULTS, Pace, soak
 from tests.chaos.scenarios.soak_samples import MIB, GrowthLimits
 
 pytestmark = pytest.mark.e2e
-SHORT = Pace(total_s=20.0, capacity_s=2.0, fault_s=2.5, sample_s=0.5, write_s=5.0)
+SHORT = Pace(total_s=30.0, capacity_s=2.0, fault_s=2.5, sample_s=0.5, write_s=5.0)
 # A start of the server falls into some third or other, and tables fill up from nothing.
 LIMITS = GrowthLimits(
     resident_bytes_growth_max=128 * MIB,
