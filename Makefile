@@ -127,6 +127,7 @@ peers: build $(STAMPS)/test $(COLLECTOR) ## Tests with the official Collector in
 	@$(BIN)/python -m pytest -m peer tests/peers
 
 chaos: build $(STAMPS)/test ## Real processes under kill -9, SIGSTOP, lost answers, a broken database: LOST=0 DUP=0 GAPS=0 (hours; QUICK=1: minutes)
+	@$(BIN)/python -m pytest -m chaos tests/chaos
 	@$(BIN)/python -m tests.chaos $(if $(QUICK),--quick) $(CHAOS_ARGS)
 
 soak: build $(STAMPS)/test ## MINUTES=30 at half of the capacity with a fault every 20 seconds: memory, files, connections and tables stay flat

@@ -44,6 +44,8 @@ from server.telemetry import Telemetry, TimedIntake
 RETENTION_PERIOD_S = 10.0
 DELETION_PERIOD_S = 20.0  # how soon a deletion that a command did not finish goes on
 OWNER_POLL_S = 1.0  # how soon an idle process notices that another one has taken over; a busy one is told by its next append
+TAKE_OVER_PATIENCE_S = 30.0  # longer than the database lets a transaction idle
+TAKE_OVER_PAUSE_S = 0.5
 DRAIN_TIMEOUT_MS = 2000
 DISPATCH_STOP_S = 3.0
 STEP_PAUSE_S = 0.02  # what a verdict may wait for others when records come in small requests
@@ -110,7 +112,7 @@ async def open_pipeline(settings: Settings, urls: DatabaseUrls, log: FilteringBo
 
         async def take_over() -> None:
             """Own the journal: the process before is fenced, and records are taken from here on."""
-            await shard.acquire()
+            await _acquire(shard, log)
             await begin_era(EraJournal(applying, shard), telemetry, log)
             progress.committed(await rows.last_seq())
             detection.found(await rows.applied_seq())
@@ -239,6 +241,20 @@ def _stepped(telemetry: Telemetry, backlog: Backlog, step: Step) -> None:
     """What a committed step changes for those who watch."""
     telemetry.committed(step)
     backlog.applied(step.to_seq)
+
+
+async def _acquire(shard: Shard, log: FilteringBoundLogger) -> None:
+    """Take the journal over. An owner that is frozen in a step holds its position until the database ends the transaction."""
+    end_s = time.monotonic() + TAKE_OVER_PATIENCE_S
+    while True:
+        try:
+            await shard.acquire()
+            return
+        except Unavailable as error:
+            if time.monotonic() >= end_s:
+                raise
+            log.warning("waiting for the process before to let the journal go", why=error.message)
+            await asyncio.sleep(TAKE_OVER_PAUSE_S)
 
 
 async def _watch_owner(shard: Shard, not_replaced: Callable[[], Awaitable[None]]) -> None:

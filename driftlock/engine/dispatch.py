@@ -140,7 +140,11 @@ class Dispatcher:
 
     async def failed(self) -> None:
         """Never return while all is well; raise what stopped the applier: the process must not go on without it."""
-        await asyncio.gather(*(asyncio.shield(task) for task in self._tasks))
+        waiting = set(self._tasks)
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
 
     def wake(self) -> None:
         """Tell the applier that the journal has grown."""

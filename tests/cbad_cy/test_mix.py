@@ -218,7 +218,7 @@ def test_every_answer_is_in_range(numbers: list[int], window: int, seed: int) ->
         assert 0 <= judged.distance <= 1
         assert judged.surprise >= 0
         assert judged.horizon % 1 == 0
-        assert judged.horizon >= window
+        assert judged.horizon >= window or judged.p_value == 1  # nothing is compared with nothing
 
 
 def test_a_p_value_goes_no_further_than_it_may() -> None:

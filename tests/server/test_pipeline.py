@@ -16,7 +16,8 @@ from driftlock.engine.event import RecordBatch, Signal, StreamKey
 from driftlock.engine.limits import SECOND_NS, DispatchLimits, Limits
 from driftlock.engine.ports import Step, StreamBatch, Submission
 from driftlock.engine.testing import MemoryJournal
-from driftlock.errors import Internal
+from driftlock.errors import Internal, Unavailable
+from server import pipeline
 from server.detection import running_dispatcher
 from server.logs import configure_logs
 from server.pipeline import fold_limits
@@ -112,3 +113,27 @@ async def test_a_stop_that_takes_too_long_is_cut_off_and_told(log: FilteringBoun
         await journal.submit(SUBMISSION)
     assert "the rest follows at the next start" in logged.getvalue()
     assert journal.applied_seq == 0
+
+
+class HeldShard:
+    """A shard whose row somebody holds for a while."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    async def acquire(self) -> int:
+        if self.left:
+            self.left -= 1
+            raise Unavailable("the database took longer than allowed; retry")
+        return 1
+
+
+async def test_an_owner_that_is_frozen_in_a_step_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "TAKE_OVER_PAUSE_S", 0.0)
+    log = structlog.wrap_logger(structlog.PrintLogger(io.StringIO()))
+    held = HeldShard(3)
+    await pipeline._acquire(held, log)  # type: ignore[arg-type]
+    assert held.left == 0
+    monkeypatch.setattr(pipeline, "TAKE_OVER_PATIENCE_S", 0.0)
+    with pytest.raises(Unavailable):
+        await pipeline._acquire(HeldShard(1), log)  # type: ignore[arg-type]

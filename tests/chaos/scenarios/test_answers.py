@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.scenarios.answers import database_answers
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
 
 
 def test_what_postgresql_can_not_do_now_is_retryable(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.scenarios.descriptors import no_descriptors
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
 
 
 def test_without_descriptors_what_is_open_goes_on(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.scenarios.disk_full import disk_full
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:

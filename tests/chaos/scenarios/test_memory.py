@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.scenarios.memory import large_messages
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
 
 
 def test_large_messages_are_refused_before_memory_is_gone(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.scenarios.slow import database_slow
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
 
 
 def test_a_slow_database_turns_nobody_away(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.chaos.scenarios.soak import FAULTS, Pace, soak
 from tests.chaos.scenarios.soak_samples import MIB, GrowthLimits
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
 SHORT = Pace(total_s=30.0, capacity_s=2.0, fault_s=2.5, sample_s=0.5, write_s=5.0)
 # A start of the server falls into some third or other, and tables fill up from nothing.
 LIMITS = GrowthLimits(
