@@ -49,6 +49,16 @@ class Window(NamedTuple):
     said: tuple[Said, ...]
     suspect: Suspect
 
+class MinuteTold(NamedTuple):
+    minute: int
+    events: int
+    windows: int
+    surprise: float
+    distance: float
+    p_value: float
+
+def minutes_of(times_ns: array[int], slide: Slide | None = None) -> list[MinuteTold]: ...
+
 @final
 class Slide:
     windows: int

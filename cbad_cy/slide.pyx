@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 cimport cython
 from cpython cimport array
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
 import array
@@ -65,8 +65,13 @@ cdef enum:
     NOVELTY, PATTERN, INSTANCE, ASKED
 
 
+cdef enum:
+    MINUTE_NS = 60000000000
+
+
 include "slide_words.pxi"
 include "slide_room.pxi"
+include "slide_scores.pxi"
 
 
 cdef struct Thresholds:
@@ -127,6 +132,9 @@ cdef class Slide:
     cdef int winner
     cdef double p_value
     cdef bint flagged
+    # all windows of the batch at hand
+    cdef uint64_t fed_at             # lines taken before it
+    cdef Scores scored
 
     def __cinit__(
         self, *, int baseline, int window, int hop, uint64_t memory, size_t past_bytes_max, int reference, int block, int lag,
@@ -154,6 +162,7 @@ cdef class Slide:
 
     def __dealloc__(self):
         held_free(&self.held)
+        free(self.scored.windows)
 
     def __reduce__(self):
         raise TypeError("a Slide can not be pickled; keep its parts and restore them")
@@ -205,6 +214,8 @@ cdef class Slide:
             raise ValueError(f"{n} lines but {instances.shape[0]} instances; give one for each line")
         held_drop(&self.held, self.held.taken - self.in_window())
         held_forget(&self.held)
+        self.fed_at = self.lines
+        self.scored.count = 0
         if n == 0:
             return
         self.reserve(
@@ -353,6 +364,9 @@ cdef class Slide:
             self.content.learn_normal()
             self.compressions.push(<double>self.size / self.content.plain)
             self.entropies.push(self.entropy)
+        scores_note(
+            &self.scored, <size_t>(self.lines - self.fed_at - 1), self.answers[self.winner].surprise,
+            self.answers[self.winner].distance, self.p_value)
         return WINDOW if wanted or self.flagged else DONE
 
     cdef bint sampled(self) noexcept nogil:
@@ -431,6 +445,7 @@ cdef class Slide:
             codec.reserve(self.held.starts[self.held.count])
             windows = (self.held.count - self.held.taken) // self.hop + 1
             reserve_ranks(self.content, self.compressions, self.entropies, windows, windows // self.stride + 1)
+            scores_reserve(&self.scored, windows)
             while True:
                 if self.prepared is not None:
                     codec.attach(self.prepared)
