@@ -7,8 +7,12 @@
     │   └── KeyReused            an Idempotency-Key that stands for another request already
     ├── Unauthenticated          no credential, or one that proves nothing
     ├── PermissionDenied         a good credential without the needed scope
+    │   ├── EmailUnverified      a person whose e-mail address nobody has verified
+    │   └── SignInAgain          a person whose sign-in is too long ago for this
     ├── NotFound                 unknown here, or another tenant's: the two look alike on purpose
+    │   └── EvidenceExpired      a finding whose evidence is not there (any more)
     ├── Conflict                 the state it assumes is not the state there is
+    ├── PreconditionFailed       it was changed since the client read it
     ├── RateLimited              retry later
     ├── QuotaExhausted           final until the period or the plan changes
     ├── Unavailable              retry later: full, draining, or the database is away
@@ -31,8 +35,12 @@ class Code(StrEnum):
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
+    EMAIL_UNVERIFIED = "email_unverified"
+    SIGN_IN_AGAIN = "sign_in_again"
     NOT_FOUND = "not_found"
+    EVIDENCE_EXPIRED = "evidence_expired"
     CONFLICT = "conflict"
+    PRECONDITION_FAILED = "precondition_failed"
     RATE_LIMITED = "rate_limit_exceeded"
     QUOTA_EXHAUSTED = "quota_exhausted"
     UNAVAILABLE = "unavailable"
@@ -99,16 +107,40 @@ class PermissionDenied(DriftlockError):
     code = Code.FORBIDDEN
 
 
+class EmailUnverified(PermissionDenied):
+    """A person's e-mail address is not known to be theirs; the sign-in provider verifies it."""
+
+    code = Code.EMAIL_UNVERIFIED
+
+
+class SignInAgain(PermissionDenied):
+    """A person has to prove once more who they are: what they ask for takes a recent sign-in."""
+
+    code = Code.SIGN_IN_AGAIN
+
+
 class NotFound(DriftlockError):
     """There is no such thing for this tenant."""
 
     code = Code.NOT_FOUND
 
 
+class EvidenceExpired(NotFound):
+    """There is such a finding, but no evidence of it, and there never will be; the text says why."""
+
+    code = Code.EVIDENCE_EXPIRED
+
+
 class Conflict(DriftlockError):
     """The request contradicts the present state."""
 
     code = Code.CONFLICT
+
+
+class PreconditionFailed(DriftlockError):
+    """What the client has read (its If-Match) is not what there is; nothing was changed."""
+
+    code = Code.PRECONDITION_FAILED
 
 
 class RateLimited(DriftlockError):

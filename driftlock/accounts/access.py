@@ -1,12 +1,13 @@
 """Who is asking, and what they may do: the same answer for OTLP and for REST."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from driftlock.accounts.keys import KeyRecord, Principal, Scope, matches, parse
+from driftlock.accounts.keys import KeyRecord, Principal, Role, Scope, matches, parse
+from driftlock.accounts.roles import least_role
 from driftlock.errors import PermissionDenied, Unauthenticated
 
 # One text for every reason: it must not say whether a key exists, has expired or was revoked.
@@ -29,9 +30,16 @@ class Access:
     machine nor a web page in a local browser, DNS rebinding included, can pass for it.
     """
 
-    def __init__(self, directory: KeyDirectory, *, anonymous: Principal | None) -> None:
-        """`anonymous` must be None wherever others can connect."""
+    def __init__(
+        self,
+        directory: KeyDirectory,
+        *,
+        anonymous: Principal | None,
+        used: Callable[[str, datetime], None] = lambda _key_id, _now: None,
+    ) -> None:
+        """`anonymous` must be None wherever others can connect. `used(key_id, now)` is told of every good key; it is quick."""
         self._directory = directory
+        self._used = used
         self._anonymous = anonymous
 
     async def principal(self, presented: Sequence[str], *, peer: str, host: str, origin: str, now: datetime) -> Principal:
@@ -56,12 +64,25 @@ class Access:
             raise Unauthenticated(REFUSED)
         if record.expires_at is not None and record.expires_at <= now:
             raise Unauthenticated(REFUSED)
-        return Principal(record.tenant_id, record.scopes, record.key_id, record.stream)
+        self._used(record.key_id, now)
+        return Principal(
+            record.tenant_id,
+            record.scopes,
+            record.key_id,
+            record.stream,
+            name=record.name,
+            plan=record.plan,
+            requests_per_minute=record.requests_per_minute,
+        )
 
 
-def require(principal: Principal, scope: Scope) -> None:
-    """Raises `PermissionDenied` unless `principal` has `scope`."""
-    if scope not in principal.scopes:
+def require(principal: Principal, scope: Scope, role: Role | None = None) -> None:
+    """Raises `PermissionDenied` unless `principal` has `scope`, or is a person with `role` where that is enough."""
+    if principal.role is not None:
+        least = role or least_role(scope)
+        if not principal.role.includes(least):
+            raise PermissionDenied(f"this takes the role {least.value!r} in the account, yours is {principal.role.value!r}")
+    elif scope not in principal.scopes:
         raise PermissionDenied(f"this API key lacks the scope {scope.value!r}; create one that has it")
 
 

@@ -17,6 +17,8 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from driftlock.accounts.plans import FREE
+
 ID_BYTES = 10  # 16 characters of base 32
 SECRET_BYTES = 20  # 32 characters
 RANDOMNESS_BYTES = ID_BYTES + SECRET_BYTES
@@ -43,6 +45,27 @@ class Scope(StrEnum):
 ALL_SCOPES = frozenset(Scope)
 
 
+class Role(StrEnum):
+    """A person's place in a tenant; each may do what the ones before it may.
+
+    A viewer reads. A member also says what findings are worth, acknowledges, freezes and tunes. An owner also handles keys,
+    people and the tenant itself.
+    """
+
+    VIEWER = "viewer"
+    MEMBER = "member"
+    OWNER = "owner"
+
+    def includes(self, other: "Role") -> bool:
+        """Whether this role may do what `other` may.
+
+        >>> Role.MEMBER.includes(Role.VIEWER), Role.VIEWER.includes(Role.MEMBER)
+        (True, False)
+        """
+        order = list(Role)
+        return order.index(self) >= order.index(other)
+
+
 @dataclass(frozen=True, slots=True)
 class MintedKey:
     """A new key. `text` is shown once and never stored."""
@@ -54,7 +77,10 @@ class MintedKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """What is stored of a key. `stream` binds it to the stream of that id (None = all streams of the tenant)."""
+    """What is stored of a key. `stream` binds it to the stream of that id (None = all streams of the tenant).
+
+    `requests_per_minute` is its own limit (None = that of its tenant's `plan`).
+    """
 
     key_id: str
     tenant_id: UUID
@@ -63,16 +89,28 @@ class KeyRecord:
     stream: str | None = None
     expires_at: datetime | None = None
     revoked: bool = False
+    name: str = ""
+    requests_per_minute: int | None = None
+    plan: str = FREE
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking. `key_id` None: the anonymous local user."""
+    """Who is asking: a key, a person (`user_id`, `role`), or, with neither, the anonymous local user.
+
+    `stream` binds a key to one stream. `name` is how people know the key or the person. `plan` is the tenant's
+    (`driftlock.accounts.plans`), `requests_per_minute` the key's own limit.
+    """
 
     tenant_id: UUID
     scopes: frozenset[Scope]
     key_id: str | None = None
     stream: str | None = None
+    user_id: UUID | None = None
+    role: Role | None = None
+    name: str = ""
+    plan: str = FREE
+    requests_per_minute: int | None = None
 
 
 def mint(kind: KeyKind, randomness: bytes) -> MintedKey:
