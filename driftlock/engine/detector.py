@@ -11,14 +11,16 @@ from uuid import UUID
 from cbad_cy.codec import Codec
 from cbad_cy.codelength import BIT
 from cbad_cy.columns import largest, looked_up
-from cbad_cy.slide import Window
+from cbad_cy.slide import MinuteTold, Window, minutes_of
 from cbad_cy.tokenize import Masks, mask_with_slots
+from driftlock.engine.anchoring import Anchoring
 from driftlock.engine.baseline import Baseline
 from driftlock.engine.event import RecordBatch, StreamKey
 from driftlock.engine.findings import Context, finding_of, instance_number
 from driftlock.engine.fold import Abandoned, Summary
 from driftlock.engine.fresh import new_interactions, new_slide
 from driftlock.engine.interaction_finding import interaction_finding
+from driftlock.engine.lessons import Lessons
 from driftlock.engine.limits import Limits
 from driftlock.engine.masks import compiled
 from driftlock.engine.numbers.finding import NumberContext
@@ -67,14 +69,17 @@ class Detector:
         self.limits = limits
         self.truncated_events = 0
         self.clock = EventClock(limits)
+        self.lessons = Lessons()
         self.slide = new_slide(profile, limits, key.signal)
         self.baseline = Baseline(self.slide, profile, limits)
         self.presence = LinePresence(key.service)
+        self.anchoring = Anchoring()
         self._recent: list[Event] = []
         self._newest: Incoming | None = None  # in place of them
         self.interactions = new_interactions(profile, limits)
         self.interactions_found = 0  # ever
         self.masks: Masks | None = compiled(profile.masks)
+        self._minutes: list[MinuteTold] = []  # of the newest records; belongs to no state
 
     @property
     def events(self) -> int:
@@ -129,6 +134,7 @@ class Detector:
         if profile.masks != self.profile.masks:
             self.masks = compiled(profile.masks)
             self.presence.forget_lines()
+            self.baseline.happened += self.anchoring.masked_anew(self.events, self.windows, self.clock.watermark_ns)
         if profile.group_by != self.profile.group_by:
             self.interactions = new_interactions(profile, self.limits)
         self.profile = self.baseline.profile = profile
@@ -177,9 +183,11 @@ class Detector:
                 events = self._window_events(incoming, self.events - first)
                 self.baseline.flagged(window, end_ns)
                 findings.append(finding_of(window, events, self.slide, codec, self._context(batch)))
+        self._minutes = minutes_of(incoming.placed.times_ns, self.slide)
         findings += self._interactions(incoming, first, codec, batch)
         findings += self._presence(incoming, first, received_ns)
         findings.sort(key=lambda finding: (finding.last_event, finding.interaction))
+        self.anchoring.gather(incoming, first)
         held = max(0, min(self.profile.window_size, self.slide.lines - self.profile.baseline_size))
         self._remember(incoming, held)
         return findings
@@ -358,3 +366,8 @@ class Detector:
     def take_summaries(self) -> tuple[Summary, ...]:
         """None: a stream of lines has no series but its own rate."""
         return ()
+
+    def take_minutes(self) -> list[MinuteTold]:
+        """The minutes of the newest records, and how windows scored in them."""
+        told, self._minutes = self._minutes, []
+        return told

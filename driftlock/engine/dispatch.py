@@ -22,6 +22,7 @@ from driftlock.engine.losses import Losses, ends_before
 from driftlock.engine.ports import JournalReader, JournalRow, RowKind, StateStore, Step, StepCommitter
 from driftlock.engine.records import Damaged, decode_era
 from driftlock.engine.residents import Residents, records_bytes
+from driftlock.engine.scores import added_up
 from driftlock.errors import Internal, Unavailable
 
 STOPPED = "scoring has stopped; the records are journaled and will be scored after a restart"
@@ -222,7 +223,8 @@ class Dispatcher:
         await self._tenants.load({row.tenant_id for row in rows if row.tenant_id is not None})
         clocks = self._tenants.clocks(rows)
         emitted = await self._residents.fold(rows, clocks, self._tenants.due(clocks), self._now_ns())
-        correlated = self._tenants.correlate(rows, clocks, emitted)
+        told = {place: entry for place, entry in emitted.items() if not entry.apart}
+        correlated = self._tenants.correlate(rows, clocks, told)
         self._read_seq = rows[-1].seq
         return emitted, correlated
 
@@ -243,6 +245,7 @@ class Dispatcher:
         emitted, correlated = await self._fold(rows)
         step = await self._save(everything=False)
         happened = tuple(event for entry in emitted.values() for event in entry.events)
+        scores = added_up([row for entry in emitted.values() for row in entry.scores])
         return replace(
             step,
             from_seq=self._applied_seq,
@@ -250,6 +253,10 @@ class Dispatcher:
             findings=correlated.findings,
             incidents=correlated.incidents,
             events=happened + step.events,
+            scores=scores,
+            anchors=tuple(row for entry in emitted.values() for row in entry.anchors),
+            drift=tuple(row for entry in emitted.values() for row in entry.drift),
+            anchors_lost=tuple(row for entry in emitted.values() for row in entry.anchors_lost),
             streams=self._residents.statuses({row.stream_id for row in rows if row.stream_id is not None}),
         )
 

@@ -96,6 +96,8 @@ class RecordBatch:
     Of spans that are to be put together to traces `parent_ids` holds 8 bytes a record (zeros = a root), `durations_ns` the
     time from start (which is in `times_ns`) to end, `span_marks` a `SpanMark` byte, and `series` their operations: service,
     name and the digit of the kind, separated by 0x1f.
+    `versions` are those of the services that sent the records (resource attribute `service.version`), `version_index` is
+    1-based into them (0 = none); where it is empty, all records have the only version, if there is one.
     `historical` marks a replay of the past, to which wall-clock records do not apply. Windows that end in these records
     are judged with `ncd_threshold` and `p_value_threshold`; 0.0 = with the stream's own.
     """
@@ -123,6 +125,8 @@ class RecordBatch:
     span_marks: bytes = b""
     ncd_threshold: float = 0.0
     p_value_threshold: float = 0.0
+    versions: tuple[str, ...] = ()
+    version_index: "array[int]" = field(default_factory=lambda: array("I"))
 
     def __len__(self) -> int:
         """Number of records."""
@@ -131,7 +135,7 @@ class RecordBatch:
     @property
     def size_bytes(self) -> int:
         """About what the batch takes in memory."""
-        names = sum(NAME_BYTES + len(name) for column in (self.instances, self.series) for name in column)
+        names = sum(NAME_BYTES + len(name) for column in (self.instances, self.series, self.versions) for name in column)
         return len(self.text) + RECORD_BYTES * len(self.lengths) + 16 * len(self.shape) + names
 
     def lines(self) -> Iterator[bytes]:

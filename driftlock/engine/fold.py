@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cbad_cy.codec import Codec
+from cbad_cy.slide import MinuteTold
 from driftlock.engine.event import RecordBatch, StreamKey
 from driftlock.engine.evidence import SeriesEvidence
+from driftlock.engine.lessons import Lessons
 from driftlock.engine.profile import Profile
 from driftlock.engine.verdict import Calibration, Finding, Observer, StreamEvent
 from driftlock.engine.window import EventClock
@@ -40,11 +42,15 @@ SUMMARY_SERIES_MAX = 5
 
 
 class StreamFold(Protocol):
-    """State and fold of one stream: journal records in, findings out. No clock, no I/O; equal records give equal bytes."""
+    """State and fold of one stream: journal records in, findings out. No clock, no I/O; equal records give equal bytes.
+
+    `lessons` are what people have taught it: they change nothing of what it says, only who is told of it.
+    """
 
     key: StreamKey
     profile: Profile
     clock: EventClock
+    lessons: Lessons
 
     @property
     def events(self) -> int:
@@ -103,6 +109,10 @@ class StreamFold(Protocol):
 
     def take_summaries(self) -> Sequence[Summary]:
         """The minutes that were closed since the last call, in ascending order; none for streams of lines."""
+        ...
+
+    def take_minutes(self) -> Sequence[MinuteTold]:
+        """The minutes of event time of the records that came since the last call, and how windows that ended there scored."""
         ...
 
 

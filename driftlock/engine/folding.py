@@ -5,17 +5,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from driftlock.engine.correlation.flag import FLAG_TRACES_MAX, Flag, Progress, traces_of
+from driftlock.engine.anchored import change_anchor, drift, lost_anchor, rows_of, take_told
+from driftlock.engine.anchoring import Told
+from driftlock.engine.correlation.flag import Flag, Progress
 from driftlock.engine.era import Eras
 from driftlock.engine.event import RecordBatch, StreamKey
 from driftlock.engine.fold import Abandoned, NumberFold, StreamFold, Summary
-from driftlock.engine.kinds import Kinds, Saved, identity
+from driftlock.engine.kinds import Kinds, Saved
 from driftlock.engine.limits import Limits
 from driftlock.engine.losses import Losses
 from driftlock.engine.numbers.detector import NumberDetector
-from driftlock.engine.ports import Checkpoint, FindingRow, JournalRow, RowKind, StreamEventRow, StreamStatus
+from driftlock.engine.ports import (
+    AnchorLoss,
+    AnchorRow,
+    Checkpoint,
+    DriftRow,
+    FindingRow,
+    JournalRow,
+    RowKind,
+    StreamEventRow,
+    StreamStatus,
+)
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
-from driftlock.engine.records import Damaged, decode, decode_clock, decode_config
+from driftlock.engine.records import Damaged, decode, decode_anchor, decode_clock, decode_config, decode_lesson
+from driftlock.engine.scores import ScoreRow, score_rows
+from driftlock.engine.telling import due_ns, finding_rows, flags_of, progress_of
 from driftlock.engine.traces.detector import TraceDetector
 from driftlock.engine.verdict import Finding, StreamEventKind
 from driftlock.errors import Internal
@@ -92,6 +106,11 @@ class Emitted:
     flags: tuple[Flag, ...]
     events: tuple[StreamEventRow, ...] = ()
     summaries: tuple[Summary, ...] = ()
+    scores: tuple[ScoreRow, ...] = ()
+    anchors: tuple[AnchorRow, ...] = ()
+    drift: tuple[DriftRow, ...] = ()
+    anchors_lost: tuple[AnchorLoss, ...] = ()
+    apart: bool = False  # nothing of it is for the tenant fold
 
 
 NO_CLOCKS = Clocks()
@@ -141,6 +160,7 @@ class Folder:
             self._on_fault(f"state of stream {key.text} is lost, it calibrates anew: {error}")
         fold = self._kinds.fresh(key, profile)
         _number_after(fold, checkpoint.seq)
+        lost_anchor(fold)
         reason = f"what it had learned up to journal position {checkpoint.seq} can not be read: it learns anew"
         self._losses.event(StreamEventKind.STATE_LOST, checkpoint.seq, row, fold, reason)
         return fold
@@ -148,6 +168,7 @@ class Folder:
     def _pass_gap(self, checkpoint: Checkpoint, row: JournalRow, fold: StreamFold) -> None:
         """Go on from an older state where the rows after it are not read again: their windows have been numbered already."""
         _number_after(fold, checkpoint.instead_of)
+        lost_anchor(fold)
         between = f"between journal positions {checkpoint.seq} and {checkpoint.instead_of}"
         reason = f"what it had learned {between} can not be read: it goes on from what it knew before"
         self._on_fault(f"state of stream {fold.key.text}: {reason}")
@@ -208,11 +229,8 @@ class Folder:
             self._enter_eras(resident, row)
             resident.seq, resident.answered = row.seq, False
             resident.dirty_bytes += row.body_bytes or len(row.body)
-            if row.kind is RowKind.CONFIG:
-                self._configure(resident.fold, row)
-                continue
-            if row.kind is RowKind.TIME:
-                self._pass_time(resident, row, emitted)
+            if row.kind is not RowKind.RECORDS:
+                self._control(resident, row, emitted)
                 continue
             batch = resident.decoded.pop(row.seq, None) or self._batch(resident, row)
             if batch is None:
@@ -222,9 +240,29 @@ class Folder:
                 findings = fold.fold(batch, row.received_ns, self._kinds.codec(fold.profile), abandoned=lambda: self._abandoned)
             except Abandoned:
                 break
-            emitted[row.seq] = self._emitted(resident, row, findings, batch.historical)
+            findings += drift(fold, self._kinds.codec_of)
+            entry, told = self._emitted(resident, row, findings, batch.historical), take_told(fold, row.seq)
+            emitted[row.seq] = entry if told is None else _with_anchors(resident, row, entry, told)
         self._ask(resident, clocks, END, emitted)
         return emitted
+
+    def _control(self, resident: Resident, row: JournalRow, emitted: dict[int, Emitted]) -> None:
+        """Let a stream take in what is not a record. Redaction rules have done their work before the journal."""
+        match row.kind:
+            case RowKind.CONFIG:
+                self._configure(resident.fold, row)
+            case RowKind.TIME:
+                self._pass_time(resident, row, emitted)
+            case RowKind.LESSON:
+                self._learn(resident, row, emitted)
+            case RowKind.ANCHOR:
+                self._change_anchor(resident, row)
+        told = take_told(resident.fold, row.seq)
+        if told is not None:  # nothing of it is for the tenant's fold
+            entry = emitted.get(row.seq) or replace(
+                self._told(resident, row.seq, row.received_ns, [], historical=False), apart=True
+            )
+            emitted[row.seq] = _with_anchors(resident, row, entry, told)
 
     def _pass_time(self, resident: Resident, row: JournalRow, emitted: dict[int, Emitted]) -> None:
         """Let a stream take in what time it is; those that do not wait for it have no such rows."""
@@ -238,19 +276,38 @@ class Folder:
             return
         emitted[row.seq] = self._emitted(resident, row, resident.fold.pass_time(now_ns), historical=False)
 
+    def _learn(self, resident: Resident, row: JournalRow, emitted: dict[int, Emitted]) -> None:
+        """Let people teach a stream. The tenant's fold hears of it where the stream's silence is to be told at another time."""
+        fold, before_ns = resident.fold, due_ns(resident.fold)
+        try:
+            fold.lessons.take(decode_lesson(row.body))
+        except Damaged as error:
+            self._losses.row(row)
+            self._on_fault(f"lesson row {row.seq} of stream {fold.key.text} is skipped: {error}")
+        if due_ns(fold) != before_ns:
+            emitted[row.seq] = self._told(resident, row.seq, row.received_ns, [], historical=False)
+
+    def _change_anchor(self, resident: Resident, row: JournalRow) -> None:
+        """Let people freeze or drop the anchor of a stream."""
+        try:
+            change_anchor(resident.fold, decode_anchor(row.body), resident.stream_id, row.seq, self._kinds.codec_of)
+        except Damaged as error:
+            self._losses.row(row)
+            self._on_fault(f"anchor row {row.seq} of stream {resident.fold.key.text} is skipped: {error}")
+
     def _ask(self, resident: Resident, clocks: Clocks, before_seq: int, emitted: dict[int, Emitted]) -> None:
         """Let the stream say to the clock records up to a row that it is silent, once until it has rows again."""
-        due_ns = resident.fold.due_ns
-        if resident.answered or not due_ns or self._abandoned:
+        told_ns = due_ns(resident.fold)
+        if resident.answered or not told_ns or self._abandoned:
             return
-        found = clocks.first(max(resident.seq, self._eras.judged_until(resident.fold)), before_seq, due_ns)
+        found = clocks.first(max(resident.seq, self._eras.judged_until(resident.fold)), before_seq, told_ns)
         if found is None:
             return
         seq, now_ns = found
         finding = resident.fold.silence(now_ns)
         if finding is not None:
             resident.answered = True
-            emitted[seq] = self._told(resident, seq, now_ns, [finding], historical=False)
+            emitted[seq] = self._told(resident, seq, now_ns, [finding], historical=False, silences=False)
 
     def _batch(self, resident: Resident, row: JournalRow) -> RecordBatch | None:
         """The records of a row; None where they are lost."""
@@ -274,6 +331,7 @@ class Folder:
 
     def _emitted(self, resident: Resident, row: JournalRow, findings: Sequence[Finding], historical: bool) -> Emitted:
         happened, summaries = resident.fold.take_events(), tuple(resident.fold.take_summaries())
+        minutes = resident.fold.take_minutes()
         if row.seq <= self._eras.judged_until(resident.fold):
             # Told by the versions that judged this row before: it is read again only to count it.
             return self._told(resident, row.seq, row.received_ns, [], historical=historical)
@@ -282,46 +340,24 @@ class Folder:
             told,
             events=tuple(StreamEventRow(resident.tenant_id, resident.stream_id, event) for event in happened),
             summaries=summaries,
+            scores=score_rows(resident, minutes, [it.finding for it in told.findings if it.silenced_by is None], summaries),
         )
 
     def _told(
-        self, resident: Resident, seq: int, received_ns: int, findings: Sequence[Finding], *, historical: bool
+        self,
+        resident: Resident,
+        seq: int,
+        received_ns: int,
+        findings: Sequence[Finding],
+        *,
+        historical: bool,
+        silences: bool = True,
     ) -> Emitted:
-        fold, stream_id = resident.fold, resident.stream_id
-        rows = tuple(FindingRow(resident.tenant_id, stream_id, identity(stream_id, it), it) for it in findings)
-        flags = tuple(
-            Flag(
-                stream_id=stream_id,
-                stream=fold.key.text,
-                seq=seq,
-                window=kept.finding.window,
-                start_ns=kept.finding.start_ns,
-                end_ns=kept.finding.end_ns,
-                ncd=kept.finding.ncd,
-                p_value=kept.finding.p_value,
-                finding_id=kept.finding_id,
-                title=kept.finding.explanation,
-                historical=historical,
-                surprise=kept.finding.surprise,
-                alerts_per_day_max=fold.profile.alerts_per_day_max,
-                question=kept.finding.question.value,
-                service=_service_of(fold, kept.finding),
-                suspects=kept.finding.suspects,
-                trace_ids=traces_of(kept.finding)[:FLAG_TRACES_MAX],
-            )
-            for kept in rows
-        )
-        progress = Progress(
-            watermark_ns=fold.clock.watermark_ns,
-            windows=fold.windows,
-            received_ns=received_ns,
-            historical=historical,
-            due_ns=fold.due_ns,
-            stream=fold.key.text,
-            alerts_per_day_max=fold.profile.alerts_per_day_max,
-            closes_ns=fold.closes_ns if isinstance(fold, TraceDetector) else 0,
-        )
-        return Emitted(stream_id, progress, rows, flags)
+        """What goes on. Who teaches silences findings, but for those that were postponed already: these come too late."""
+        fold, ids = resident.fold, (resident.tenant_id, resident.stream_id)
+        rows = finding_rows(fold, ids, seq, findings, silences=silences)
+        progress = progress_of(fold, received_ns, historical=historical)
+        return Emitted(resident.stream_id, progress, rows, flags_of(fold, rows, historical=historical))
 
     def save(self, resident: Resident, now_ns: int) -> Saved:
         """Its checkpoint; the resident counts as clean from here on, and lets go of series beyond what it may hold."""
@@ -332,16 +368,15 @@ class Folder:
         return saved
 
 
+def _with_anchors(resident: Resident, row: JournalRow, entry: Emitted, told: Told) -> Emitted:
+    """The same with what is told of the stream's anchor."""
+    anchors, drifts, lost = rows_of(told, resident.tenant_id, resident.stream_id, row.seq)
+    return replace(entry, anchors=anchors, drift=drifts, anchors_lost=lost)
+
+
 def _number_after(fold: StreamFold, seq: int) -> None:
     """Number windows beyond all that can have been evaluated up to a row: a number stands for one verdict for ever.
 
     So are interactions: no row holds more of them than records.
     """
     fold.number_from((seq + 1) * WINDOWS_A_ROW_MAX)
-
-
-def _service_of(fold: StreamFold, finding: Finding) -> str:
-    """Whose story a finding tells: of traces that of the most probable cause."""
-    if isinstance(fold, TraceDetector):
-        return finding.suspects[0].service if finding.suspects else ""
-    return fold.key.text.partition(":")[2]

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from cbad_cy.codec import Codec
+from cbad_cy.codec import CODECS, Codec
 from driftlock.engine.detector import Detector, finding_id
+from driftlock.engine.drift_finding import drift_finding_id
 from driftlock.engine.event import TRACES_SERVICE, Signal, StreamKey
 from driftlock.engine.fold import GraphEdge, StreamFold
 from driftlock.engine.limits import Limits
@@ -18,7 +19,7 @@ from driftlock.engine.state import restore_stream, stream_state
 from driftlock.engine.traces.detector import TraceDetector
 from driftlock.engine.traces.finding import trace_finding_id
 from driftlock.engine.traces.state import restore_traces, trace_state
-from driftlock.engine.verdict import NUMERIC, TRACED, Finding
+from driftlock.engine.verdict import NUMERIC, TRACED, Finding, Question
 from driftlock.errors import Internal
 
 
@@ -45,10 +46,14 @@ class Kinds:
 
     def codec(self, profile: Profile) -> Codec:
         """Contexts for a profile's codec and level; there are as many as a codec has levels, at most."""
-        name = profile.codec, profile.level
-        if name not in self._codecs:
-            self._codecs[name] = Codec(*name)
-        return self._codecs[name]
+        return self.codec_of(profile.codec, profile.level)
+
+    def codec_of(self, name: str, level: int) -> Codec:
+        """The same by name and level; 0 is the codec's own default."""
+        named = name, level or CODECS[name].level
+        if named not in self._codecs:
+            self._codecs[named] = Codec(*named)
+        return self._codecs[named]
 
     def restored(self, state: bytes, key: StreamKey, *, anew: bool = False) -> StreamFold:
         """The fold that was stored; with `anew` all but its counts and its clock is forgotten. Raises `Damaged`."""
@@ -96,6 +101,8 @@ def identity(stream_id: UUID, finding: Finding) -> UUID:
         return series_finding_id(stream_id, finding)
     if finding.question in TRACED:
         return trace_finding_id(stream_id, finding)
+    if finding.question is Question.DRIFT:
+        return drift_finding_id(stream_id, finding)
     return finding_id(stream_id, finding.window, finding.interaction)
 
 

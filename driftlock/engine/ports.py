@@ -14,9 +14,12 @@ from enum import IntEnum
 from typing import Protocol
 from uuid import UUID
 
+from driftlock.engine.anchor import AnchorNote, AnchorSettings
+from driftlock.engine.drift import DriftHour
 from driftlock.engine.event import RecordBatch, Signal, StreamKey, trace_stream_key
 from driftlock.engine.fold import GraphEdge
 from driftlock.engine.profile import Profile
+from driftlock.engine.scores import ScoreRow
 from driftlock.engine.verdict import LOSSES, Finding, Incident, StreamEvent, content_id
 
 
@@ -124,17 +127,26 @@ class RowKind(IntEnum):
     BUDGET = 4
     TIME = 5
     ERA = 6
+    LESSON = 7
+    ANCHOR = 8
+    REDACTION = 9
+
+
+OF_STREAMS = frozenset({RowKind.RECORDS, RowKind.CONFIG, RowKind.TIME, RowKind.LESSON, RowKind.ANCHOR})
+"""Rows that always have a stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalRow:
-    """One committed row: records, the configuration or the time of one stream, a tenant's budget, a clock or an era record.
+    """One committed row: records, or the configuration, the time, a lesson or an anchor of one stream; and facts of others.
 
+    A budget is a tenant's; redaction rules, a stream's or a tenant's, hold before the journal, so no fold heeds them; a clock
+    and an era are nobody's.
     `body` is encoded by `driftlock.engine.records`; of records that are at hand it may be empty, and `batch` has them.
     `body_bytes` is the size of the body either way.
-    The ids and the key of the stream are set for the first three, the tenant's id for the first four. A configuration or a
-    budget holds for the rows after it. `configured` is what the stream's newest configuration says, `budget` what the
-    tenant's newest budget says (None = there never was one), for a fold that begins anew because its state, or that row,
+    The ids and the key of the stream are set for `OF_STREAMS`, the tenant's id for these, budgets and redaction rules. What a
+    control row says holds for the rows after it. `configured` is what the stream's newest configuration says, `budget` what
+    the tenant's newest budget says (None = there never was one), for a fold that begins anew because its state, or that row,
     can not be read. Nobody else may use them: they are not of the row's time. `records` are those that were metered with the
     row: with a body that does not match its checksum, which comes empty, all that is known of what it held.
     """
@@ -214,12 +226,19 @@ class StreamStatus:
 
 @dataclass(frozen=True, slots=True)
 class FindingRow:
-    """A finding with the ids it is stored under; `finding_id` is its key, so it is a function of what was found."""
+    """A finding with the ids it is stored under; `finding_id` is its key, so it is a function of what was found.
+
+    `seq` is the position of the row that brought it to its stream's fold (0 = a tenant's fold said it); rows that are cut
+    otherwise say the same elsewhere. `silenced_by` is the finding from which people have taught the stream that this one is no
+    reason for an alarm: it is stored, and nobody is told.
+    """
 
     tenant_id: UUID
     stream_id: UUID
     finding_id: UUID
     finding: Finding
+    seq: int = field(default=0, compare=False)
+    silenced_by: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +272,38 @@ class StreamEventRow:
             return content_id(self.stream_id.bytes + event.kind.value.encode() + event.reason.encode())
         place = b"".join(number.to_bytes(8, "little") for number in (event.event, event.window))
         return content_id(self.stream_id.bytes + place + event.kind.value.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorRow:
+    """An anchor of a stream as it is now, with the ids it is stored under."""
+
+    tenant_id: UUID
+    stream_id: UUID
+    note: AnchorNote
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorLoss:
+    """What a stream knew of its anchor up to the row `seq` is lost, but for `kept`, which is in force (None = none is).
+
+    `settings` are those in force.
+    """
+
+    tenant_id: UUID
+    stream_id: UUID
+    seq: int
+    kept: UUID | None
+    settings: AnchorSettings
+
+
+@dataclass(frozen=True, slots=True)
+class DriftRow:
+    """A closed hour of a stream that has an anchor."""
+
+    tenant_id: UUID
+    stream_id: UUID
+    hour: DriftHour
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +346,10 @@ class Step:
     tenant_checkpoints: Mapping[UUID, Checkpoint] = field(default_factory=dict)
     graphs: Mapping[tuple[UUID, UUID], ServiceGraph] = field(default_factory=dict)  # (tenant, stream); the newest one holds
     quarantined: tuple[QuarantinedRow, ...] = ()  # of its rows, or of earlier ones that a fold had to read again
+    anchors: tuple[AnchorRow, ...] = ()  # in the order in which they came to be so; the last row of an anchor holds
+    drift: tuple[DriftRow, ...] = ()
+    anchors_lost: tuple[AnchorLoss, ...] = ()  # before `anchors`
+    scores: tuple[ScoreRow, ...] = ()  # what its rows add to minutes of streams, a minute once
 
 
 class StepCommitter(Protocol):

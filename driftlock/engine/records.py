@@ -6,15 +6,20 @@ The bytes are read back by later versions: fields are only ever added, and a bod
 
 import sys
 from array import array
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 import zstandard
 
+from driftlock.engine.anchor import AnchorChange
+from driftlock.engine.anchor_state import anchor_message, anchor_of_message
 from driftlock.engine.era import Change, Era
 from driftlock.engine.event import PointKind, RecordBatch
+from driftlock.engine.lesson_record import change_from, change_message
+from driftlock.engine.lessons import LessonChange
 from driftlock.engine.profile import CUSTOM, DEFAULT_PROFILE, PROFILES, BadOverride, Profile, custom
+from driftlock.engine.redaction import Rule
 from driftlock.errors import Internal
 from driftlock.v1 import numbers_pb2, records_pb2, state_pb2, traces_pb2
 
@@ -74,6 +79,8 @@ def encode(batch: RecordBatch, compressor: zstandard.ZstdCompressor | None = Non
         shape_at_column=batch.shape_at.tobytes(),
         shape_column=batch.shape.tobytes(),
         duration_column=batch.durations_ns.tobytes(),
+        version=batch.versions,
+        version_column=batch.version_index.tobytes(),
     )
     return (compressor or body_compressor()).compress(message.SerializeToString(deterministic=True))
 
@@ -112,11 +119,14 @@ def decode(body: bytes) -> RecordBatch:
         span_marks=message.span_mark,
         ncd_threshold=message.ncd_threshold,
         p_value_threshold=message.p_value_threshold,
+        versions=tuple(message.version),
+        version_index=_column("I", message.version_column, ()),
     )
     if sum(batch.lengths) != len(batch.text) or len(batch.times_ns) != len(batch.lengths):
         raise Damaged("journal body is damaged: its columns disagree; restore the database from a backup")
     _check_points(batch)
     _check_spans(batch)
+    _check_versions(batch)
     return batch
 
 
@@ -167,6 +177,14 @@ def _check_spans(batch: RecordBatch) -> None:
     named = not batch.span_marks or (len(batch.trace_ids), len(batch.span_ids)) == (16 * records, 8 * records)
     if not (whole and named):
         raise Damaged("journal body is damaged: its spans disagree; restore the database from a backup")
+
+
+def _check_versions(batch: RecordBatch) -> None:
+    """Versions are told by number, or there is one at most."""
+    index = batch.version_index
+    told = len(index) == len(batch.lengths) if index else len(batch.versions) <= 1
+    if not told or max(index, default=0) > len(batch.versions):
+        raise Damaged("journal body is damaged: its versions disagree; restore the database from a backup")
 
 
 def encode_clock(now_ns: int) -> bytes:
@@ -249,6 +267,52 @@ def decode_era(body: bytes) -> Era:
         raise Damaged("journal body is not an era; restore the database from a backup")
     era = message.era
     return Era(era.since_seq, tuple(Change(it.name, it.old, it.new) for it in era.change), era.database)
+
+
+def encode_lesson(change: LessonChange) -> bytes:
+    """A control record that says what a person has taught a stream, or has withdrawn."""
+    return _pack_control(records_pb2.Control(schema=SCHEMA, lesson=change_message(change)))
+
+
+def decode_lesson(body: bytes) -> LessonChange:
+    """The change of a lesson record; raises `Damaged`, or `Internal` for a newer schema."""
+    message = parse_stored(records_pb2.Control(), body, "journal body", BODY_BYTES_MAX)
+    if message.WhichOneof("fact") != "lesson":
+        raise Damaged("journal body is not a lesson; restore the database from a backup")
+    try:
+        return change_from(message.lesson)
+    except ValueError as error:
+        raise Damaged(f"journal body is no lesson that can be: {error}; restore the database from a backup") from error
+
+
+def encode_anchor(change: AnchorChange) -> bytes:
+    """A control record that says what becomes of a stream's anchor from here on."""
+    return _pack_control(records_pb2.Control(schema=SCHEMA, anchor=anchor_message(change)))
+
+
+def decode_anchor(body: bytes) -> AnchorChange:
+    """What an anchor record says; raises `Damaged`, or `Internal` for a newer schema."""
+    message = parse_stored(records_pb2.Control(), body, "journal body", BODY_BYTES_MAX)
+    if message.WhichOneof("fact") != "anchor":
+        raise Damaged("journal body is not about an anchor; restore the database from a backup")
+    try:
+        return anchor_of_message(message.anchor)
+    except ValueError as error:
+        raise Damaged(f"journal body is damaged: {error}; restore the database from a backup") from None
+
+
+def encode_redaction(rules: Sequence[Rule]) -> bytes:
+    """A control record that says which redaction rules hold from here on: all of a stream's, or of a tenant's."""
+    made = [records_pb2.RedactionRule(**asdict(rule)) for rule in rules]
+    return _pack_control(records_pb2.Control(schema=SCHEMA, redaction=records_pb2.Redaction(rule=made)))
+
+
+def decode_redaction(body: bytes) -> tuple[Rule, ...]:
+    """The rules of a redaction record; raises `Damaged`, or `Internal` for a newer schema."""
+    message = parse_stored(records_pb2.Control(), body, "journal body", BODY_BYTES_MAX)
+    if message.WhichOneof("fact") != "redaction":
+        raise Damaged("journal body is no redaction record; restore the database from a backup")
+    return tuple(Rule(it.name, it.where, it.kind, it.mask, it.action) for it in message.redaction.rule)
 
 
 def _pack_control(message: records_pb2.Control) -> bytes:

@@ -13,10 +13,13 @@ import zstandard
 from cbad_cy.codec import Codec
 from cbad_cy.rank import Reference
 from cbad_cy.tokenize import Masks, mask
+from driftlock.engine.anchor_state import anchor_state, restore_anchoring
 from driftlock.engine.calibration import Episode
 from driftlock.engine.detector import Detector
 from driftlock.engine.event import StreamKey
 from driftlock.engine.interaction import Interactions
+from driftlock.engine.lesson_record import lessons_from, lessons_state
+from driftlock.engine.lessons import Lessons
 from driftlock.engine.limits import Limits
 from driftlock.engine.profile import Profile
 from driftlock.engine.rate import OddMinute
@@ -70,24 +73,7 @@ def stream_state(detector: Detector, codec: Codec) -> bytes:
             form_seen=seen,
             form_age=ages,
             accepted=slide.accepted,
-            event=[
-                state_pb2.WindowEvent(
-                    text=event.text,
-                    time_ns=event.time_ns,
-                    late=event.late,
-                    receive_timed=event.receive_timed,
-                    flagged=flagged,
-                    instance=event.instance,
-                    trace_id=event.trace_id,
-                    cost=cost,
-                    words=words,
-                    new=new,
-                    mark=[number for start, stop, slot, bits in marks for number in (start, stop, slot + 1, bits)],
-                )
-                for event, flagged, (cost, words, new, marks) in zip(
-                    detector.recent, slide.window_flags(), slide.window_costs(), strict=True
-                )
-            ],
+            event=_event_messages(detector),
             lengths=[_reference_message(reference) for reference in content.lengths],
             accents=[_reference_message(reference) for reference in content.accents],
             novel_line=content.novel_lines(),
@@ -112,8 +98,18 @@ def stream_state(detector: Detector, codec: Codec) -> bytes:
             normal_ratio=content.ratios.values(),
             normal_compression=slide.compressions.values(),
             normal_entropy=slide.entropies.values(),
+            anchor=anchor_state(detector.anchoring),
+            lessons=lessons_state(detector.lessons),
         )
     )
+
+
+def restored_lessons(state: bytes, key: StreamKey) -> Lessons:
+    """What people have taught a stream, as its checkpoint says; raises `Damaged`. An earlier version knew nothing of it."""
+    try:
+        return lessons_from(state)
+    except ValueError as error:
+        raise Damaged(f"checkpoint of {key.text!r} does not fit together: {error}") from error
 
 
 OddOne: TypeAlias = tuple[float, float, float, float, float, float, int, int, int]
@@ -129,6 +125,27 @@ def _odd_from(state: state_pb2.StreamState) -> OddOne | None:
     odd = state.odd_one
     p_value, confidence, surprise, distance, observed, expected = odd.number
     return p_value, confidence, surprise, distance, observed, expected, odd.template, odd.instance, odd.question
+
+
+def _event_messages(detector: Detector) -> list[state_pb2.WindowEvent]:
+    """The last events, oldest first, as the window holds them."""
+    flags, costs = detector.slide.window_flags(), detector.slide.window_costs()
+    return [
+        state_pb2.WindowEvent(
+            text=event.text,
+            time_ns=event.time_ns,
+            late=event.late,
+            receive_timed=event.receive_timed,
+            flagged=flagged,
+            instance=event.instance,
+            trace_id=event.trace_id,
+            cost=cost,
+            words=words,
+            new=new,
+            mark=[number for start, stop, slot, bits in marks for number in (start, stop, slot + 1, bits)],
+        )
+        for event, flagged, (cost, words, new, marks) in zip(detector.recent, flags, costs, strict=True)
+    ]
 
 
 def _event_message(event: StreamEvent) -> state_pb2.StreamEvent:
@@ -169,12 +186,14 @@ def restore_stream(
     detector.baseline.origin, detector.truncated_events = state.origin, state.truncated_events
     clock = detector.clock
     detector.interactions_found = state.interactions_found
+    detector.lessons = restored_lessons(state.lessons, key)
     clock.late_events = state.late_events
     clock.receive_timed = state.receive_timed
     clock.first_event_ns, clock.watermark_ns = state.first_event_ns, state.watermark_ns
     stored = state.codec, state.codec_level, state.codec_version
     comparable = not anew and stored == (codec.name, codec.level, codec.version)
     _restore_presence(detector, state, lines=comparable)
+    _restore_anchor(detector, state)
     if not comparable:
         detector.baseline.origin, detector.slide.windows = state.events, state.windows
         return detector
@@ -197,6 +216,16 @@ def _restore_presence(detector: Detector, state: state_pb2.StreamState, *, lines
         raise Damaged(f"checkpoint of {detector.key.text!r} does not fit together: {error}") from error
     if not lines:
         detector.presence.forget_lines()
+
+
+def _restore_anchor(detector: Detector, state: state_pb2.StreamState) -> None:
+    """Its anchor, which keeps its lines and is measured anew where another version measured it."""
+    if not state.HasField("anchor"):
+        return
+    try:
+        detector.anchoring = restore_anchoring(state.anchor)
+    except ValueError as error:
+        raise Damaged(f"checkpoint of {detector.key.text!r} does not fit together: {error}") from error
 
 
 def _restore_slide(detector: Detector, state: state_pb2.StreamState, codec: Codec) -> None:

@@ -4,10 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
+from driftlock.engine.anchor import AnchorEnd, AnchorStanding
 from driftlock.engine.era import Change, Era
 from driftlock.engine.event import StreamKey
 from driftlock.engine.ports import (
+    AnchorLoss,
+    AnchorRow,
     Checkpoint,
+    DriftRow,
     FindingRow,
     IncidentRow,
     JournalRow,
@@ -22,6 +26,7 @@ from driftlock.engine.ports import (
 )
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
 from driftlock.engine.records import encode, encode_budget, encode_clock, encode_config, encode_era
+from driftlock.engine.scores import MinuteScore
 from driftlock.engine.verdict import content_id
 from driftlock.errors import Conflict, DriftlockError, Internal, NotFound
 
@@ -51,6 +56,9 @@ class MemoryJournal:
         self.stream_checkpoints: dict[UUID, Checkpoint] = {}
         self.tenant_checkpoints: dict[UUID, Checkpoint] = {}
         self.graphs: dict[UUID, ServiceGraph] = {}
+        self.scores: dict[tuple[UUID, int], MinuteScore] = {}
+        self.anchors: dict[UUID, AnchorRow] = {}
+        self.drift: dict[tuple[UUID, int], DriftRow] = {}  # by anchor and hour
         self.series_checkpoints: dict[tuple[UUID, int], list[Checkpoint]] = {}
         self.applied_seq = 0
         self.on_commit: Callable[[], None] = lambda: None
@@ -140,6 +148,17 @@ class MemoryJournal:
         self.on_commit()
         return row.seq
 
+    async def append_control(self, tenant_id: UUID, stream_id: UUID, kind: RowKind, body: bytes) -> int:
+        """Append what people say of a stream that was written to or created; the position of the row."""
+        self._maybe_fail()
+        key = self._keys.get((tenant_id, stream_id))
+        if key is None:
+            raise NotFound("there is no such stream")
+        received_ns = self.rows[-1].received_ns if self.rows else 0
+        self.rows.append(JournalRow(len(self.rows) + 1, kind, received_ns, body, tenant_id, stream_id, key))
+        self.on_commit()
+        return len(self.rows)
+
     async def set_budget(self, tenant_id: UUID, alerts_per_day_max: int) -> bool:
         """Append a budget record of a tenant; the same budget again appends none."""
         self._maybe_fail()
@@ -224,7 +243,21 @@ class MemoryJournal:
         self.stream_checkpoints.update((stream_id, saved) for (_, stream_id), saved in step.stream_checkpoints.items())
         self.tenant_checkpoints.update(step.tenant_checkpoints)
         self.graphs.update((stream_id, graph) for (_, stream_id), graph in step.graphs.items())
+        for loss in step.anchors_lost:
+            self._lose_anchors(loss)
+        self.anchors.update((row.note.anchor_id, row) for row in step.anchors)
+        for passed in step.drift:
+            self.drift.setdefault((passed.hour.anchor_id, passed.hour.hour_ns), passed)
+        for scored in step.scores:
+            key = scored.stream_id, scored.score.minute
+            self.scores[key] = self.scores[key].with_more(scored.score) if key in self.scores else scored.score
         self.applied_seq = step.to_seq
+
+    def _lose_anchors(self, loss: AnchorLoss) -> None:
+        for known, row in self.anchors.items():
+            if row.stream_id == loss.stream_id and row.note.standing is AnchorStanding.IN_FORCE and known != loss.kept:
+                note = replace(row.note, standing=AnchorStanding.ENDED, ended_seq=loss.seq, ended_because=AnchorEnd.LOST)
+                self.anchors[known] = replace(row, note=note)
 
     def recovery_seq(self) -> int:
         """The position from which rows have to be folded again: the oldest checkpoint that has newer rows."""

@@ -51,6 +51,7 @@ class Question(StrEnum):
     ERRORS = "errors"  # calls that fail more often than usual
     SHAPE = "shape"  # traces with a part that is new, missing, or repeated as never before
     DEPENDENCY = "dependency"  # a service that calls another one for the first time, or no longer
+    DRIFT = "drift"  # hours of lines that are unlike the stream's anchor
 
 
 NUMERIC = frozenset(
@@ -341,6 +342,8 @@ class StreamEventKind(StrEnum):
     RECORDS_LOST = "records_lost"  # a row of the journal can not be read: it is in quarantine
     STATE_LOST = "state_lost"  # what was learned can not be read: the stream, or a series of it, learns anew
     NEW_ERA = "new_era"  # another version of what judges the stream took over: it learns anew
+    DRIFT_ENDED = "drift_ended"  # the stream is like its anchor again
+    ANCHOR_ENDED = "anchor_ended"  # it can not be compared with its anchor any more
 
 
 LOSSES = frozenset({StreamEventKind.RECORDS_LOST, StreamEventKind.STATE_LOST, StreamEventKind.NEW_ERA})

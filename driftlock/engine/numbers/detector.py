@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from cbad_cy.codec import Codec
 from cbad_cy.points import DUPLICATE, FIRST, LATE, NOT_A_NUMBER, STALE, Taken
 from cbad_cy.series import LEARNING_POINTS
+from cbad_cy.slide import MinuteTold, minutes_of
 from driftlock.engine.detector import stream_seed
 from driftlock.engine.event import RecordBatch, StreamKey
 from driftlock.engine.fold import Abandoned, Summary
+from driftlock.engine.lessons import Lessons
 from driftlock.engine.limits import MINUTE_NS, Limits
 from driftlock.engine.numbers.absence import Absence
 from driftlock.engine.numbers.columns import Crossing, derived_name, series_numbers
@@ -47,6 +49,7 @@ class NumberDetector:
         self.seed = stream_seed(seed, key)
         self.limits = limits
         self.clock = EventClock(limits)
+        self.lessons = Lessons()
         self.disorder = Disorder()
         self.trouble = Trouble()
         self.events = 0
@@ -58,6 +61,7 @@ class NumberDetector:
         self.restarted = False  # what was learned by another version can not be compared; to be told with the next record
         self.happened: list[StreamEvent] = []  # since somebody took them
         self._known: dict[tuple[str, str], int] = {}
+        self._minutes: list[MinuteTold] = []  # of the newest records; belongs to no state
 
     # ---- what is known of the stream -----------------------------------------------------------------------------------
 
@@ -127,6 +131,11 @@ class NumberDetector:
         """The minutes that were closed since the last call."""
         return self.memory.summaries.closed(max(0, self.first_minute), self.offset)
 
+    def take_minutes(self) -> list[MinuteTold]:
+        """The minutes of the newest records."""
+        told, self._minutes = self._minutes, []
+        return told
+
     # ---- the fold ------------------------------------------------------------------------------------------------------
 
     def fold(
@@ -145,6 +154,7 @@ class NumberDetector:
         if not len(batch):
             return []
         row = self._row(batch, received_ns)
+        self._minutes = minutes_of(row.placed.times_ns)
         bits = array("d", bytes(8 * len(batch))) if observer is not None else None
         findings: list[Finding] = []
         buckets = 0

@@ -7,12 +7,13 @@ fold that continues from both gives the same findings as one that was never inte
 import zstandard
 
 from driftlock.engine.event import StreamKey
+from driftlock.engine.lesson_record import lessons_state
 from driftlock.engine.limits import MINUTE_NS, Limits
 from driftlock.engine.numbers.detector import NumberDetector
 from driftlock.engine.numbers.directory import Entry, Seen
 from driftlock.engine.numbers.finding import CODEC_VERSION
 from driftlock.engine.records import SCHEMA, Damaged, config_message, parse_stored, profile_of
-from driftlock.engine.state import STATE_BYTES_MAX, STATE_LEVEL
+from driftlock.engine.state import STATE_BYTES_MAX, STATE_LEVEL, restored_lessons
 from driftlock.engine.verdict import StreamEvent, StreamEventKind
 from driftlock.v1 import numbers_pb2, state_pb2
 
@@ -64,6 +65,7 @@ def number_state(detector: NumberDetector) -> bytes:
         span=disorder.span,
         behind_minutes=[disorder.behind, disorder.behind_before],
         mute=[trouble.points, trouble.shared, trouble.not_finite],
+        lessons=lessons_state(detector.lessons),
     )
     return zstandard.ZstdCompressor(level=STATE_LEVEL, write_checksum=True).compress(
         message.SerializeToString(deterministic=True)
@@ -109,6 +111,7 @@ def restore_numbers(body: bytes, key: StreamKey, seed: int, limits: Limits, *, a
     clock.late_events, clock.receive_timed = state.late_events, state.receive_timed
     clock.first_event_ns, clock.watermark_ns = state.first_event_ns, state.watermark_ns
     _restore_disorder(detector, state)
+    detector.lessons = restored_lessons(state.lessons, key)
     detector.happened = [
         StreamEvent(StreamEventKind(it.kind), it.event, it.window, it.time_ns, it.reason) for it in state.happened
     ]

@@ -14,10 +14,12 @@ from cbad_cy.codec import Codec
 from cbad_cy.judgement import Judgement
 from cbad_cy.shapes import ALARM_LEVEL as SHAPES_LEVEL
 from cbad_cy.shapes import ShapeTable
+from cbad_cy.slide import MinuteTold, minutes_of
 from cbad_cy.traces import Closed, TraceTable
 from driftlock.engine.detector import stream_seed
 from driftlock.engine.event import RecordBatch, StreamKey
 from driftlock.engine.fold import Abandoned, GraphEdge, Summary
+from driftlock.engine.lessons import Lessons
 from driftlock.engine.limits import MINUTE_NS, Limits
 from driftlock.engine.profile import Profile
 from driftlock.engine.traces.directory import Directory
@@ -50,6 +52,7 @@ class TraceDetector:
         self.seed = stream_seed(seed, key)
         self.limits = limits
         self.clock = EventClock(limits)
+        self.lessons = Lessons()
         self.pace = Pace(limits.trace_grace_ns)
         self.events = 0
         self.passed = Where()  # when a row last said what time it is, if that was ahead of `mark_ns`
@@ -74,6 +77,7 @@ class TraceDetector:
         self.degraded = False  # trouble was told
         self.restarted = False  # what was learned by another version can not be compared; to be told with the next record
         self.happened: list[StreamEvent] = []  # since somebody took them
+        self._minutes: list[MinuteTold] = []  # of the newest records; belongs to no state
         self.observer: TraceObserver | None = None  # who wants to see every trace; belongs to no state
 
     # ---- what is known of the stream -----------------------------------------------------------------------------------
@@ -174,6 +178,11 @@ class TraceDetector:
         """None: they are of numbers."""
         return ()
 
+    def take_minutes(self) -> list[MinuteTold]:
+        """The minutes of the newest records."""
+        told, self._minutes = self._minutes, []
+        return told
+
     # ---- the fold ------------------------------------------------------------------------------------------------------
 
     def fold(
@@ -192,6 +201,7 @@ class TraceDetector:
             return []
         before_ns, first_event, receive_timed = self.mark_ns, self.events, self.clock.receive_timed
         placed = self.clock.place(batch, received_ns)
+        self._minutes = minutes_of(placed.times_ns)
         self.pace.took(received_ns, historical=batch.historical)
         starts, marks = timed(batch, placed, before_ns, Bounds.of(self.limits, received_ns, live=self.pace.live))
         self.events += len(batch)

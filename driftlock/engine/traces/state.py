@@ -8,8 +8,10 @@ from dataclasses import astuple
 import zstandard
 
 from driftlock.engine.event import StreamKey
+from driftlock.engine.lesson_record import lessons_state
 from driftlock.engine.limits import Limits
 from driftlock.engine.records import SCHEMA, Damaged, config_message, parse_stored, profile_of
+from driftlock.engine.state import restored_lessons
 from driftlock.engine.traces.detector import TraceDetector
 from driftlock.engine.traces.directory import Operation
 from driftlock.engine.traces.finding import CODEC_VERSION
@@ -65,6 +67,7 @@ def trace_state(detector: TraceDetector) -> bytes:
             for it in detector.joining.told
         ],
         passed=traces_pb2.Passed(**detector.passed._asdict()),
+        lessons=lessons_state(detector.lessons),
     )
     return zstandard.ZstdCompressor(level=TRACE_STATE_LEVEL, write_checksum=True).compress(
         message.SerializeToString(deterministic=True)
@@ -92,6 +95,7 @@ def restore_traces(body: bytes, key: StreamKey, seed: int, limits: Limits, *, an
     detector.pace.received_ns, detector.pace.live = state.received_ns, state.live
     passed = state.passed
     detector.passed = Where(passed.time_ns, passed.event, passed.watermark_ns, passed.receive_timed)
+    detector.lessons = restored_lessons(state.lessons, key)
     detector.happened = _happened(state)
     if anew or state.codec_version != CODEC_VERSION:
         detector.restarted = True
