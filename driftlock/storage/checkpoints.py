@@ -8,13 +8,18 @@ from uuid import UUID
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.ports import Checkpoint, FindingRow, Step, StreamEventRow, StreamStatus
 from driftlock.errors import Conflict, Unavailable
+from driftlock.storage.anchors import save_anchors
 from driftlock.storage.anomalies import save_traces
 from driftlock.storage.columns import columns, ns, text
+from driftlock.storage.drift import save_drift
+from driftlock.storage.evidence_wanted import want_evidence
 from driftlock.storage.identity import REPLACED
 from driftlock.storage.incidents import save_incidents
+from driftlock.storage.live import save_live
 from driftlock.storage.page_damage import DamageReport, Row, fetch_readable
 from driftlock.storage.pool import Connection, Database
 from driftlock.storage.quarantine import save_quarantine
+from driftlock.storage.scores import save_scores
 from driftlock.storage.series_states import load_series, save_series
 from driftlock.storage.service_graphs import save_graphs
 from driftlock.storage.shard import Shard
@@ -31,11 +36,12 @@ update driftlock.journal_position set applied_seq = $4 where shard = $1 and epoc
 ANOMALIES = """
 insert into driftlock.anomalies
   (stream_id, window_no, id, tenant_id, start_ns, end_ns, first_event, last_event, ncd, p_value, confidence, explanation,
-   question, body)
+   question, body, journal_seq, silenced_by)
 select f.* from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
-                       $9::float8[], $10::float8[], $11::float8[], $12::text[], $13::text[], $14::bytea[])
+                       $9::float8[], $10::float8[], $11::float8[], $12::text[], $13::text[], $14::bytea[], $15::bigint[],
+                       $16::uuid[])
     as f (stream_id, window_no, id, tenant_id, start_ns, end_ns, first_event, last_event, ncd, p_value, confidence,
-          explanation, question, body)
+          explanation, question, body, journal_seq, silenced_by)
   join driftlock.streams s on s.id = f.stream_id and s.tenant_id = f.tenant_id
 on conflict do nothing
 """
@@ -88,6 +94,8 @@ KEEP_STREAMS = """
 delete from driftlock.stream_checkpoints c using unnest($1::uuid[]) as saved (id)
  where c.stream_id = saved.id and c.seq < (
    select k.seq from driftlock.stream_checkpoints k where k.stream_id = saved.id order by k.seq desc offset 1 limit 1)
+   and not exists (
+     select from driftlock.evidence e where e.stream_id = c.stream_id and e.base_seq = c.seq and e.state = 'waiting')
 """
 KEEP_TENANTS = """
 delete from driftlock.tenant_checkpoints c using unnest($1::uuid[]) as saved (id)
@@ -113,9 +121,10 @@ class Checkpoints:
     Only one step at a time may be under way.
     """
 
-    def __init__(self, database: Database, shard: Shard) -> None:
-        """`shard` has to be acquired before the first commit."""
+    def __init__(self, database: Database, shard: Shard, *, evidence: bool = False) -> None:
+        """`shard` has to be acquired before the first commit. `evidence`: somebody makes that of the findings."""
         self._database = database
+        self._evidence = evidence
         self._shard = shard
         self._damage = DamageReport("saving what was scored")
         self._in_doubt: tuple[int, int, int] | None = None
@@ -184,14 +193,21 @@ class Checkpoints:
             if step.stream_checkpoints:
                 streams = [(*ids, *_checked(checkpoint)) for ids, checkpoint in step.stream_checkpoints.items()]
                 await connection.execute(SAVE_STREAMS, *columns(streams))
+            if self._evidence:
+                await want_evidence(connection, step)
+            if step.stream_checkpoints:
                 await connection.execute(KEEP_STREAMS, [stream_id for _, stream_id in step.stream_checkpoints])
             await save_series(connection, step.series_checkpoints, step.series_dropped)
             await save_graphs(connection, step.graphs)
+            await save_anchors(connection, step.anchors_lost, step.anchors)
+            await save_drift(connection, step.drift)
             await save_quarantine(connection, self._shard.number, step.quarantined)
             if step.tenant_checkpoints:
                 tenants = [(tenant_id, *_checked(checkpoint)) for tenant_id, checkpoint in step.tenant_checkpoints.items()]
                 await connection.execute(SAVE_TENANTS, *columns(tenants))
                 await connection.execute(KEEP_TENANTS, list(step.tenant_checkpoints))
+            await save_scores(connection, step.scores)
+            await save_live(connection, step.findings, step.incidents)
         return True
 
     async def _explain(self, step: Step, *, retried: bool) -> None:
@@ -285,6 +301,8 @@ def _finding_columns(rows: Sequence[FindingRow]) -> list[list[object]]:
                 text(row.finding.explanation),
                 row.finding.question.value,
                 row.finding.to_json(),
+                row.seq,
+                row.silenced_by,
             )
             for row in rows
         ]

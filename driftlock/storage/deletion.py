@@ -20,6 +20,9 @@ select f.shard, f.slot, f.seq, f.bytes from (
   union all
   select j.shard, j.slot, j.seq, octet_length(j.body)
     from driftlock.journal j where j.kind = 4 and j.tenant_id = $1
+  union all
+  select j.shard, j.slot, j.seq, octet_length(j.body)
+    from driftlock.journal j where j.kind = 9 and j.tenant_id = $1 and j.stream_id is null
   limit $2
 ) f order by f.shard, f.slot, f.seq
 """
@@ -85,7 +88,7 @@ class Deletions:
         while found == limits.look_rows_max:
             rows = await self._look(tenant_id)
             found = len(rows)
-            for shard, slot, seqs in _bites(rows, limits.bite_rows_max, limits.bite_body_bytes_max):
+            for shard, slot, seqs in bites(rows, limits.bite_rows_max, limits.bite_body_bytes_max):
                 await self._value(PURGE, tenant_id, shard, slot, seqs)
 
     async def _look(self, tenant_id: UUID) -> list[asyncpg.Record]:
@@ -107,7 +110,7 @@ class Deletions:
         return await self._database.node(work)
 
 
-def _bites(rows: Sequence[asyncpg.Record], rows_max: int, bytes_max: int) -> Iterator[tuple[int, int, list[int]]]:
+def bites(rows: Sequence[asyncpg.Record], rows_max: int, bytes_max: int) -> Iterator[tuple[int, int, list[int]]]:
     """Shard, slot and positions of each bite of `rows`, which come in this order; one has at least one row."""
     for (shard, slot), group in itertools.groupby(rows, lambda row: (row["shard"], row["slot"])):
         seqs: list[int] = []

@@ -12,10 +12,12 @@ from driftlock.engine import ports
 from driftlock.engine.evidence import Suspect
 from driftlock.engine.verdict import Incident, IncidentState
 from driftlock.storage.columns import columns, ns, text
-from driftlock.storage.paging import check_limit
+from driftlock.storage.incident_actions import IncidentAction, IncidentStatus
+from driftlock.storage.paging import IN_ORDER, PLAN_ANEW, check_limit
 from driftlock.storage.pool import Connection, Database
 
-# Rows of a tenant that was deleted while they were computed fall away in the join.
+# Rows of a tenant that was deleted while they were computed fall away in the join. The fold still closes incidents that were
+# open when all their streams were deleted: that must not bring them back.
 SAVE = """
 insert into driftlock.incidents as known
   (id, tenant_id, state, start_ns, end_ns, findings, ncd_max, p_value_min, title, surprise_max, alerted, alerted_ns, stream_ids,
@@ -27,6 +29,9 @@ select i.id, i.tenant_id, i.state, i.start_ns, i.end_ns, i.findings, i.ncd_max, 
     as i (id, tenant_id, state, start_ns, end_ns, findings, ncd_max, p_value_min, title, surprise_max, alerted, alerted_ns,
           streams, suspects, traces)
   join driftlock.tenants t on t.id = i.tenant_id
+ where i.state = 'open'
+    or exists (select from driftlock.streams s
+                where s.id = any (string_to_array(i.streams, ' ')::uuid[]) and s.tenant_id = i.tenant_id)
 on conflict (id) do update set
   state = excluded.state, start_ns = excluded.start_ns, end_ns = excluded.end_ns, findings = excluded.findings,
   ncd_max = excluded.ncd_max, p_value_min = excluded.p_value_min, title = excluded.title, stream_ids = excluded.stream_ids,
@@ -37,10 +42,30 @@ where known.tenant_id = excluded.tenant_id
 SELECT = """
 select i.id, i.stream_ids, i.state, i.start_ns, i.end_ns, i.findings, i.ncd_max, i.p_value_min, i.title, i.surprise_max,
        i.alerted, i.alerted_ns, i.suspects, i.trace_ids, i.updated_at,
+       x.version, x.status, x.findings as findings_then, x.note, x.actor_kind, x.actor_id, x.actor_name, x.at,
        array(select coalesce(s.slug, '') from unnest(i.stream_ids) with ordinality as n (id, position)
                left join driftlock.streams s on s.id = n.id order by n.position) as slugs
-  from driftlock.incidents i
+  from driftlock.incidents i left join driftlock.incident_actions x on x.incident_id = i.id
 """
+PLACES = """
+select i.start_ns, i.id from driftlock.incidents i left join driftlock.incident_actions x on x.incident_id = i.id
+"""
+# Every filter is a parameter. One that was resolved is open again when it has more findings by now. Of whatever else is asked
+# for people have said something, of few incidents: these are where to look.
+PAGE = """
+ where ($2::text is null or i.state = $2)
+   and ($3::text is null
+        or $3 = case when x.status = 'resolved' and i.findings > x.findings then 'open' else coalesce(x.status, 'open') end)
+   and ($3::text is null or $3 = 'open' or x.status = $3)
+   and ($4::uuid is null or $4 = any (i.stream_ids))
+   and ($5::boolean is null or i.alerted = $5)
+   and ($6::bigint is null or i.end_ns >= $6)
+   and ($7::bigint is null or i.start_ns < $7)
+   and ($8::bigint is null or (i.start_ns, i.id) < ($8, $9::uuid))
+ order by i.start_ns desc, i.id desc limit $1
+"""
+LIST = f"{SELECT} join ({PLACES}{PAGE}) p on p.id = i.id order by p.start_ns desc, p.id desc"
+BY_IDS = SELECT + "where i.id = any ($1::uuid[])"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +73,40 @@ class IncidentRow:
     """An incident as it is stored, with the slugs of its streams in their order ("" = the stream is gone).
 
     `alerted_ns` is the event time at which the budget allowed its alert; None when it did not, or nobody asked it yet.
+    `action` is the last thing that people said of it.
     """
 
     incident: Incident
     slugs: tuple[str, ...]
     updated_at: datetime
     alerted_ns: int | None = None
+    action: IncidentAction | None = None
+
+    @property
+    def reopened(self) -> bool:
+        """Whether it got more findings since somebody said that it is resolved."""
+        said = self.action
+        return said is not None and said.status is IncidentStatus.RESOLVED and self.incident.findings > said.findings
+
+    @property
+    def status(self) -> IncidentStatus:
+        """What holds of what people said."""
+        return IncidentStatus.OPEN if self.action is None or self.reopened else self.action.status
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentFilter:
+    """Which incidents to list; None = all. `since` and `until` are event times in ns, the former inclusive."""
+
+    state: IncidentState | None = None
+    status: IncidentStatus | None = None
+    stream_id: UUID | None = None
+    alerted: bool | None = None
+    since: int | None = None
+    until: int | None = None
+
+
+ALL = IncidentFilter()
 
 
 class Incidents:
@@ -63,15 +116,30 @@ class Incidents:
         """`database` must be entered before use."""
         self._database = database
 
-    async def list(self, tenant_id: UUID, *, limit: int, after: tuple[int, UUID] | None = None) -> list[IncidentRow]:
+    async def list(
+        self, tenant_id: UUID, filters: IncidentFilter = ALL, *, limit: int, after: tuple[int, UUID] | None = None
+    ) -> list[IncidentRow]:
         """One page, descending; `after` is the position (start in ns, id) of the last incident of the page before."""
         async with self._database.tenant(tenant_id) as connection:
+            said = filters.status not in (None, IncidentStatus.OPEN)
+            await connection.execute(PLAN_ANEW if said else IN_ORDER)
             rows = await connection.fetch(
-                f"{SELECT} where $2::bigint is null or (i.start_ns, i.id) < ($2, $3::uuid) "
-                "order by i.start_ns desc, i.id desc limit $1",
+                LIST,
                 check_limit(limit),
+                None if filters.state is None else filters.state.value,
+                None if filters.status is None else filters.status.value,
+                filters.stream_id,
+                filters.alerted,
+                None if filters.since is None else ns(filters.since),
+                None if filters.until is None else ns(filters.until),
                 *(after or (None, None)),
             )
+        return [_incident(row) for row in rows]
+
+    async def by_ids(self, tenant_id: UUID, incident_ids: Sequence[UUID]) -> Sequence[IncidentRow]:
+        """Those of these that there are, in any order."""
+        async with self._database.tenant(tenant_id) as connection:
+            rows = await connection.fetch(BY_IDS, list(incident_ids))
         return [_incident(row) for row in rows]
 
     async def get(self, tenant_id: UUID, incident_id: UUID) -> IncidentRow | None:
@@ -97,7 +165,14 @@ def _incident(row: asyncpg.Record) -> IncidentRow:
         tuple(Suspect(**suspect) for suspect in json.loads(row["suspects"])),
         tuple(row["trace_ids"]),
     )
-    return IncidentRow(incident, tuple(row["slugs"]), row["updated_at"], row["alerted_ns"])
+    return IncidentRow(incident, tuple(row["slugs"]), row["updated_at"], row["alerted_ns"], _action(row))
+
+
+def _action(row: asyncpg.Record) -> IncidentAction | None:
+    if row["version"] is None:
+        return None
+    who = (row["actor_kind"], row["actor_id"], row["actor_name"])
+    return IncidentAction(row["version"], IncidentStatus(row["status"]), row["findings_then"], row["note"], *who, row["at"])
 
 
 async def save_incidents(connection: Connection, rows: Sequence[ports.IncidentRow]) -> None:

@@ -7,12 +7,10 @@ A group is all or nothing; when the data of one request makes it fail, halves of
 """
 
 import asyncio
-import json
 import logging
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import asdict
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -20,10 +18,13 @@ from uuid import UUID
 from driftlock.engine import records
 from driftlock.engine.event import StreamKey
 from driftlock.engine.ports import Receipt, Submission
-from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
+from driftlock.engine.profile import Profile
 from driftlock.errors import Conflict, DriftlockError, Internal, KeyReused, NotFound, Unavailable
 from driftlock.storage.appending import NS_MAX, Pending, columns, encode
 from driftlock.storage.backlog import ROW_BYTES, Backlog
+from driftlock.storage.beside import Beside, NotWritten, write_beside
+from driftlock.storage.configuring import CONFIGURE as CONFIGURE
+from driftlock.storage.configuring import Configuration
 from driftlock.storage.faults import FENCED, RETRY_AFTER_MS, is_poison
 from driftlock.storage.journal_limits import JournalLimits
 from driftlock.storage.pool import Connection, Database, Lane
@@ -44,7 +45,6 @@ DUPLICATE, KEY_REUSED = 1, 2  # its outcomes besides 0, journaled
 APPEND_CLOCK = "select driftlock.journal_append_control($1, $2, $3, $4, $5)"
 APPEND_TIME = "select driftlock.journal_append_time($1, $2, $3, $4, $5, $6, $7)"
 SET_BUDGET = "select driftlock.journal_set_budget($1, $2, $3, $4, $5, $6, $7)"
-CONFIGURE = "select driftlock.journal_configure($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 
 
 class Journal:
@@ -104,6 +104,11 @@ class Journal:
             self._runner = None
         self._fail(self._queue, _stopping())
         self._queue.clear()
+
+    @property
+    def owner(self) -> tuple[int, int, int]:
+        """Shard, epoch and the most bytes of the journal: what statements of the owner begin with."""
+        return self._shard.number, self._shard.epoch, self._limits.journal_bytes_max
 
     @property
     def queued_bytes(self) -> int:
@@ -182,27 +187,39 @@ class Journal:
             position: int | None = await connection.fetchval(APPEND_TIME, *owner, tenant_id, stream_id, *told)
             return position
 
-        return await self._owning(work)
+        return await self.owning(work)
 
-    async def configure(self, tenant_id: UUID, stream_id: UUID, profile: Profile, *, expected: Profile | None = None) -> int:
+    async def configure(
+        self,
+        tenant_id: UUID,
+        stream_id: UUID,
+        profile: Profile,
+        *,
+        expected: Profile | None = None,
+        beside: Beside | None = None,
+    ) -> int:
         """Let `profile` hold for all records after the returned position; it is on disk then, and shown by `Streams`.
 
-        The profile that is configured already leaves no row. Raises `NotFound` for a stream that the tenant does not have,
-        `Conflict` when it has another profile than `expected` (None: whatever it has), `Unavailable` as `submit` does.
+        The profile that is configured already leaves no row. `beside` writes what goes with it, in its transaction. Raises
+        `NotFound` for a stream that the tenant does not have, `Conflict` when it has another profile than `expected` (None:
+        whatever it has), `Unavailable` as `submit` does, and whatever `beside` raises: then nothing has changed.
         """
-        seq = await self._configure(tenant_id, stream_id, profile, fresh=False, expected=expected)
+        try:
+            seq = await self.owning(Configuration(tenant_id, stream_id, profile, expected=expected).work(self.owner, beside))
+        except NotWritten as refused:
+            raise refused.error from None
         if seq is None:
             raise NotFound("there is no such stream")
         if seq < 0:
             raise Conflict("the profile of this stream has been changed meanwhile; read it and try again")
         return seq
 
-    async def set_budget(self, tenant_id: UUID, alerts_per_day_max: int) -> bool:
+    async def set_budget(self, tenant_id: UUID, alerts_per_day_max: int, *, beside: Beside | None = None) -> bool:
         """Let the tenant have at most so many alerts in any 24 hours of event time; on disk, and shown by `Budgets`, then.
 
-        False when that holds already: it leaves no row. Raises `NotFound` (no such tenant), `Unavailable` as `submit` does.
+        False when that holds already: it leaves no row. `beside` writes what goes with a row, in its transaction. Raises
+        `NotFound` (no such tenant), `Unavailable` as `submit` does, and whatever `beside` raises: then nothing has changed.
         """
-        self._admit(0)
         body = records.encode_budget(alerts_per_day_max)
 
         async def work(connection: Connection) -> int | None:
@@ -212,7 +229,17 @@ class Journal:
             )
             return position
 
-        seq = await self._owning(work)
+        async def together(connection: Connection) -> int | None:
+            async with connection.transaction():
+                position = await work(connection)
+                if position is not None and position > 0:
+                    await write_beside(beside, connection, position)
+                return position
+
+        try:
+            seq = await self.owning(work if beside is None else together)
+        except NotWritten as refused:
+            raise refused.error from None
         if seq is None:
             raise NotFound("there is no such tenant")
         return seq > 0
@@ -225,39 +252,19 @@ class Journal:
         """
         self._admit(0)
         (stream,) = await self._stream_ids.resolve(tenant_id, [key])
-        return not stream.overflow and await self._configure(tenant_id, stream.stream_id, profile, fresh=True) is not None
+        fresh = Configuration(tenant_id, stream.stream_id, profile, fresh=True)
+        return not stream.overflow and await self.owning(fresh.work(self.owner)) is not None
 
-    async def _configure(
-        self, tenant_id: UUID, stream_id: UUID, profile: Profile, *, fresh: bool, expected: Profile | None = None
-    ) -> int | None:
-        """The position of the stream's configuration.
+    def forget_streams(self, tenant_id: UUID) -> None:
+        """Ask again for the streams of a tenant: one of them is another by now."""
+        self._stream_ids.forget(tenant_id)
 
-        None when there is no such stream, or none that is still `fresh`; -1 when it has another profile than `expected`.
+    async def owning(self, work: Callable[[Connection], Awaitable[int | None]]) -> int | None:
+        """Do what only the owner of the shard may do; the position that it tells, if any, is where the journal ends by then.
+
+        Raises `Unavailable` after a take-over, and while nothing is taken.
         """
         self._admit(0)
-        body = records.encode_config(profile)
-
-        async def work(connection: Connection) -> int | None:
-            position: int | None = await connection.fetchval(
-                CONFIGURE,
-                self._shard.number,
-                self._shard.epoch,
-                self._limits.journal_bytes_max,
-                tenant_id,
-                stream_id,
-                json.dumps(asdict(profile)),
-                zlib.crc32(body),
-                body,
-                fresh,
-                None if expected is None else json.dumps(asdict(expected)),
-                expected == PROFILES[DEFAULT_PROFILE],
-            )
-            return position
-
-        return await self._owning(work)
-
-    async def _owning(self, work: Callable[[Connection], Awaitable[int | None]]) -> int | None:
-        """Do what only the owner of the shard may do; the position that it tells, if any, is where the journal ends by then."""
         try:
             seq = await self._database.node(work)
         except Conflict as error:

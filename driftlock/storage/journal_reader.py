@@ -163,6 +163,8 @@ def _row(record: Row, batch: RecordBatch | None) -> JournalRow:
         )
     if record["kind"] == RowKind.ERA:
         return JournalRow(record["seq"], RowKind.ERA, record["received_ns"], body)
+    if record["kind"] == RowKind.REDACTION and record["service"] is None and record["known_tenant"] is not None:
+        return JournalRow(record["seq"], RowKind.REDACTION, record["received_ns"], body, record["tenant_id"])
     if record["service"] is None:
         # A clock record, or what a deleted tenant left behind. Of the latter only the time is true any more.
         if record["kind"] != RowKind.CLOCK:

@@ -33,14 +33,31 @@ NODE_ROLE = "driftlock_node"
 KEEP = "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'"
 
 
+# asyncpg asks the database for what it does not know of array types, in several round trips, when a statement first has one:
+# far from the database that takes longer than a statement may.
+ARRAYS = (
+    "select $1::uuid[], $2::text[], $3::bytea[], $4::bigint[], $5::integer[], $6::smallint[], $7::boolean[], $8::float8[], "
+    "$9::timestamptz[]"
+)
+
+
 class Lane(StrEnum):
     """Kinds of work. All but `API` are the node's own and see all tenants."""
 
     API = "api"
     NODE = "node"  # tenants, new streams, configuration, ledger, readiness
-    KEYS = "keys"  # who is asking
+    KEYS = "keys"  # who is asking, and what may not be kept of what they send
     APPEND = "append"  # commits of the journal
     APPLY = "apply"  # reading the journal, committing steps, retention
+
+
+SPARED = frozenset({Lane.NODE, Lane.KEYS, Lane.APPEND})
+"""Lanes whose idle connections stay open: one of them goes on with the work while another logs in again."""
+INTROSPECTS = frozenset({Lane.NODE, Lane.APPEND, Lane.APPLY})
+"""Lanes whose statements take whole columns."""
+MEND_PAUSE_S = 0.01
+INACTIVE_S = 300.0
+"""So long an idle connection of the others stays open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +97,7 @@ class Way:
         self._waiting: set[asyncio.Task[Connection]] = set()
         self._prober: asyncio.Task[None] | None = None
         self._probes: set[asyncio.Task[None]] = set()
+        self._mending: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Make the pool, without a connection yet."""
@@ -88,6 +106,7 @@ class Way:
             self._dsn,
             min_size=0,
             max_size=limits.connections_max,
+            max_inactive_connection_lifetime=0.0 if self._lane in SPARED else INACTIVE_S,
             reset=_reset,
             connect=self._connect,
             **self._options(),
@@ -96,7 +115,7 @@ class Way:
     async def close(self) -> None:
         """Close all connections; what is still running on them is cut off. Safe to call twice."""
         pool, self._pool = self._pool, None
-        tasks = [*self._waiting, *self._probes, *([] if self._prober is None else [self._prober])]
+        tasks = [*self._waiting, *self._probes, *self._mending, *([] if self._prober is None else [self._prober])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -129,13 +148,37 @@ class Way:
                 self._breaker.succeeded()
             finally:
                 # Giving a broken connection back raises; the error that broke it is the one to report.
+                broken = _is_broken(connection)
                 with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
                     await pool.release(connection, timeout=self._limits.grace_ms / 1000)
+                if broken and self._lane in SPARED:
+                    self._mend(pool)
         except Exception as error:
             translated = translate(error)
             if translated is None or translated is error:
                 raise
             raise translated from error
+
+    def _mend(self, pool: Pool) -> None:
+        """Log in again in the background, in place of a connection that broke: the next call takes the spare meanwhile.
+
+        Far from the database a login takes several times as long as a statement.
+        """
+        task = asyncio.ensure_future(self._log_in_again(pool))
+        self._mending.add(task)
+        task.add_done_callback(self._mending.discard)
+
+    async def _log_in_again(self, pool: Pool) -> None:
+        """Ask for all connections at once: the pool gives out those that are open first, and logs in for the last."""
+        await asyncio.sleep(MEND_PAUSE_S)  # the call that comes next is to have a spare
+        asking = [self._open_one(pool) for _ in range(self._limits.connections_max)]
+        await asyncio.gather(*asking)
+
+    async def _open_one(self, pool: Pool) -> None:
+        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            connection = await self._attempt(pool)
+            await asyncio.sleep(MEND_PAUSE_S)
+            await pool.release(connection)
 
     def _note(self, error: Exception) -> None:
         """What a failure of a statement says about the way: it is gone, or it works, since the server has answered."""
@@ -172,8 +215,7 @@ class Way:
         """Log in for the pool, and note how it went."""
         try:
             connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(*arguments, **options)
-            if self._keeps_commits:
-                await _keep_commits(connection)
+            await _prepared(connection, keeps_commits=self._keeps_commits, introspects=self._lane in INTROSPECTS)
         except Exception as error:
             self._explain(error)
             if self._pool is not None and self._pool.get_size() == 0:
@@ -231,9 +273,20 @@ class Way:
                 await connection.close(timeout=self._limits.grace_ms / 1000)
 
 
-async def _keep_commits(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+def _is_broken(connection: Connection) -> bool:
     try:
-        await connection.execute(KEEP)
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # it left the pool as it broke
+        return True
+
+
+async def _prepared(connection: "asyncpg.Connection[asyncpg.Record]", *, keeps_commits: bool, introspects: bool) -> None:
+    """Do what a new connection has to do once, before somebody waits for it."""
+    try:
+        if keeps_commits:
+            await connection.execute(KEEP)
+        if introspects:
+            await connection.prepare(ARRAYS)
     except BaseException:
         connection.terminate()
         raise

@@ -37,12 +37,12 @@ class PoolLimits:
 
     api_connections_max: int = 8
     node_connections_max: int = 4
-    keys_connections_max: int = 2
-    append_connections_max: int = 2
+    keys_connections_max: int = 3
+    append_connections_max: int = 3
     apply_connections_max: int = 3
     waiters_max: int = 256
     acquire_timeout_ms: int = 900
-    connect_timeout_ms: int = 10_000
+    connect_timeout_ms: int = 20_000
     api_statement_timeout_ms: int = 2_000
     node_statement_timeout_ms: int = 5_000
     probe_ms: int = 200

@@ -4,10 +4,27 @@ import asyncio
 
 from driftlock.errors import Conflict
 from driftlock.storage.faults import FENCED
-from driftlock.storage.pool import Database
+from driftlock.storage.pool import Connection, Database
 
 ONLY_SHARD = 0  # the embedded journal is one shard
 EPOCH = "select epoch from driftlock.journal_shard where shard = $1"
+HELD = "select array['driftlock.journal_shard'::regclass, 'driftlock.journal_position'::regclass]::oid[]"
+# As the role that logged in, which may see nothing of the schema: only it may end its own sessions.
+OWN_ROLE = "set local role none"
+# Whoever waits for a lock itself holds nobody up for long: another process that takes over, say.
+PUT_OUT = """
+select count(*) filter (where pg_terminate_backend(h.pid))
+  from (
+    select distinct a.pid from pg_stat_activity a
+      join pg_locks l on l.pid = a.pid and l.database = a.datid and l.granted
+     where l.relation = any ($2)
+       and l.mode in ('RowShareLock', 'RowExclusiveLock')
+       and a.usename = session_user and a.pid <> pg_backend_pid() and a.wait_event_type is distinct from 'Lock'
+       and a.xact_start < clock_timestamp() - make_interval(secs => $1)
+  ) h
+"""
+HELD_S_MIN = 2.0
+"""A transaction that holds the journal for less is at work."""
 
 
 class Shard:
@@ -36,6 +53,22 @@ class Shard:
         )
         self.fenced.clear()
         return self._epoch
+
+    async def put_out(self, held_s_min: float = HELD_S_MIN) -> int:
+        """End the transactions that have held the shard for `held_s_min` s; returns how many. Raises `Unavailable`.
+
+        The timeouts of the database do not reach all of them: a client that is frozen between the parts of one statement is
+        waited for without end. What such a transaction would have written is lost, and was never acknowledged.
+        """
+
+        async def work(connection: Connection) -> int:
+            async with connection.transaction():
+                held = await connection.fetchval(HELD)
+                await connection.execute(OWN_ROLE)
+                ended: int = await connection.fetchval(PUT_OUT, held_s_min, held)
+                return ended
+
+        return await self._database.node(work)
 
     async def verify(self) -> None:
         """Set `fenced` if another owner is there by now: for one that has nothing to write. Raises `Unavailable`."""

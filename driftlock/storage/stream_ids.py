@@ -51,6 +51,7 @@ class StreamIds:
         self._database = database
         self._entries_max = entries_max
         self._known: OrderedDict[tuple[UUID, StreamKey], UUID] = OrderedDict()
+        self._forgotten = 0  # how often something was forgotten: what was asked for before is not remembered after
 
     def __len__(self) -> int:
         """Keys remembered."""
@@ -67,13 +68,16 @@ class StreamIds:
                 found = self._recall(tenant_id, keys)  # what others of this tenant have asked for is known by now
                 unknown = [key for key in dict.fromkeys(keys) if key not in found]
                 if unknown:
+                    forgotten = self._forgotten
                     fresh = dict(zip(unknown, await self._ask(tenant_id, unknown), strict=True))
-                    self._remember(tenant_id, fresh)
+                    if forgotten == self._forgotten:
+                        self._remember(tenant_id, fresh)
                     found |= fresh
         return [found[key] for key in keys]
 
     def forget(self, tenant_id: UUID) -> None:
-        """Drop what is remembered of a tenant, whose streams turned out to be gone."""
+        """Drop what is remembered of a tenant, whose streams turned out to be gone; answers that are under way, too."""
+        self._forgotten += 1
         for entry in [entry for entry in self._known if entry[0] == tenant_id]:
             del self._known[entry]
 

@@ -17,6 +17,7 @@ from driftlock.storage.shard import ONLY_SHARD
 
 SELECT = """
 select s.id, s.slug, s.signal, s.service, s.namespace, s.environment, s.created_at, s.profile,
+       s.display_name, s.retention_days,
        coalesce(t.events, 0) as events, coalesce(t.windows, 0) as windows, coalesce(t.first_event_ns, 0) as first_event_ns,
        coalesce(t.last_event_ns, 0) as last_event_ns, coalesce(t.calibration, 'calibrating') as calibration,
        coalesce(t.events_until_ready, 0) as events_until_ready, coalesce(t.calibration_reason, '') as calibration_reason,
@@ -39,6 +40,7 @@ class StreamRow:
     `events_until_ready` is 0 for a stream of which nothing was scored yet (`events` == 0), too: nobody knows it by then.
     `profile` is the configured one: it holds for records that are journaled from now on. `alerts_spent` incidents alerted in
     the 24 hours of event time until its last event, `alerts_muted` of that time were kept quiet by a budget so far.
+    `retention_days` None: as long as the plan says.
     """
 
     stream_id: UUID
@@ -56,6 +58,8 @@ class StreamRow:
     calibration_reason: str = ""
     alerts_spent: int = 0
     alerts_muted: int = 0
+    display_name: str = ""
+    retention_days: int | None = None
 
 
 class Streams:
@@ -70,7 +74,8 @@ class Streams:
         """One page, ascending; `after` is the position of the last stream of the page before."""
         async with self._database.tenant(tenant_id) as connection:
             rows = await connection.fetch(
-                f"{SELECT} where $4::text is null or (s.slug, s.id) > ($4, $5::uuid) order by s.slug, s.id limit $3",
+                f"{SELECT} where s.closed_at is null and ($4::text is null or (s.slug, s.id) > ($4, $5::uuid)) "
+                "order by s.slug, s.id limit $3",
                 self._shard,
                 DAY_NS,
                 check_limit(limit),
@@ -83,7 +88,8 @@ class Streams:
         stream_id = stream if isinstance(stream, UUID) else None
         async with self._database.tenant(tenant_id) as connection:
             row = await connection.fetchrow(
-                f"{SELECT} where s.id = $3::uuid or s.slug = $4 order by s.id = $3::uuid desc nulls last limit 1",
+                f"{SELECT} where s.closed_at is null and (s.id = $3::uuid or s.slug = $4) "
+                "order by s.id = $3::uuid desc nulls last limit 1",
                 self._shard,
                 DAY_NS,
                 stream_id,
@@ -109,6 +115,8 @@ def _stream(row: asyncpg.Record) -> StreamRow:
         row["calibration_reason"],
         row["alerts_spent"],
         row["alerts_muted"],
+        row["display_name"],
+        row["retention_days"],
     )
 
 

@@ -6,6 +6,8 @@ from uuid import UUID
 
 import asyncpg
 
+from driftlock.accounts.plans import FREE, PLANS
+from driftlock.accounts.plans import LOCAL as LOCAL_PLAN
 from driftlock.errors import Conflict, InvalidArgument
 from driftlock.storage.deletion import Deletions
 from driftlock.storage.paging import check_limit
@@ -44,12 +46,11 @@ class Tenants:
         """`database` must be entered before use."""
         self._database = database
 
-    async def create(self, name: str, *, plan: str = "free", streams_max: int = STREAMS_MAX_DEFAULT) -> Tenant:
+    async def create(self, name: str, *, plan: str = FREE, streams_max: int = STREAMS_MAX_DEFAULT) -> Tenant:
         """A new tenant. Raises `Conflict` when the name is taken, `InvalidArgument` when it can not be one."""
-        if not 1 <= len(name.encode("utf-8", "replace")) <= NAME_BYTES_MAX or not name.isprintable():
-            raise InvalidArgument(f"a tenant's name has 1 to {NAME_BYTES_MAX} bytes, all printable")
-        if name.startswith(DELETED):
-            raise InvalidArgument(f"names that begin with {DELETED!r} are those of tenants that are being deleted: use another")
+        check_name(name)
+        if plan not in PLANS:
+            raise InvalidArgument(f"there is no such plan; choose one of {', '.join(PLANS)}")
         if streams_max < 1:
             raise InvalidArgument("streams_max must be at least 1")
         row = await self._one(
@@ -69,7 +70,7 @@ class Tenants:
         if found is not None:
             return found
         try:
-            return await self.create(LOCAL)
+            return await self.create(LOCAL, plan=LOCAL_PLAN)
         except Conflict:  # made by another process in the meantime
             found = await self.find(LOCAL)
             if found is None:
@@ -128,6 +129,14 @@ class Tenants:
             return await connection.fetchrow(sql, *values)
 
         return await self._database.node(work)
+
+
+def check_name(name: str) -> None:
+    """Raises `InvalidArgument` for what can not be a tenant's name."""
+    if not 1 <= len(name.encode("utf-8", "replace")) <= NAME_BYTES_MAX or not name.isprintable():
+        raise InvalidArgument(f"a tenant's name has 1 to {NAME_BYTES_MAX} bytes, all printable")
+    if name.startswith(DELETED):
+        raise InvalidArgument(f"names that begin with {DELETED!r} are those of tenants that are being deleted: use another")
 
 
 def _tenant(row: asyncpg.Record) -> Tenant:
