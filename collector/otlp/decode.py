@@ -14,12 +14,12 @@ from collector.otlp.limits import OtlpLimits
 from collector.otlp.logwire import LogColumns, read_logs
 from collector.otlp.pointwire import PointColumns, read_metrics, read_points
 from collector.otlp.reasons import READ, Reason, explanation
-from collector.otlp.redaction import redacted_series, redacted_texts
+from collector.otlp.redaction import redacted_series
 from collector.otlp.spanwire import SpanTexts, read_spans
 from collector.otlp.targets import Target, Targets
 from collector.otlp.traces import trace_batches
 from collector.otlp.wire import Malformed, next_field
-from collector.redact import NoRedaction, Redactor
+from collector.redact import Lines, Redactor, StreamRules, Texts
 from collector.routing import Router, Routes
 from driftlock.engine.canonical import Cuts
 from driftlock.engine.event import RecordBatch, Signal
@@ -37,7 +37,7 @@ class Decoded:
     environment's traces too, which come last. `nameless` are those of them in streams of resources without a service's name.
     `timed` is true when every accepted record carries a time: only then can equal bytes be taken for a resend. `read` counts
     the log records and spans on the wire, before any of them is looked at, or the points that were read: what is neither
-    accepted nor rejected was lost on the way.
+    accepted nor rejected was lost on the way. Of `redacted` accepted records a rule took something out of the text.
     """
 
     batches: tuple[StreamBatch, ...] = ()
@@ -48,15 +48,17 @@ class Decoded:
     timed: bool = True
     nameless: int = 0
     read: int = 0
+    redacted: int = 0
 
 
 class Decoder:
     """Decodes requests, from any number of threads; it remembers the routes of resources that come again and again."""
 
-    def __init__(self, limits: OtlpLimits, router: Router, redactor: Redactor) -> None:
+    def __init__(self, limits: OtlpLimits, router: Router, rules: StreamRules | None = None) -> None:
+        """`rules` hold for requests that come without rules of their own."""
         self._limits = limits
         self._routes = Routes(router)
-        self._redactor = None if isinstance(redactor, NoRedaction) else redactor
+        self._rules = rules
 
     def is_quick(self, request: bytes) -> bool:
         """Whether to decode a request takes less than to hand it to a thread, or some milliseconds at most."""
@@ -72,23 +74,30 @@ class Decoder:
             return True  # what is damaged at its beginning is soon refused
         return False
 
-    def decode(self, request: bytes, signal: Signal, bound: str | None = None) -> Decoded:
+    def decode(self, request: bytes, signal: Signal, bound: str | None = None, rules: StreamRules | None = None) -> Decoded:
         """Decode an Export request of `signal`, already decompressed. `bound` names the only stream that may be written to.
+
+        `rules` are those of the sender's tenant: what they find is in nothing that is returned.
 
         Raises `PayloadTooLarge` over `request_bytes_max`, `InvalidArgument` over a limit that is counted on the wire, and
         `Malformed` for bytes that are not protobuf.
         """
         if len(request) > self._limits.request_bytes_max:
             raise PayloadTooLarge(f"the request is larger than {self._limits.request_bytes_max} bytes; send smaller batches")
-        decoding = _Decoding(request, signal, self._limits, self._routes, self._redactor, bound)
+        decoding = _Decoding(request, signal, self._limits, self._routes, rules or self._rules, bound)
         return {Signal.LOGS: decoding.logs, Signal.METRICS: decoding.metrics, Signal.TRACES: decoding.spans}[signal]()
 
 
 def decode(
-    request: bytes, signal: Signal, limits: OtlpLimits, router: Router, redactor: Redactor, bound: str | None = None
+    request: bytes,
+    signal: Signal,
+    limits: OtlpLimits,
+    router: Router,
+    rules: StreamRules | None = None,
+    bound: str | None = None,
 ) -> Decoded:
     """Decode one request and remember nothing; see `Decoder.decode`."""
-    return Decoder(limits, router, redactor).decode(request, signal, bound)
+    return Decoder(limits, router, rules).decode(request, signal, bound)
 
 
 class _Decoding:
@@ -100,20 +109,20 @@ class _Decoding:
         signal: Signal,
         limits: OtlpLimits,
         routes: Routes,
-        redactor: Redactor | None,
+        rules: StreamRules | None,
         bound: str | None,
     ) -> None:
-        self._request, self._signal, self._limits, self._redactor, self._bound = request, signal, limits, redactor, bound
+        self._request, self._signal, self._limits, self._bound = request, signal, limits, bound
         self._cuts = Cuts()
-        self._to = Targets(routes, limits, redactor, self._cuts, bound)
+        self._to = Targets(routes, limits, rules, self._cuts, bound)
         self._batches: list[StreamBatch] = []
-        self._accepted = self._nameless = self._read = 0
+        self._accepted = self._nameless = self._read = self._redacted = 0
 
     def logs(self) -> Decoded:
         """Log records."""
         envelope = self._envelope()
         to = self._to
-        read = read_logs(self._request, envelope, to.streams, to.instances, len(to.targets), self._limits)
+        read = read_logs(self._request, envelope, to.streams, to.senders, len(to.targets), self._limits)
         for target, columns in zip(to.targets, read.columns, strict=True):
             self._lines(target, columns)
         return self._decoded(read.rejected, (), read.cuts, read.timed)
@@ -126,7 +135,7 @@ class _Decoding:
             self._request,
             envelope,
             to.streams,
-            to.instances,
+            to.senders,
             len(to.targets),
             to.environments,
             to.services,
@@ -136,9 +145,8 @@ class _Decoding:
         for target, columns in zip(to.targets, read.columns, strict=True):
             self._lines(target, columns)
         if self._bound is None:
-            redact = None if self._redactor is None else self._redactor.redact
             places, services = list(to.places), list(to.service_names)
-            self._batches += trace_batches(read.traces, places, services, to.names, self._limits, redact)
+            self._batches += trace_batches(read.traces, places, services, to.names, self._limits, to.name_redactor)
         return self._decoded(read.rejected, (), read.cuts, read.timed)
 
     def metrics(self) -> Decoded:
@@ -147,10 +155,10 @@ class _Decoding:
         envelope = read_metrics(
             self._request, records_max=limits.records_max, containers_max=limits.containers_max, limits=limits
         )
-        if self._redactor is not None:  # before the identities of series are made of them
-            envelope = envelope._replace(scopes=[self._redactor.redact(scope) for scope in envelope.scopes])
         to.add(self._signal, envelope.resources, envelope.counts)
-        read = read_points(self._request, envelope, to.streams, to.instances, len(to.targets), limits)
+        if to.redacts:  # before the identities of series are made of them
+            envelope = envelope._replace(scopes=to.redacted_scopes(envelope.scopes, envelope.metrics))
+        read = read_points(self._request, envelope, to.streams, to.senders, len(to.targets), limits)
         # Not the points on the wire: of a metric whose data came twice the last ones count (protobuf, "oneof").
         self._read = sum(len(each.times_ns) for each in read.columns) + sum(read.rejected) + to.rejected.total()
         for target, columns in zip(to.targets, read.columns, strict=True):
@@ -168,36 +176,37 @@ class _Decoding:
         return envelope
 
     def _lines(self, target: Target, columns: LogColumns | SpanTexts) -> None:
-        text, lengths = columns.text, columns.lengths
-        if self._redactor is not None:
-            text, lengths = redacted_texts(text, lengths, self._redactor, self._cuts)
-        instances = target.instances.names()
+        lines = self._kept(target.redactor, columns)
+        sent = target.senders.sent(columns.instance_index)
         batch = RecordBatch(
-            text=text,
-            lengths=lengths,
+            text=lines.text,
+            lengths=lines.lengths,
             times_ns=columns.times_ns,
             historical=target.route.historical,
-            instances=instances,
-            instance_index=columns.instance_index if instances else columns.instance_index[:0],
+            instances=sent.instances,
+            instance_index=sent.instance_index,
+            versions=sent.versions,
+            version_index=sent.version_index,
             trace_ids=columns.trace_ids,
             span_ids=columns.span_ids,
         )
         self._add(target, batch)
 
     def _points(self, target: Target, columns: PointColumns) -> None:
-        text, lengths = columns.text, columns.lengths
+        lines = self._kept(target.redactor, columns)
         series, index = tuple(columns.series), columns.series_index
-        if self._redactor is not None:
-            text, lengths = redacted_texts(text, lengths, self._redactor, self._cuts)
-            series, index = redacted_series(columns.series, columns.shown, index, self._redactor)
-        instances = target.instances.names()
+        if target.redactor is not None:
+            series, index = redacted_series(columns.series, columns.shown, index, target.redactor)
+        sent = target.senders.sent(columns.instance_index)
         batch = RecordBatch(
-            text=text,
-            lengths=lengths,
+            text=lines.text,
+            lengths=lines.lengths,
             times_ns=columns.times_ns,
             historical=target.route.historical,
-            instances=instances,
-            instance_index=columns.instance_index if instances else columns.instance_index[:0],
+            instances=sent.instances,
+            instance_index=sent.instance_index,
+            versions=sent.versions,
+            version_index=sent.version_index,
             series=series,
             series_index=index,
             values=columns.values,
@@ -210,6 +219,15 @@ class _Decoding:
             shape=columns.shape,
         )
         self._add(target, batch)
+
+    def _kept(self, redactor: Redactor | None, columns: LogColumns | SpanTexts | PointColumns) -> Lines:
+        """The texts of a stream as they may be kept."""
+        if redactor is None:
+            return Texts(columns.text, columns.lengths)
+        lines = redactor.columns(columns.text, columns.lengths)
+        self._redacted += lines.records
+        self._cuts.truncated += lines.cut
+        return lines
 
     def _add(self, target: Target, batch: RecordBatch) -> None:
         if not len(batch):
@@ -232,4 +250,5 @@ class _Decoding:
             reasons = "; ".join(f"{count} {reason}: {self._to.messages[reason]}" for reason, count in told.items())
             message = f"{told.total()} {_NAMES[self._signal]} rejected: {reasons}"
         batches = tuple(self._batches)
-        return Decoded(batches, self._accepted, dict(told), message, self._cuts, timed, self._nameless, self._read)
+        nameless, read, redacted = self._nameless, self._read, self._redacted
+        return Decoded(batches, self._accepted, dict(told), message, self._cuts, timed, nameless, read, redacted)

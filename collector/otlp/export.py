@@ -25,7 +25,7 @@ from collector.otlp.decode import Decoded, Decoder
 from collector.otlp.limits import OtlpLimits
 from collector.otlp.status import ANSWERS, safe
 from collector.otlp.wire import Malformed
-from collector.redact import Redactor
+from collector.redact import Redaction, StreamRules
 from collector.routing import NamelessNotices, Router
 from driftlock.accounts.metering import Because, IngestMeter, Refusal, refusal_of
 from driftlock.engine.canonical import Cuts, cut_utf8
@@ -86,7 +86,7 @@ class Exporter:
         authenticator: Authenticator,
         admission: Admission,
         router: Router,
-        redactor: Redactor,
+        redaction: Redaction,
         limits: OtlpLimits,
         meter: IngestMeter,
         executor: Executor,
@@ -97,7 +97,8 @@ class Exporter:
         self._intake = intake
         self._authenticator = authenticator
         self._admission = admission
-        self._decoder = Decoder(limits, router, redactor)
+        self._decoder = Decoder(limits, router)
+        self._redaction = redaction
         self._nameless = NamelessNotices()
         self._limits = limits
         self._meter = meter
@@ -160,7 +161,8 @@ class Exporter:
         `unpack` decompresses the body where the transport has not; `transcode` turns what came out into protobuf where it is
         not. Each must hold the limit by itself. A resend is recognised by its bytes before `transcode`.
         """
-        task = asyncio.create_task(self._export(signal, sender, body, slot, unpack, transcode))
+        task = asyncio.create_task(self._export(signal, sender, [body], slot, unpack, transcode))
+        del body  # a frame that waits would keep it in memory
         self._under_way.add(task)
         task.add_done_callback(self._ended)
         return await asyncio.shield(task)
@@ -178,12 +180,13 @@ class Exporter:
             task.exception()  # whoever still listens has it; asyncio need not complain for those who do not
 
     async def _export(
-        self, signal: Signal, sender: Sender, body: bytes, slot: Slot, unpack: Unpack | None, transcode: Unpack | None
+        self, signal: Signal, sender: Sender, body: list[bytes], slot: Slot, unpack: Unpack | None, transcode: Unpack | None
     ) -> bytes:
+        """As `export`; the body is handed over, so that it is not kept longer than somebody reads it."""
         request = _Request(signal, sender)
         with slot:
             try:
-                return await self._accept(request, body, slot, unpack, transcode)
+                return await self._accept(request, body.pop(), slot, unpack, transcode)
             except Exception as error:
                 answer = self.refusal(signal, error, sender, records=request.records)
                 # From itself it would be a cycle that keeps the body alive until the next full collection.
@@ -206,9 +209,11 @@ class Exporter:
             with TRANSCODING:
                 message = await self._worked(partial(transcode, body), at_once=small)
             slot.grow(len(message))
-        decode = partial(self._decode, signal, sender, body, message)
+        rules = await self._redaction.rules(sender.tenant_id)
+        decode, size = partial(self._decode, signal, sender, body, message, rules), len(body)
         with DECODING:
             decoded, request_hash = await self._worked(decode, at_once=self._decoder.is_quick(message))
+        del decode, body, message  # what they say is in columns by now
         rejected = sum(decoded.rejected.values())
         received = decoded.read
         self._meter.received(sender.tenant_id, signal, received)
@@ -231,7 +236,7 @@ class Exporter:
             with SUBMITTING:
                 receipt = await self._intake.submit(submission)
         request.records = 0  # what became of them is counted now; what fails from here on is an answer
-        self._count(request, decoded, receipt, len(body))
+        self._count(request, decoded, receipt, size)
         return self._response(signal, decoded, self._notices(signal, sender, decoded, receipt, received_ns))
 
     async def _off_loop(self, call: Callable[[], T]) -> T:
@@ -241,10 +246,12 @@ class Exporter:
         """What is quick is done at once: the change of threads would take longer."""
         return call() if at_once else await self._off_loop(call)
 
-    def _decode(self, signal: Signal, sender: Sender, body: bytes, request: bytes) -> tuple[Decoded, bytes | None]:
+    def _decode(
+        self, signal: Signal, sender: Sender, body: bytes, request: bytes, rules: StreamRules | None
+    ) -> tuple[Decoded, bytes | None]:
         """What the request says, and the hash of its body as it was sent."""
         try:
-            decoded = self._decoder.decode(request, signal, sender.bound)
+            decoded = self._decoder.decode(request, signal, sender.bound, rules)
         except Malformed as error:
             error.reason = Refusal.MALFORMED
             raise
@@ -269,6 +276,7 @@ class Exporter:
             ("replaced", cuts.replaced),
             ("overflowed", receipt.overflowed),
             ("nameless", decoded.nameless),
+            ("redacted", decoded.redacted),
         ):
             if count:
                 self._meter.altered(signal, what, count)

@@ -85,6 +85,15 @@ def check_grpcio(version: str) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    """A call that is read: who sent it, its message, to be taken out by who goes on with it, and its slot."""
+
+    sender: Sender
+    message: list[bytes]
+    slot: Slot
+
+
 class OtlpGrpcServer:
     """An async context manager: serving inside, stopped gracefully after. `port` is the one that was bound.
 
@@ -195,7 +204,8 @@ class OtlpGrpcServer:
                 await self._parted()
                 return answer
             except DriftlockError as error:
-                failure = error
+                # Its traceback names this frame, which names it: a cycle that would keep the message alive.
+                failure = error.with_traceback(None)
             except asyncio.CancelledError:
                 if _cancelled():
                     raise  # the sender has gone, or its deadline has passed
@@ -217,7 +227,7 @@ class OtlpGrpcServer:
         exporter, ends_at = self._exporter, asyncio.get_running_loop().time() + self._deadline_ms / 1000
         try:
             async with asyncio.timeout_at(ends_at) as limit:
-                sender, message, slot = await self._receive(signal, context, limit)
+                arrived = await self._receive(signal, context, limit)
         except TimeoutError:
             late = self._late("the message did not arrive")
             if asyncio.get_running_loop().time() < ends_at:
@@ -226,14 +236,14 @@ class OtlpGrpcServer:
             raise exporter.refusal(signal, late) from None
         try:
             async with asyncio.timeout_at(ends_at):
-                return await exporter.export(signal, sender, message, slot)
+                return await exporter.export(signal, arrived.sender, arrived.message.pop(), arrived.slot)
         except TimeoutError:  # not counted as refused: the request goes on, and is counted by what becomes of it
             error = self._late("the records were not journaled")
             error.retry_after_ms = exporter.admission.retry_hint_ms()
             raise error from None
 
-    async def _receive(self, signal: Signal, context: _Context, limit: asyncio.Timeout) -> tuple[Sender, bytes, Slot]:
-        """Who is calling, the call's message, and its slot; `limit` is the timeout around this."""
+    async def _receive(self, signal: Signal, context: _Context, limit: asyncio.Timeout) -> "_Arrived":
+        """Read a call's message in its turn; `limit` is the timeout around this."""
         exporter = self._exporter
         sender = await exporter.authenticate(signal, self._credentials(context))
         slot = exporter.admit(signal, 0, sender)
@@ -252,7 +262,7 @@ class OtlpGrpcServer:
             slot.close()
             text = "the call has no message; send one Export request"
             raise exporter.refusal(signal, InvalidArgument(text, reason=Refusal.TRANSPORT), sender)
-        return sender, message, slot
+        return _Arrived(sender, [message], slot)
 
     def _late(self, what: str) -> Unavailable:
         return Unavailable(f"{what} within {self._deadline_ms} ms (rpc_deadline_ms); send the same bytes again")

@@ -1,28 +1,10 @@
-"""Columns of records with their texts redacted. Only where there is a redactor: record by record, in Python."""
+"""Columns of records with their texts and names redacted. Only where a stream has rules."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from collector.redact import Redactor
-from driftlock.engine.canonical import Cuts, utf8
-
-
-class Texts(NamedTuple):
-    """The texts of records one after another, and the bytes of each."""
-
-    text: bytes
-    lengths: "array[int]"
-
-
-def redacted_texts(text: bytes, lengths: "array[int]", redactor: Redactor, cuts: Cuts) -> Texts:
-    """The same records, each text as it may be kept."""
-    kept: list[bytes] = []
-    position = 0
-    for length in lengths:
-        kept.append(utf8(redactor.redact(text[position : position + length].decode()), cuts))
-        position += length
-    return Texts(b"".join(kept), array("I", map(len, kept)))
 
 
 class Series(NamedTuple):
@@ -34,10 +16,20 @@ class Series(NamedTuple):
 
 def redacted_series(names: Sequence[str], shown: Sequence[int], index: "array[int]", redactor: Redactor) -> Series:
     """Identities of series, of which the first `shown` bytes are redacted; those that become equal are one from there on."""
+    raws = [name.encode() for name in names]
+    heads = [raw[:size] for raw, size in zip(raws, shown, strict=True)]
+    kept = redactor.columns(b"".join(heads), array("I", map(len, heads)))
     numbers: dict[str, int] = {}
-    renumbered = [0]
-    for name, size in zip(names, shown, strict=True):
-        raw = name.encode()
-        identity = redactor.redact(raw[:size].decode()) + raw[size:].decode()
+    renumbered, position = [0], 0
+    for raw, size, length in zip(raws, shown, kept.lengths, strict=True):
+        identity = (kept.text[position : position + length] + raw[size:]).decode()
         renumbered.append(numbers.setdefault(identity, len(numbers) + 1))
+        position += length
     return Series(tuple(numbers), array("I", map(renumbered.__getitem__, index)))
+
+
+def redacted_by_all(text: str, redactors: Iterable[Redactor]) -> str:
+    """A name that several streams show, without what any of their rules finds."""
+    for redactor in redactors:
+        text = redactor.text(text)
+    return text

@@ -37,9 +37,13 @@ ANSWERS: Mapping[Code, Answer] = {
     Code.IDEMPOTENCY_KEY_REUSED: Answer(grpc.StatusCode.INVALID_ARGUMENT, HTTPStatus.UNPROCESSABLE_ENTITY),
     Code.UNAUTHORIZED: Answer(grpc.StatusCode.UNAUTHENTICATED, HTTPStatus.UNAUTHORIZED),
     Code.FORBIDDEN: Answer(grpc.StatusCode.PERMISSION_DENIED, HTTPStatus.FORBIDDEN),
+    Code.EMAIL_UNVERIFIED: Answer(grpc.StatusCode.PERMISSION_DENIED, HTTPStatus.FORBIDDEN),
+    Code.SIGN_IN_AGAIN: Answer(grpc.StatusCode.PERMISSION_DENIED, HTTPStatus.FORBIDDEN),
     Code.NOT_FOUND: Answer(grpc.StatusCode.NOT_FOUND, HTTPStatus.NOT_FOUND),
+    Code.EVIDENCE_EXPIRED: Answer(grpc.StatusCode.NOT_FOUND, HTTPStatus.NOT_FOUND),
     # A receiver meets this when another process has taken over the journal: the data are good, this server is not.
     Code.CONFLICT: Answer(grpc.StatusCode.UNAVAILABLE, HTTPStatus.SERVICE_UNAVAILABLE, retryable=True),
+    Code.PRECONDITION_FAILED: Answer(grpc.StatusCode.FAILED_PRECONDITION, HTTPStatus.PRECONDITION_FAILED),
     Code.RATE_LIMITED: Answer(grpc.StatusCode.UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS, retryable=True),
     Code.QUOTA_EXHAUSTED: Answer(grpc.StatusCode.RESOURCE_EXHAUSTED, HTTPStatus.FORBIDDEN),
     Code.UNAVAILABLE: Answer(grpc.StatusCode.UNAVAILABLE, HTTPStatus.SERVICE_UNAVAILABLE, retryable=True),

@@ -2,39 +2,21 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from collector.otlp.limits import OtlpLimits
 from collector.otlp.reasons import Reason, explanation
+from collector.otlp.redaction import redacted_by_all
 from collector.otlp.sanitize import TooManyElements
+from collector.otlp.senders import Senders
 from collector.otlp.values import plain_attributes, repaired_resource, trusted_resource
-from collector.redact import Redactor
+from collector.redact import Redactor, StreamRules
 from collector.routing import Route, Routes
 from collector.routing.conventions import STREAM_ID
 from driftlock.engine.canonical import Cuts, TooDeep, Value
-from driftlock.engine.event import Signal, StreamKey
-
-
-class Instances:
-    """Names of instances of one stream, numbered from 1 in the order in which they came; at most `instances_max`."""
-
-    __slots__ = ("_instances_max", "_numbers")
-
-    def __init__(self, instances_max: int) -> None:
-        self._instances_max = instances_max
-        self._numbers: dict[str, int] = {}
-
-    def number(self, instance: str) -> int:
-        """The number of an instance; 0 for "" (unknown) and for those over the limit."""
-        if not instance or (instance not in self._numbers and len(self._numbers) >= self._instances_max):
-            return 0
-        return self._numbers.setdefault(instance, len(self._numbers) + 1)
-
-    def names(self) -> tuple[str, ...]:
-        """All names, the first one first."""
-        return tuple(self._numbers)
+from driftlock.engine.event import Signal, StreamKey, trace_stream_key
 
 
 class _Seen(NamedTuple):
@@ -45,13 +27,14 @@ class _Seen(NamedTuple):
 
 
 class Target:
-    """A stream of this request, and the instances that send to it."""
+    """A stream of this request, who sends to it, and what its records are redacted with (None = nothing is taken out)."""
 
-    __slots__ = ("instances", "nameless", "route")
+    __slots__ = ("nameless", "redactor", "route", "senders")
 
-    def __init__(self, route: Route, instances_max: int) -> None:
+    def __init__(self, route: Route, instances_max: int, redactor: Redactor | None) -> None:
         self.route = route
-        self.instances = Instances(instances_max)
+        self.redactor = redactor
+        self.senders = Senders(instances_max)
         self.nameless = route.nameless
 
 
@@ -59,15 +42,16 @@ class Targets:
     """The resources of a request by number, and the distinct streams and environments that they go to.
 
     `streams[r]` is the number of the stream of resource r in `targets` (-1: its records are rejected, or it has none),
-    `instances[r]` the number of its instance there, `names[r]` that instance's name. For spans `environments[r]` is the number
-    in `places` of the traces that resource r belongs to, `services[r]` the number of its service in `service_names`.
+    `senders[r]` the number of its instance there, or of that and its version (see `Senders`), `names[r]` that instance's name.
+    For spans `environments[r]` is the number in `places` of the traces that resource r belongs to, `services[r]` the number of
+    its service in `service_names`.
     `rejected` counts records, by reason.
     """
 
-    def __init__(self, routes: Routes, limits: OtlpLimits, redactor: Redactor | None, cuts: Cuts, bound: str | None) -> None:
+    def __init__(self, routes: Routes, limits: OtlpLimits, rules: StreamRules | None, cuts: Cuts, bound: str | None) -> None:
         """`bound`: the only stream that the sender may write to, by name (None = any)."""
-        self._routes, self._limits, self._redactor, self._cuts, self._bound = routes, limits, redactor, cuts, bound
-        self.streams, self.instances = array("i"), array("I")
+        self._routes, self._limits, self._rules, self._cuts, self._bound = routes, limits, rules, cuts, bound
+        self.streams, self._pairs = array("i"), array("I")
         self.environments, self.services = array("i"), array("I")
         self.names: list[str] = []
         self.targets: list[Target] = []
@@ -75,6 +59,7 @@ class Targets:
         self.service_names: dict[str, int] = {}
         self.rejected: Counter[Reason] = Counter()
         self.messages: dict[Reason, str] = {}
+        self._of_services: dict[int, dict[int, Redactor]] = {}  # those of the streams that a service's texts go to
         self._numbers: dict[tuple[StreamKey, bool], int] = {}
         self._seen: dict[bytes, _Seen] = {}
         self._repaired_bytes = 0
@@ -87,20 +72,51 @@ class Targets:
             if route is None or number < 0:
                 self._append(-1, 0, 0, 0, "")
                 continue
-            name = route.instance
-            if name and self._redactor is not None:
-                name = self._redactor.redact(name)
             target = self.targets[number]
+            name, version = _redacted(route.instance, target.redactor), _redacted(route.version, target.redactor)
             target.nameless |= route.nameless
             environment = service = 0
             if signal is Signal.TRACES:
                 environment = self.places.setdefault((route.environment, route.historical), len(self.places))
                 service = self.service_names.setdefault(route.service, len(self.service_names))
-            self._append(number, target.instances.number(name), environment, service, name)
+                if target.redactor is not None:
+                    self._of_services.setdefault(service, {})[number] = target.redactor
+            self._append(number, target.senders.add(name, version), environment, service, name)
 
-    def _append(self, stream: int, instance: int, environment: int, service: int, name: str) -> None:
+    @property
+    def senders(self) -> "array[int]":
+        """What readers take for the number of each resource's instance, once all resources are added."""
+        numbers = [target.senders.numbers() for target in self.targets]
+        of = zip(self.streams, self._pairs, strict=True)
+        return array("I", [0 if stream < 0 else numbers[stream][pair] for stream, pair in of])
+
+    @property
+    def redacts(self) -> bool:
+        """Whether any stream of the request has rules."""
+        return any(target.redactor is not None for target in self.targets)
+
+    def redacted_scopes(self, scopes: Sequence[str], metrics: "array[int]") -> list[str]:
+        """Identities of scopes without what must not be kept; `metrics` is that of a `MetricsEnvelope`."""
+        kept = list(scopes)
+        for resource, scope in sorted(set(zip(metrics[2::4], metrics[3::4], strict=True))):
+            target = self.streams[resource]
+            if target >= 0:
+                kept[scope] = _redacted(kept[scope], self.targets[target].redactor)
+        return kept
+
+    def name_redactor(self, environment: str, service: int) -> Callable[[str], str] | None:
+        """What the names of a service's operations are redacted with among the traces of an environment.
+
+        They stand in the texts of the service's streams, too: whatever rules hold there hold here as well.
+        """
+        of_traces = None if self._rules is None else self._rules.of(trace_stream_key(environment))
+        of_texts = self._of_services.get(service, {}).values()
+        found = dict.fromkeys([*([] if of_traces is None else [of_traces]), *of_texts])  # mostly one for all
+        return partial(redacted_by_all, redactors=found) if found else None
+
+    def _append(self, stream: int, pair: int, environment: int, service: int, name: str) -> None:
         self.streams.append(stream)
-        self.instances.append(instance)
+        self._pairs.append(pair)
         self.environments.append(environment)
         self.services.append(service)
         self.names.append(name)
@@ -155,9 +171,14 @@ class Targets:
             return -1
         if number is None:
             number = self._numbers[key] = len(self.targets)
-            self.targets.append(Target(route, self._limits.instances_max))
+            redactor = None if self._rules is None else self._rules.of(route.key)
+            self.targets.append(Target(route, self._limits.instances_max, redactor))
         return number
 
     def _reject(self, reason: Reason, count: int, message: str) -> None:
         self.rejected[reason] += count
         self.messages.setdefault(reason, message)
+
+
+def _redacted(name: str, redactor: Redactor | None) -> str:
+    return redactor.text(name) if name and redactor is not None else name

@@ -45,6 +45,9 @@ INSTANCES = (
 )
 """From the narrowest to the widest; evidence, never identity."""
 
+VERSIONS = ("service.version",)
+"""Of a service, for telling its releases apart; never identity: a release has the past of the one before."""
+
 
 def is_unknown(service: str) -> bool:
     """Whether that name says that there is none (semantic conventions, `service.name`)."""

@@ -95,5 +95,5 @@ def _empty() -> _Generation:
 def _entry_bytes(resource: bytes, route: Route) -> int:
     """Upper bound of the memory of an entry: a character of a name takes up to four bytes."""
     key = route.key
-    names = (key.service, key.namespace, key.environment, route.instance, route.service, route.environment)
+    names = (key.service, key.namespace, key.environment, route.instance, route.service, route.environment, route.version)
     return ENTRY_BYTES + len(resource) + sum(len(name) if name.isascii() else 4 * len(name) for name in names)

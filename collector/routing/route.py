@@ -13,7 +13,8 @@ class Route:
     """Where the records of one resource go, which instance sent them ("" = unknown), and whether they replay the past.
 
     `service` ("namespace/name", or "name" alone) and `environment` are the resource's own, whatever stream it chose.
-    `nameless`: nothing says what its service is called, and so it shares the stream of all that say nothing.
+    `nameless`: nothing says what its service is called, and so it shares the stream of all that say nothing. `version` is
+    that of the service ("" = unknown).
     """
 
     key: StreamKey
@@ -22,6 +23,7 @@ class Route:
     service: str
     environment: str
     nameless: bool = False
+    version: str = ""
 
 
 class Router(Protocol):

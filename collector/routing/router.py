@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from collector.routing.conventions import HISTORICAL, STREAM_ID, UNKNOWN_SERVICE, is_unknown
+from collector.routing.conventions import HISTORICAL, STREAM_ID, UNKNOWN_SERVICE, VERSIONS, is_unknown
 from collector.routing.route import Decision, Route
 from collector.routing.rules import Read, RoutingRules, Rule
 from driftlock.engine.canonical import Value, label, scalar_text
@@ -70,6 +70,7 @@ class ResourceRouter:
             f"{namespace.text}/{service.text}" if namespace.text else service.text,
             environment.text,
             unknown and not stream.text,
+            _first(read, VERSIONS).text,
         )
         name = rule.name if rule else ""
         origins = (stream.origin, service.origin, namespace.origin, environment.origin, instance.origin)
