@@ -1,5 +1,8 @@
 """The REST application: endpoints, wrapped in the middleware that every request passes."""
 
+from collections.abc import Iterable
+from http import HTTPStatus
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -7,14 +10,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from api.cors import cors
 from api.deps import ApiDeps, ApiLimits, CodecInfo, DemoRules, DetectorInfo, VersionInfo
 from api.endpoint import Endpoint, Runner
-from api.middleware import BodyLimit, Problems, RequestId, SecurityHeaders, request_id_of
+from api.middleware import BodyLimit, Problems, RequestId, SecurityHeaders, UrlLimit, request_id_of
 from api.openapi import openapi_endpoint
 from api.problems import problem_response
 from api.ratelimit import RateLimiter
 from api.routes import ENDPOINTS
 from api.throttle import Throttle
+from api.traffic import RateHeaders
 
 __all__ = ["ApiDeps", "ApiLimits", "CodecInfo", "DemoRules", "DetectorInfo", "VersionInfo", "create_app"]
 
@@ -37,7 +42,10 @@ def create_app(deps: ApiDeps) -> Starlette:
     middleware = [
         Middleware(RequestId, randomness=deps.randomness),
         Middleware(SecurityHeaders),
+        Middleware(RateHeaders),
+        *cors(deps.cors_origins),
         Middleware(Problems, log=deps.log),
+        Middleware(UrlLimit, bytes_max=deps.limits.url_bytes_max),
         Middleware(BodyLimit, bytes_max=deps.limits.request_bytes_max, timeout_ms=deps.limits.body_ms_max),
     ]
     app = Starlette(routes=routes, middleware=middleware, exception_handlers={HTTPException: _routing_problem})
@@ -74,5 +82,13 @@ def _guards(endpoint: Endpoint, deps: ApiDeps) -> list[Middleware]:
 
 
 async def _routing_problem(request: Request, error: Exception) -> Response:
-    """Starlette would answer its own 404 and 405 in plain text."""
+    """Starlette would answer its own 404 and 405 in plain text, and name the methods of the first route of a path only."""
+    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        routes = [route for route in request.app.routes if isinstance(route, Route)]
+        fitting = [route for route in routes if route.path_regex.match(request.scope["path"])]
+        error = HTTPException(error.status_code, error.detail, {"Allow": ", ".join(sorted(_methods(fitting)))})
     return problem_response(error, instance=request.url.path, request_id=request_id_of(request.scope))
+
+
+def _methods(routes: Iterable[Route]) -> set[str]:
+    return {method for route in routes for method in route.methods or ()}

@@ -6,22 +6,33 @@ from dataclasses import dataclass, field, fields
 
 from structlog.typing import FilteringBoundLogger
 
+from api.account_ports import AccountRepository, AuditRepository
+from api.anchor_ports import AnchorRepository, DriftRepository
 from api.client_network import Network
+from api.idempotency import IdempotencyStore
+from api.people import PeopleDeps
 from api.ports import (
     AnomalyRepository,
     Authenticator,
     BudgetRepository,
+    EvidenceSource,
     IncidentRepository,
+    KeyRepository,
     RequestRepository,
     ServiceGraphRepository,
     StreamEventRepository,
     StreamRepository,
 )
+from api.redaction_ports import RedactionRepository, StreamSettingsRepository
 from api.strict_json import JsonLimits
+from api.traffic import RateRules
+from api.tuning_ports import FeedbackRepository, TuningRepository
+from api.view_deps import ViewDeps
 from driftlock.accounts.metering import IngestMeter
 from driftlock.engine.canonical import CanonicalLimits
 from driftlock.engine.ports import Configurator, Intake
 from driftlock.engine.profile import Profile
+from driftlock.storage.readback import Readback
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,7 @@ class ApiLimits:
     """Limits of requests; bodies are counted as they arrive."""
 
     request_bytes_max: int = 5 * 1024 * 1024
+    url_bytes_max: int = 8 * 1024
     body_ms_max: int = 10_000
     bodies_in_flight_max: int = 32
     events_max: int = 10_000
@@ -36,6 +48,9 @@ class ApiLimits:
     idempotency_key_chars_max: int = 255
     detect_wait_ms_max: int = 10_000
     detect_anomalies_max: int = 100
+    operation_wait_ms_max: int = 2_000
+    export_rows_max: int = 10_000
+    score_findings_max: int = 200
     page_items_default: int = 50
     page_items_max: int = 200
     incident_anomalies_max: int = 50
@@ -107,8 +122,11 @@ class ApiDeps:
 
     `scored(seq)` returns once the journal is applied up to position `seq`. A readiness check raises what is wrong; the text of
     a `DriftlockError` is shown. `metrics` renders the Prometheus text format. `now_ns` is the wall clock, `randomness(n)` n
-    unpredictable bytes. `cursor_key` signs cursors: at least 32 bytes, shared by the processes behind one address. Without
-    `demo` there is no demo.
+    unpredictable bytes. `trusted_proxies`: whose X-Forwarded-For is believed. `cursor_key` signs cursors: at least 32 bytes,
+    shared by the processes behind one address. Without `demo` there is no demo; without `people` nobody
+    signs in, and keys alone are known; without `rates` nobody is limited; without
+    `evidence` none is signed. `idempotency` keeps answers for Idempotency-Keys.
+    Scripts of web pages of `cors_origins` may read answers.
     """
 
     intake: Intake
@@ -121,7 +139,18 @@ class ApiDeps:
     stream_events: StreamEventRepository
     service_graphs: ServiceGraphRepository
     budgets: BudgetRepository
+    feedback: FeedbackRepository
+    tuning: TuningRepository
+    readback: Readback
+    anchors: AnchorRepository
+    drift: DriftRepository
+    redaction: RedactionRepository
+    stream_settings: StreamSettingsRepository
+    accounts: AccountRepository
+    audit: AuditRepository
+    views: ViewDeps
     access: Authenticator
+    keys: KeyRepository
     scored: Callable[[int], Awaitable[None]]
     readiness: Mapping[str, Callable[[], Awaitable[None]]]
     metrics: Callable[[], bytes]
@@ -131,7 +160,13 @@ class ApiDeps:
     randomness: Callable[[int], bytes]
     cursor_key: bytes = field(repr=False)
     log: FilteringBoundLogger
+    trusted_proxies: tuple[Network, ...] = ()
     demo: DemoRules | None = None
+    evidence: EvidenceSource | None = None
+    people: PeopleDeps | None = None
+    idempotency: IdempotencyStore | None = None
+    rates: RateRules | None = None
+    cors_origins: tuple[str, ...] = ()
     limits: ApiLimits = field(default_factory=ApiLimits)
     json_limits: JsonLimits = field(default_factory=JsonLimits)
     record_limits: CanonicalLimits = field(default_factory=CanonicalLimits)

@@ -6,48 +6,40 @@ ours, so what is documented is what is served.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
+from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api import strict_json
-from api.credentials import authenticate
+from api.client_network import client_network
+from api.credentials import Caller, authenticate, presented_keys
 from api.cursors import Cursors
 from api.deps import ApiDeps
+from api.idempotency import idempotency_key, keyed_request, once
 from api.middleware import request_id_of
-from api.problems import BadMembers, ProblemMember
+from api.parsing import Query, check_content, members_of, off_loop, parse_query, pointer
+from api.problems import BadMembers
 from api.reception import Reception
+from api.replies import JSON_MEDIA_TYPE, Declared, Reply, response_of
 from api.rfc3339 import datetime_of_ns
-from driftlock.accounts.keys import Principal, Scope
+from api.signin import identity_of
+from api.traffic import Traffic, note_decision
+from driftlock.accounts.actor import Actor, ActorKind
+from driftlock.accounts.keys import Principal, Role, Scope
 from driftlock.accounts.metering import Because, Refusal
+from driftlock.accounts.people import Identity
 from driftlock.engine.event import Signal
-from driftlock.errors import Code, Internal, Unavailable, UnsupportedEncoding
+from driftlock.errors import Code, Internal, Unauthenticated, Unavailable
 
-JSON_MEDIA_TYPE = "application/json"
-BODY_BYTES_INLINE_MAX = 64 * 1024
-"""A larger body is parsed in a thread, so that other requests are not held up."""
+__all__ = ["JSON_MEDIA_TYPE", "Call", "Endpoint", "Query", "Reply", "Runner", "off_loop", "parse_query", "pointer"]
+
 PARSING = Because({Code.INVALID_ARGUMENT: Refusal.MALFORMED})
 
 Model = TypeVar("Model", bound=BaseModel)
-Result = TypeVar("Result")
-
-
-class Query(BaseModel):
-    """Base of query strings: an unknown or repeated parameter is an error that names it."""
-
-    model_config = {"frozen": True, "extra": "forbid"}
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a handler answers: a model as JSON, or bytes of the media type that the endpoint declares."""
-
-    body: BaseModel | bytes
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +54,8 @@ class Call:
     query_model: Query
     body_model: BaseModel | None
     brings: Reception | None
+    person: Identity | None = None
+    claim: UUID | None = None
 
     @property
     def principal(self) -> Principal:
@@ -69,6 +63,26 @@ class Call:
         if self.who is None:
             raise Internal("an endpoint without a scope asked for a principal")
         return self.who
+
+    @property
+    def identity(self) -> Identity:
+        """Who has signed in; only for endpoints that are for a person."""
+        if self.person is None:
+            raise Internal("an endpoint that is not for people asked for one")
+        return self.person
+
+    @property
+    def actor(self) -> Actor:
+        """Who is asking, as the audit log says it; only for endpoints with a scope, or for a person (without an id then)."""
+        network = client_network(self.request.scope, self.deps.trusted_proxies)
+        if self.person is not None:
+            return Actor(ActorKind.USER, "", self.person.email or self.person.name, self.request_id, network)
+        who = self.principal
+        if who.user_id is not None:
+            return Actor(ActorKind.USER, str(who.user_id), who.name, self.request_id, network, self.claim)
+        if who.key_id is not None:
+            return Actor(ActorKind.KEY, who.key_id, who.name, self.request_id, network, self.claim)
+        return Actor(ActorKind.LOCAL, "", "", self.request_id, network, self.claim)
 
     @property
     def reception(self) -> Reception:
@@ -93,11 +107,20 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One route. `scope` None = nobody has to say who they are; `responses` maps a status to a model or a media type.
+    """One route. `scope` None = nobody has to say who they are; `responses` maps a status to what it answers.
+
+    `role` is the least that a person needs, None: the one that has the scope.
 
     `demo`: work for people who do not say who they are, so it is throttled and has limits of its own, and it is only there
     where `ApiDeps.demo` is set. `signal`: records of it come in, and are counted. `problems` are codes that it
-    answers with besides those that follow from the rest.
+    answers with besides those that follow from the rest. `etag`: answers of 200 carry one, and a method that changes honours
+    If-Match (`api.etag.check_if_match`). `idempotent`: a request that comes again with its Idempotency-Key gets its stored
+    answer.
+
+    `caller`: whether it is for people alone; it needs no scope where it is for a person outside of any account. `fresh_login`:
+    a person's sign-in has to stand still, which is asked of the sign-in provider, or to be recent.
+
+    `unlimited`: it is never refused for its rate, as health checks must not be. `demo` has limits of its own.
     """
 
     method: str
@@ -106,8 +129,9 @@ class Endpoint:
     tag: str
     summary: str
     handler: Callable[[Call], Awaitable[Reply]] = field(repr=False)
-    responses: Mapping[int, type[BaseModel] | str]
+    responses: Mapping[int, Declared]
     scope: Scope | None = None
+    role: Role | None = None
     query: type[Query] = Query
     request: type[BaseModel] | None = None
     path_parameters: Mapping[str, str] = field(default_factory=dict)
@@ -115,6 +139,11 @@ class Endpoint:
     demo: bool = False
     signal: Signal | None = None
     problems: tuple[Code, ...] = ()
+    etag: bool = False
+    idempotent: bool = False
+    caller: Caller = Caller.ANYBODY
+    fresh_login: bool = False
+    unlimited: bool = False
 
 
 class Runner:
@@ -124,9 +153,13 @@ class Runner:
         self._deps = deps
         self._cursors = Cursors(deps.cursor_key)
         self._bodies_in_flight = 0
+        self._traffic = None if deps.rates is None else Traffic(deps.rates)
 
     def route(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
-        """The handler that the router calls."""
+        """The handler that the router calls. Raises ValueError for an endpoint that contradicts itself."""
+        kept = all(body is None or isinstance(body, type) for body in endpoint.responses.values())
+        if endpoint.idempotent and (endpoint.scope is None or endpoint.method != "POST" or not kept):
+            raise ValueError(f"{endpoint.name}: an Idempotency-Key is for a POST of an account that answers JSON or nothing")
 
         async def run(request: Request) -> Response:
             if endpoint.signal is None:
@@ -141,20 +174,64 @@ class Runner:
         return run
 
     async def _run(self, endpoint: Endpoint, request: Request, reception: Reception | None) -> Response:
-        deps, who, body = self._deps, None, None
-        if endpoint.scope is not None:
-            who = await authenticate(request, deps.access, endpoint.scope, datetime_of_ns(deps.now_ns()))
-            if reception is not None:
-                reception.tenant_id = who.tenant_id
+        deps, body = self._deps, None
+        who, person = await self._limited(endpoint, request)
+        if who is not None and reception is not None:
+            reception.tenant_id = who.tenant_id
         query = parse_query(request, endpoint.query)
         if endpoint.request is not None:
             body = await self._body(request, endpoint.request, reception)
-        call = Call(deps, self._cursors, request, request_id_of(request.scope), who, query, body, reception)
-        return _response(endpoint, await endpoint.handler(call))
+        call = Call(deps, self._cursors, request, request_id_of(request.scope), who, query, body, reception, person)
+        reply = await (self._once(endpoint, call) if endpoint.idempotent else endpoint.handler(call))
+        if isinstance(reply, Response):
+            return reply
+        return response_of(endpoint.name, endpoint.responses, reply, etag=endpoint.etag)
+
+    async def _limited(self, endpoint: Endpoint, request: Request) -> tuple[Principal | None, Identity | None]:
+        """Who is asking, as far as they may ask now; raise `RateLimited` when they have asked too often."""
+        traffic = None if endpoint.demo or endpoint.unlimited else self._traffic
+        if traffic is None:
+            return await self._caller(endpoint, request)
+        network = client_network(request.scope, self._deps.trusted_proxies)
+        if endpoint.scope is None and endpoint.caller is not Caller.PERSON:
+            note_decision(request.scope, traffic.anonymous(network))
+            return None, None
+        presented = presented_keys(request)
+        note_decision(request.scope, traffic.knock(network, presented))
+        try:
+            who, person = await self._caller(endpoint, request)
+        except Unauthenticated:
+            note_decision(request.scope, traffic.failed(network))
+            raise
+        note_decision(request.scope, traffic.anonymous(network) if who is None else traffic.known(who, presented))
+        return who, person
+
+    async def _caller(self, endpoint: Endpoint, request: Request) -> tuple[Principal | None, Identity | None]:
+        """Who is asking: a principal where there is a scope, a person where the endpoint is for people."""
+        deps, now = self._deps, datetime_of_ns(self._deps.now_ns())
+        if endpoint.scope is not None:
+            people, caller, fresh = deps.people, endpoint.caller, endpoint.fresh_login
+            asked = (request, deps.access, endpoint.scope, now, endpoint.role)
+            return await authenticate(*asked, people=people, caller=caller, fresh=fresh), None
+        if endpoint.caller is Caller.PERSON:
+            person, _ = await identity_of(presented_keys(request), deps.people, now, fresh=endpoint.fresh_login)
+            return None, person
+        return None, None
+
+    async def _once(self, endpoint: Endpoint, call: Call) -> Reply | Response:
+        """The handler's reply, or the one that was kept for the request's Idempotency-Key."""
+        key, store = idempotency_key(call.request, self._deps.limits.idempotency_key_chars_max), self._deps.idempotency
+        if key is None:
+            return await endpoint.handler(call)
+        if store is None:
+            raise Internal("there is nowhere to keep the answer of an Idempotency-Key")
+        request, claim = keyed_request(endpoint.name, key, call.request, call.body_model), UUID(bytes=self._deps.randomness(16))
+        claimed = replace(call, claim=claim)
+        return await once(store, call.principal.tenant_id, request, claim, lambda: endpoint.handler(claimed))
 
     async def _body(self, request: Request, model: type[Model], reception: Reception | None) -> Model:
         """Read and check a JSON body; raise `Unavailable` when too many are being read already."""
-        _check_content(request)
+        check_content(request)
         limit = self._deps.limits.bodies_in_flight_max
         if self._bodies_in_flight >= limit:
             text = f"{limit} bodies are being read already (bodies_in_flight_max); retry"
@@ -174,79 +251,7 @@ class Runner:
         try:
             return model.model_validate(value, strict=True)
         except ValidationError as error:
-            raise BadMembers(_members(error, pointers=True)) from None
-
-
-async def off_loop(size_bytes: int, work: Callable[[], Result]) -> Result:
-    """Do `work` at once when it is about few bytes, else in a thread."""
-    return work() if size_bytes <= BODY_BYTES_INLINE_MAX else await asyncio.to_thread(work)
-
-
-def parse_query(request: Request, model: type[Query]) -> Query:
-    """The query string as `model`; raise `BadMembers` naming each wrong parameter."""
-    values: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
-        if name in values:
-            raise BadMembers([ProblemMember(detail="is given twice", parameter=name)])
-        values[name] = value
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise BadMembers(_members(error, pointers=False)) from None
-
-
-def pointer(*parts: str | int) -> str:
-    """A JSON pointer (RFC 6901).
-
-    >>> pointer("events", 3, "a/b")
-    '/events/3/a~1b'
-    """
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
-
-
-def _check_content(request: Request) -> None:
-    media_type, _, parameters = request.headers.get("Content-Type", "").partition(";")
-    if media_type.strip().lower() != JSON_MEDIA_TYPE:
-        text = f"send the header Content-Type: {JSON_MEDIA_TYPE}"
-        raise UnsupportedEncoding(text, reason=Refusal.UNSUPPORTED_TYPE)
-    name, _, charset = parameters.strip().lower().partition("=")
-    if name == "charset" and charset.strip('"') not in ("utf-8", "utf8"):
-        raise UnsupportedEncoding("send JSON in UTF-8", reason=Refusal.UNSUPPORTED_TYPE)
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise UnsupportedEncoding("send the body without Content-Encoding; compressed bodies are for the OTLP endpoints")
-
-
-def _members(error: ValidationError, *, pointers: bool) -> list[ProblemMember]:
-    members = []
-    for item in error.errors(include_url=False, include_context=False, include_input=False):
-        place = [part if isinstance(part, int) else part[:200] for part in item["loc"]]
-        if item["type"] == "extra_forbidden":
-            detail = "is not a known field" if pointers else "is not a parameter of this request"
-        elif item["type"] == "model_type":
-            detail = "the body is not a JSON object"
-        else:
-            detail = _decapitalise(item["msg"])
-        if pointers:
-            members.append(ProblemMember(detail=detail, pointer=pointer(*place)))
-        else:
-            members.append(ProblemMember(detail=detail, parameter=".".join(str(part) for part in place)))
-    return members
-
-
-def _decapitalise(message: str) -> str:
-    message = message.removeprefix("Value error, ")
-    return message[:1].lower() + message[1:]
-
-
-def _response(endpoint: Endpoint, reply: Reply) -> Response:
-    """The HTTP response of a reply; raise `Internal` for one that the endpoint does not declare."""
-    declared = endpoint.responses.get(reply.status)
-    headers = dict(reply.headers)
-    if isinstance(reply.body, bytes) and isinstance(declared, str):
-        return Response(reply.body, reply.status, headers, media_type=declared)
-    if isinstance(reply.body, BaseModel) and declared is type(reply.body):
-        return Response(reply.body.model_dump_json(), reply.status, headers, media_type=JSON_MEDIA_TYPE)
-    raise Internal(f"{endpoint.name} answered {reply.status} with {type(reply.body).__name__}, which it does not declare")
+            raise BadMembers(members_of(error, pointers=True)) from None
 
 
 def _as(value: BaseModel | None, model: type[Model]) -> Model:

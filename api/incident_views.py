@@ -5,8 +5,9 @@ from typing import Any
 
 from api import incident_models, models, trace_views, views
 from api.ports import AnomalyRow, IncidentRow
-from api.rfc3339 import event_time
+from api.rfc3339 import event_time, ns_of_datetime, rfc3339
 from driftlock.engine.correlation.flag import traces_of
+from driftlock.storage.incident_actions import IncidentAction
 
 
 def incident(row: IncidentRow) -> incident_models.Incident:
@@ -31,12 +32,27 @@ def incident_detail(row: IncidentRow, anomalies: Sequence[AnomalyRow]) -> incide
     )
 
 
+def _action(said: IncidentAction) -> incident_models.IncidentAction:
+    return incident_models.IncidentAction(
+        status=said.status,
+        note=said.note,
+        at=rfc3339(ns_of_datetime(said.at)),
+        by_kind=said.actor_kind,
+        by_id=said.actor_id,
+        by_name=said.actor_name,
+        version=said.version,
+    )
+
+
 def _head(row: IncidentRow) -> dict[str, Any]:
     value = row.incident
     return {
         "id": value.incident_id,
         "streams": tuple(models.StreamRef(id=key, slug=slug) for key, slug in zip(value.stream_ids, row.slugs, strict=True)),
         "state": value.state,
+        "status": row.status,
+        "reopened": row.reopened,
+        "action": None if row.action is None else _action(row.action),
         "start": event_time(value.start_ns),
         "end": event_time(value.end_ns),
         "anomalies_count": value.findings,

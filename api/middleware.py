@@ -1,6 +1,7 @@
 """ASGI middleware: request ids, security headers, errors as problems, and the limits of a request's body.
 
-Plain ASGI callables, outermost first: `RequestId`, `SecurityHeaders`, `Problems`, `BodyLimit`. What is not HTTP passes through.
+Plain ASGI callables, outermost first: `RequestId`, `SecurityHeaders`, `Problems`, `UrlLimit`, `BodyLimit`. What is not HTTP
+passes through.
 """
 
 import asyncio
@@ -11,9 +12,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 from structlog.typing import FilteringBoundLogger
 
 from api.problems import problem_response
+from api.trace_context import TRACEPARENT_HEADER, trace_id_of
 from driftlock.errors import Code, DriftlockError, InvalidArgument, PayloadTooLarge
 
 REQUEST_ID_HEADER = "X-Request-ID"
@@ -37,7 +40,10 @@ def request_id_of(scope: Scope) -> str:
 
 
 class RequestId:
-    """Echoes a well-formed X-Request-ID, else makes one: 128 random bits in hexadecimal."""
+    """Echoes a well-formed X-Request-ID, else makes one: 128 random bits in hexadecimal.
+
+    Log lines that are written meanwhile carry it, and the id of the trace that the request belongs to (`traceparent`).
+    """
 
     def __init__(self, app: ASGIApp, randomness: Callable[[int], bytes]) -> None:
         """`randomness(n)` returns n unpredictable bytes."""
@@ -49,7 +55,8 @@ class RequestId:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        sent = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+        headers = Headers(scope=scope)
+        sent = headers.get(REQUEST_ID_HEADER, "")
         request_id = sent if _REQUEST_ID.fullmatch(sent) else self._randomness(_REQUEST_ID_BYTES).hex()
         scope[_REQUEST_ID_KEY] = request_id
 
@@ -58,7 +65,10 @@ class RequestId:
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        trace_id = trace_id_of(headers.getlist(TRACEPARENT_HEADER))
+        told = {"request_id": request_id} | ({} if trace_id is None else {"trace_id": trace_id})
+        with bound_contextvars(**told):
+            await self._app(scope, receive, send_with_id)
 
 
 class SecurityHeaders:
@@ -116,6 +126,22 @@ class Problems:
                 raise
             response = problem_response(error, instance=scope["path"], request_id=request_id)
             await response(scope, receive, send)
+
+
+class UrlLimit:
+    """Refuses a request whose path and query are longer than `bytes_max`, with HTTP 414."""
+
+    def __init__(self, app: ASGIApp, bytes_max: int) -> None:
+        self._app = app
+        self._bytes_max = bytes_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] == "http":
+            path = scope.get("raw_path") or scope["path"].encode()
+            if len(path) + len(scope["query_string"]) > self._bytes_max:
+                raise HTTPException(414, f"the path and the query are longer than {self._bytes_max} bytes (url_bytes_max)")
+        await self._app(scope, receive, send)
 
 
 class BodyLimit:

@@ -12,6 +12,7 @@ from pydantic import Field, FiniteFloat, WithJsonSchema
 
 from api.body import Body, optional
 from api.budget_models import AlertBudget
+from api.bundle_models import EvidenceRef
 from api.evidence_models import (
     Call,
     Evidence,
@@ -105,6 +106,7 @@ class _Stored(Body):
     stream: StreamRef
     incident_id: UUID | None = Field(description="The incident it belongs to, once there is one.")
     detected_at: Timestamp = Field(description="When the server stored the finding.")
+    silenced_by: UUID | None = Field(description="The anomaly whose feedback keeps this one quiet; null where it was told.")
 
 
 class _Verdict(Body):
@@ -181,6 +183,8 @@ class AnomalySummary(_Verdict, _Stored):
 class Anomaly(_Evidence, _Verdict, _Stored):
     """An anomaly with its evidence."""
 
+    signed_evidence: EvidenceRef = Field(description="Whether all that the verdict follows from can be had, signed.")
+
 
 class DemoAnomaly(_Evidence, _Verdict):
     """An anomaly of the demo: it is not stored, so it has no id, no stream and no incident."""
@@ -198,6 +202,7 @@ class Stream(Body):
 
     id: UUID
     slug: str
+    display_name: str = Field(description="What people call it; empty = nothing but its slug.")
     signal: str
     service: str
     namespace: str
@@ -211,6 +216,7 @@ class Stream(Body):
     last_event: Timestamp | None = Field(description="Event time of the latest event.")
     profile: Profile = Field(description="In force for events that are received from now on.")
     alerts: AlertBudget
+    retention_days: int | None = Field(description="Days that its findings are kept; null = as long as the plan says.")
     created_at: Timestamp
 
 
@@ -331,10 +337,10 @@ class DetectResponse(Body):
     calibration: CalibrationProgress
     processed: int = Field(description="Events of this request that are durable; 0 when it is a duplicate.")
     duplicate: bool = Field(description="Whether a request with this Idempotency-Key was accepted before.")
-    anomalies: tuple[AnomalySummary, ...] = Field(
-        description="Anomalies whose window ends in these events, in their order. Where other requests wrote to the stream "
-        "at the same time, theirs may be among them."
+    operation: str | None = Field(
+        description="Id of the operation that will have the result, where the events are not scored yet; null where they are."
     )
+    anomalies: tuple[AnomalySummary, ...] = Field(description="Anomalies that these events brought, in their order.")
     anomalies_truncated: bool = Field(description="Whether there are more; `GET /v1/anomalies?stream=` has them all.")
     pending: int = Field(description="Events of the stream that are durable and not yet scored.")
     cuts: Cuts

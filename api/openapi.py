@@ -1,31 +1,61 @@
 """The OpenAPI 3.1 document, made of the same endpoints and models that serve requests."""
 
+import asyncio
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from api.credentials import Caller
 from api.endpoint import JSON_MEDIA_TYPE, Call, Endpoint, Reply
+from api.examples import EXAMPLES
+from api.idempotency import IDEMPOTENCY_KEY_HEADER
+from api.parsing import body_media_types
 from api.problems import KINDS, PROBLEM_MEDIA_TYPE, Problem
+from api.replies import Declared, media_types
+from driftlock.accounts.people import TENANT_HEADER
+from driftlock.accounts.roles import least_role
 from driftlock.errors import Code
 
 OPENAPI_VERSION = "3.1.0"
+SAFE = frozenset({"GET", "HEAD"})
+IDEMPOTENCY_WORDS = (
+    "At most 255 printable ASCII characters. A request that comes again with its key within 24 hours is not done again: "
+    "it gets the stored answer, with `Idempotency-Replayed: true`. Another request with the same key is refused (422), "
+    "and one that comes while the first is at work as well (409)."
+)
 PATH = "/v1/openapi.json"
 _REF = "#/components/schemas/{model}"
+_OWN = "#/$defs/"
+_REFUSED_EARLY = {
+    HTTPStatus.REQUEST_TIMEOUT: "The body took too long to arrive",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "The path and the query are too long",
+}
+"""What is refused before its endpoint runs, with the code of a request that is not valid."""
 _PATH_PARAMETER = re.compile(r"\{([a-z_]+)\}")
 
 
 def openapi_endpoint(others: Iterable[Endpoint], version: str) -> Endpoint:
-    """The endpoint that serves the document about `others` and itself, rendered once."""
+    """The endpoint that serves the document about `others` and itself.
+
+    Rendering takes a noticeable part of a second, so it is done once, when somebody asks for it, and beside the event loop.
+    """
+    rendering = asyncio.Lock()
+    rendered = b""
 
     async def openapi(call: Call) -> Reply:  # noqa: ARG001
+        nonlocal rendered
+        async with rendering:
+            rendered = rendered or await asyncio.to_thread(render)
         return Reply(rendered)
 
+    def render() -> bytes:
+        return json.dumps(document((*others, endpoint), version), allow_nan=False).encode()
+
     endpoint = Endpoint("GET", PATH, "getOpenapi", "system", "This document", openapi, {200: JSON_MEDIA_TYPE})
-    rendered = json.dumps(document((*others, endpoint), version), allow_nan=False).encode()
     return endpoint
 
 
@@ -49,7 +79,14 @@ def document(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
             "schemas": _schemas(table),
             "securitySchemes": {
                 "apiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
-                "bearer": {"type": "http", "scheme": "bearer"},
+                "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+                "signIn": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "The Firebase ID token of somebody who has signed in. Who is in several accounts names one "
+                    f"by its id in the header {TENANT_HEADER}.",
+                },
             },
         },
     }
@@ -61,19 +98,43 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "tags": [endpoint.tag],
         "summary": endpoint.summary,
         "parameters": _parameters(endpoint),
-        "responses": {str(status): _response(status, body) for status, body in endpoint.responses.items()},
+        "responses": {str(status): _response(endpoint, status) for status in endpoint.responses},
     }
     for status, codes in _problems(endpoint).items():
         operation["responses"].setdefault(str(status), _problem(codes))
+    for status, said in _REFUSED_EARLY.items():
+        if status != HTTPStatus.REQUEST_TIMEOUT or endpoint.request is not None:
+            operation["responses"].setdefault(str(int(status)), _problem_of(f"{said} (`{Code.INVALID_ARGUMENT}`)"))
+    operation["responses"] = dict(sorted(operation["responses"].items()))
     if endpoint.request is not None:
         schema = {"$ref": _REF.format(model=endpoint.request.__name__)}
-        operation["requestBody"] = {"required": True, "content": {JSON_MEDIA_TYPE: {"schema": schema}}}
-    if endpoint.scope is not None:
-        operation["description"] = f"Needs the scope `{endpoint.scope.value}`."
-        operation["security"] = [{"apiKey": []}, {"bearer": []}]
-    else:
-        operation["security"] = []
+        content: dict[str, Any] = {"schema": schema}
+        examples = {example.name: example.rendered for example in EXAMPLES.get(endpoint.name, ()) if example.body is not None}
+        if examples:
+            content["examples"] = examples
+        operation["requestBody"] = {
+            "required": True,
+            "content": dict.fromkeys(body_media_types(endpoint.method), content),
+        }
+    description, schemes = _credentials(endpoint)
+    if description:
+        operation["description"] = description
+    operation["security"] = [{scheme: []} for scheme in schemes]
     return operation
+
+
+def _credentials(endpoint: Endpoint) -> tuple[str, tuple[str, ...]]:
+    """What has to be shown, in words, and as the names of security schemes."""
+    again = " The sign-in has to be recent, or to be found standing still." if endpoint.fresh_login else ""
+    if endpoint.scope is None:
+        if endpoint.caller is Caller.PERSON:
+            return f"For people, with the ID token of their sign-in.{again}", ("signIn",)
+        return "", ()
+    role = (endpoint.role or least_role(endpoint.scope)).value
+    if endpoint.caller is Caller.MEMBER:
+        return f"For people, with the ID token of their sign-in and the role `{role}` in the account.{again}", ("signIn",)
+    words = f"Needs the scope `{endpoint.scope.value}`, or the role `{role}` of somebody who has signed in.{again}"
+    return words, ("apiKey", "bearer", "signIn")
 
 
 def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
@@ -88,47 +149,101 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
         for name in _PATH_PARAMETER.findall(endpoint.path)
     ]
     schema = endpoint.query.model_json_schema()
-    for name, value in schema.get("properties", {}).items():
+    for name, value in _inlined(schema.get("properties", {}), schema.get("$defs", {})).items():
         description = value.pop("description", "")
         value.pop("title", None)
         required = name in schema.get("required", ())
         parameters.append({"name": name, "in": "query", "required": required, "description": description, "schema": value})
-    for name, description in endpoint.header_parameters.items():
+    for name, description in _header_parameters(endpoint).items():
         parameters.append(
             {"name": name, "in": "header", "required": False, "description": description, "schema": {"type": "string"}}
         )
     return parameters
 
 
-def _response(status: int, body: type[BaseModel] | str) -> dict[str, Any]:
-    if isinstance(body, str):
-        media_type, schema = body, {} if body == JSON_MEDIA_TYPE else {"type": "string"}
-    else:
-        media_type, schema = JSON_MEDIA_TYPE, {"$ref": _REF.format(model=body.__name__)}
-    words = {200: "Done", 202: "Accepted, not finished", 503: "Not now"}
-    return {"description": words.get(status, "Answer"), "content": {media_type.partition(";")[0]: {"schema": schema}}}
+def _inlined(value: Any, definitions: Mapping[str, Any]) -> Any:
+    """A schema with the definitions of its own in the place of references to them."""
+    if isinstance(value, list):
+        return [_inlined(inner, definitions) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    reference = str(value.get("$ref", ""))
+    if reference.startswith(_OWN):
+        rest = {name: inner for name, inner in value.items() if name != "$ref"}
+        return _inlined(definitions[reference.removeprefix(_OWN)] | rest, definitions)
+    return {name: _inlined(inner, definitions) for name, inner in value.items()}
+
+
+def _header_parameters(endpoint: Endpoint) -> dict[str, str]:
+    """Headers that the endpoint reads, the ones that follow from its other members included."""
+    found = dict(endpoint.header_parameters)
+    if endpoint.idempotent:
+        found[IDEMPOTENCY_KEY_HEADER] = IDEMPOTENCY_WORDS
+    if endpoint.etag and endpoint.method not in SAFE:
+        found["If-Match"] = "Entity tags: nothing is changed (412) unless the resource has one of them."
+    return found
+
+
+def _response(endpoint: Endpoint, status: int) -> dict[str, Any]:
+    declared = endpoint.responses[status]
+    words = {200: "Done", 201: "Created", 202: "Accepted, not finished", 204: "Done, nothing to say", 503: "Not now"}
+    response: dict[str, Any] = {"description": words.get(status, "Answer")}
+    types = [media_type.partition(";")[0] for media_type in media_types(declared)]
+    if types:
+        response["content"] = {media_type: {"schema": _schema(declared, media_type)} for media_type in types}
+    headers = {}
+    if status == HTTPStatus.CREATED:
+        headers["Location"] = "Path of the new resource."
+    if endpoint.etag and status == HTTPStatus.OK:
+        headers["ETag"] = "Entity tag of the resource, for If-Match."
+    if headers:
+        response["headers"] = {
+            name: {"description": description, "required": True, "schema": {"type": "string"}}
+            for name, description in headers.items()
+        }
+    return response
+
+
+def _schema(declared: Declared, media_type: str) -> dict[str, Any]:
+    if isinstance(declared, type):
+        return {"$ref": _REF.format(model=declared.__name__)}
+    return {} if media_type == JSON_MEDIA_TYPE else {"type": "string"}
 
 
 def _problems(endpoint: Endpoint) -> dict[int, list[Code]]:
     """The statuses of the problems that an endpoint can answer with, and their codes."""
     codes = [Code.INVALID_ARGUMENT, Code.INTERNAL, *endpoint.problems]
     if endpoint.scope is not None:
-        codes += [Code.UNAUTHORIZED, Code.FORBIDDEN, Code.UNAVAILABLE]
+        codes += [Code.UNAUTHORIZED, Code.FORBIDDEN, Code.NOT_FOUND, Code.UNAVAILABLE]
+    elif endpoint.caller is Caller.PERSON:
+        codes += [Code.UNAUTHORIZED, Code.NOT_FOUND, Code.UNAVAILABLE]
+    if endpoint.fresh_login:
+        codes.append(Code.SIGN_IN_AGAIN)
     if _PATH_PARAMETER.search(endpoint.path) or "stream" in endpoint.query.model_fields:
         codes.append(Code.NOT_FOUND)
+    if not endpoint.unlimited:
+        codes.append(Code.RATE_LIMITED)
     if endpoint.demo:
         codes += [Code.RATE_LIMITED, Code.UNAVAILABLE]
+    if endpoint.idempotent:
+        codes += [Code.IDEMPOTENCY_KEY_REUSED, Code.CONFLICT]
+    if endpoint.etag and endpoint.method not in SAFE:
+        codes.append(Code.PRECONDITION_FAILED)
     if endpoint.request is not None:
         codes += [Code.PAYLOAD_TOO_LARGE, Code.UNSUPPORTED_ENCODING]
     by_status: dict[int, list[Code]] = {}
-    for code in codes:
+    for code in dict.fromkeys(codes):
         by_status.setdefault(KINDS[code].status, []).append(code)
     return dict(sorted(by_status.items()))
 
 
 def _problem(codes: list[Code]) -> dict[str, Any]:
+    return _problem_of("; ".join(f"{KINDS[code].title} (`{code}`)" for code in codes))
+
+
+def _problem_of(description: str) -> dict[str, Any]:
     return {
-        "description": "; ".join(f"{KINDS[code].title} (`{code}`)" for code in codes),
+        "description": description,
         "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": _REF.format(model=Problem.__name__)}}},
     }
 
@@ -136,7 +251,7 @@ def _problem(codes: list[Code]) -> dict[str, Any]:
 def _schemas(table: Iterable[Endpoint]) -> dict[str, Any]:
     """Schemas of all bodies: of requests as they are read, of responses as they are written."""
     inputs = {endpoint.request for endpoint in table if endpoint.request is not None}
-    outputs = {body for endpoint in table for body in endpoint.responses.values() if not isinstance(body, str)} | {Problem}
+    outputs = {body for endpoint in table for body in endpoint.responses.values() if isinstance(body, type)} | {Problem}
     ordered = [(model, "validation") for model in sorted(inputs, key=lambda model: model.__name__)]
     ordered += [(model, "serialization") for model in sorted(outputs, key=lambda model: model.__name__)]
     _, definitions = models_json_schema(ordered, ref_template=_REF)  # type: ignore[arg-type]

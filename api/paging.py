@@ -9,6 +9,7 @@ from api.cursors import CURSOR_CHARS_MAX, Position
 from api.endpoint import Call, Query
 from api.problems import BadMembers, ProblemMember
 from driftlock.errors import InvalidArgument
+from driftlock.storage.paging import PAGE_ITEMS_MAX
 
 Row = TypeVar("Row")
 Key = TypeVar("Key")
@@ -52,11 +53,13 @@ class Pager:
         `fetch(limit, after)` asks the repository, `position_of` says where a row stands, `key_of` turns that into an `after`.
         """
         after = None if self._cursor is None else key_of(self._position(self._cursor))
-        rows = await fetch(self.limit, after)
-        if len(rows) < self.limit:
+        one_more = self.limit < PAGE_ITEMS_MAX  # which says whether there is a next page
+        rows = await fetch(self.limit + one_more, after)
+        if len(rows) < self.limit + one_more:
             return rows, None
+        rows = rows[: self.limit]
         last = position_of(rows[-1])
-        if not await fetch(1, key_of(last)):  # the page is full, and the list ends with it
+        if not one_more and not await fetch(1, key_of(last)):
             return rows, None
         return rows, self._call.cursors.encode(last, tenant_id=self._call.principal.tenant_id, scope=self._scope)
 

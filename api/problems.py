@@ -35,10 +35,14 @@ KINDS: Mapping[Code, Kind] = MappingProxyType(
         Code.PAYLOAD_TOO_LARGE: Kind(413, "The request is too large"),
         Code.UNSUPPORTED_ENCODING: Kind(415, "The request's encoding is not supported"),
         Code.IDEMPOTENCY_KEY_REUSED: Kind(422, "The Idempotency-Key belongs to another request"),
-        Code.UNAUTHORIZED: Kind(401, "A valid API key is needed"),
-        Code.FORBIDDEN: Kind(403, "The API key lacks a scope"),
+        Code.UNAUTHORIZED: Kind(401, "A valid credential is needed"),
+        Code.FORBIDDEN: Kind(403, "The credential does not allow this"),
+        Code.EMAIL_UNVERIFIED: Kind(403, "The e-mail address is not verified"),
+        Code.SIGN_IN_AGAIN: Kind(403, "A recent sign-in is needed"),
         Code.NOT_FOUND: Kind(404, "There is no such resource"),
+        Code.EVIDENCE_EXPIRED: Kind(404, "There is no evidence of this finding"),
         Code.CONFLICT: Kind(409, "The request contradicts the present state"),
+        Code.PRECONDITION_FAILED: Kind(412, "The resource was changed since it was read"),
         Code.RATE_LIMITED: Kind(429, "Too many requests"),
         Code.QUOTA_EXHAUSTED: Kind(403, "The plan's quota is used up"),
         Code.UNAVAILABLE: Kind(503, "The service can not answer now"),
@@ -109,8 +113,8 @@ def problem_of(error: Exception, *, instance: str, request_id: str) -> tuple[Pro
         code, title = Code.INTERNAL, KINDS[Code.INTERNAL].title
         detail = "an unexpected error; it has been logged under this request id"
     status = KINDS[code].status if status is None else status
-    if code in _RETRYABLE:
-        wait_ms = getattr(error, "retry_after_ms", None)
+    wait_ms = getattr(error, "retry_after_ms", None)
+    if code in _RETRYABLE or wait_ms is not None:
         headers["Retry-After"] = str(_seconds_up(RETRY_AFTER_MS_DEFAULT if wait_ms is None else wait_ms))
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="driftlock"'

@@ -28,8 +28,8 @@ class Reception:
         self._meter.received(tenant_id, self._signal, records)
         self._records = records
 
-    def journaled(self, receipt: Receipt, cuts: Cuts) -> None:
-        """They are durable, by this request or by the one that it repeats."""
+    def journaled(self, receipt: Receipt, cuts: Cuts, redacted: int = 0) -> None:
+        """They are durable, by this request or by the one that it repeats; of `redacted` a rule took something away."""
         records, self._records = self._records, 0
         if receipt.duplicate:
             self._meter.duplicate(self._signal, records)
@@ -40,6 +40,7 @@ class Reception:
             ("attributes_dropped", cuts.attributes_dropped),
             ("replaced", cuts.replaced),
             ("overflowed", receipt.overflowed),
+            ("redacted", redacted),
         ):
             if count:
                 self._meter.altered(self._signal, what, count)

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any
 
-from api import budget_models, evidence_models, models, profile_models, trace_views
+from api import budget_models, bundle_models, evidence_models, models, profile_models, trace_views
 from api.deps import CodecInfo
 from api.ports import AnomalyRow, BudgetRow, StoredStreamEvent, StreamRow
 from api.rfc3339 import event_time, ns_of_datetime, rfc3339
@@ -116,9 +116,9 @@ def anomaly_summary(row: AnomalyRow) -> models.AnomalySummary:
     )
 
 
-def anomaly(row: AnomalyRow) -> models.Anomaly:
+def anomaly(row: AnomalyRow, signed_evidence: bundle_models.EvidenceRef) -> models.Anomaly:
     """An anomaly with its evidence."""
-    return models.Anomaly(**_head(row), **_evidence(row.finding))
+    return models.Anomaly(**_head(row), **_evidence(row.finding), signed_evidence=signed_evidence)
 
 
 def demo_anomaly(finding: Finding) -> models.DemoAnomaly:
@@ -131,6 +131,7 @@ def stream(row: StreamRow) -> models.Stream:
     return models.Stream(
         id=row.stream_id,
         slug=row.slug,
+        display_name=row.display_name,
         signal=row.key.signal,
         service=row.key.service,
         namespace=row.key.namespace,
@@ -144,6 +145,7 @@ def stream(row: StreamRow) -> models.Stream:
         last_event=event_time(row.last_event_ns),
         profile=profile(row.profile),
         alerts=budget_models.AlertBudget(**_stream_alerts(row)),
+        retention_days=row.retention_days,
         created_at=rfc3339(ns_of_datetime(row.created_at)),
     )
 
@@ -287,6 +289,7 @@ def _head(row: AnomalyRow) -> dict[str, Any]:
         "stream": models.StreamRef(id=row.stream_id, slug=row.slug),
         "incident_id": row.incident_id,
         "detected_at": rfc3339(ns_of_datetime(row.detected_at)),
+        "silenced_by": row.silenced_by,
         **_verdict(row.finding),
     }
 

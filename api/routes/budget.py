@@ -29,7 +29,7 @@ async def get_budget(call: Call) -> Reply:
 async def change_budget(call: Call) -> Reply:
     """Give the tenant another budget; the one that is set again changes nothing."""
     deps, tenant_id = call.deps, call.principal.tenant_id
-    changed = await deps.configurator.set_budget(tenant_id, call.body(BudgetChange).alerts_per_day_max)
+    changed = await deps.stream_settings.set_budget(tenant_id, call.body(BudgetChange).alerts_per_day_max, call.actor)
     return Reply(ChangedBudget(tenant=views.tenant_budget(await _budget(deps, tenant_id)), changed=changed))
 
 

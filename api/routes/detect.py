@@ -1,26 +1,28 @@
 """`POST /v1/detect`: events in, verdicts about them out.
 
 The events take the way of all others: they are journaled first, and the answer waits until the detector has come past them.
-When that takes too long the events are safe all the same, and the answer says where their anomalies will appear.
+When that takes too long the events are safe all the same, and the answer names an operation that will have the result.
 """
 
 import asyncio
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
-
-from starlette.requests import Request
 
 from api import models, views
 from api.deps import ApiDeps
 from api.endpoint import Call, Endpoint, Reply, off_loop
 from api.events import decode
+from api.idempotency import HASH_BYTES, IDEMPOTENCY_KEY_HEADER, idempotency_key
+from api.operations import Operation, operation_id
 from api.overrides import REQUEST_MEMBERS, check_stream_members, given, overridden
-from api.ports import AnomalyFilter, AnomalyRow, StreamRow
+from api.ports import AnomalyRow, StreamRow
 from api.problems import BadMembers, ProblemMember
 from api.profile_models import ConfigOverride
+from api.redacting import redact_events
 from driftlock.accounts.keys import Principal, Scope
 from driftlock.accounts.metering import Because, Refusal
 from driftlock.engine.canonical import Cuts, label
@@ -35,10 +37,8 @@ PATH = "/v1/detect"
 DEFAULT_STREAM = "default"
 OVERRIDE = "config_override"
 UNREAD = "the events are journaled; the stream could not be read afterwards, because the database is away"
-IDEMPOTENCY_KEY_HEADER = "Idempotency-Key"
 IDEMPOTENCY_WINDOW_NS = 24 * 3600 * 1_000_000_000
 _EVENT_BYTES_GUESS = 128  # decides only whether a thread is worth it
-_HASH_BYTES = 16
 _DECODING = Because({Code.INVALID_ARGUMENT: Refusal.BAD_RECORDS})
 _SUBMITTING = Because({Code.INVALID_ARGUMENT: Refusal.NOT_STORABLE})
 
@@ -50,7 +50,7 @@ async def detect(call: Call) -> Reply:
     started = clock()
     request = call.body(models.DetectRequest)
     key = StreamKey(Signal.LOGS, _stream_name(request, call.principal, deps.limits.stream_id_bytes_max))
-    key_given = _idempotency_key(call.request, deps.limits.idempotency_key_chars_max)
+    key_given = idempotency_key(call.request, deps.limits.idempotency_key_chars_max)
     count = len(request.events)
     if count > deps.limits.events_max:
         raise PayloadTooLarge(
@@ -76,22 +76,31 @@ async def detect(call: Call) -> Reply:
         if not repeated:
             profile = await _configured(deps, tenant_id, key, before, request.config_override)
         _set_thresholds(request.config_override, decoded.batch)
+    redacted = await redact_events(deps, tenant_id, key, decoded)
     with _SUBMITTING:
         receipt = await deps.intake.submit(submission)
-    call.reception.journaled(receipt, decoded.cuts)
+    call.reception.journaled(receipt, decoded.cuts, redacted)
     known = before if before is not None and before.stream_id == receipt.stream_ids[0] else None
-    scored = await _scored_in_time(deps, receipt.seq)
+    scored = await scored_in_time(deps, receipt.seq, deps.limits.detect_wait_ms_max)
     # Where the database goes away now, what is known is answered: the records are journaled.
     try:
         stream = await _stream_of(deps, tenant_id, receipt)
     except Unavailable:
         stream, scored = _unread(deps, key, known, profile, receipt), False
     try:
-        found = await _found(deps, tenant_id, known, stream, receipt) if scored else []
+        found = await _found(deps, tenant_id, receipt) if scored else []
     except Unavailable:
         found, scored = [], False
-    body = _response(call, stream, receipt, found, decoded.cuts, scored, round((clock() - started) * 1000))
-    return Reply(body) if scored else Reply(body, 202, {"Location": f"/v1/anomalies?stream={stream.stream_id}"})
+    operation = None if scored else _operation(tenant_id, submission, receipt, decoded.cuts)
+    body = answer(call, stream, receipt, found, decoded.cuts, operation, round((clock() - started) * 1000))
+    return Reply(body) if operation is None else Reply(body, 202, {"Location": f"/v1/operations/{operation}"})
+
+
+def _operation(tenant_id: UUID, submission: Submission, receipt: Receipt, cuts: Cuts) -> str:
+    """The name under which the result can be asked for later."""
+    lost = (cuts.truncated, cuts.attributes_dropped, cuts.replaced)
+    journaled = (receipt.stream_ids[0], receipt.seq, submission.received_ns, receipt.records)
+    return operation_id(tenant_id, Operation(*journaled, *lost, receipt.duplicate))
 
 
 def _stream_name(request: models.DetectRequest, principal: Principal, bytes_max: int) -> str:
@@ -108,17 +117,6 @@ def _stream_name(request: models.DetectRequest, principal: Principal, bytes_max:
     return name
 
 
-def _idempotency_key(request: Request, chars_max: int) -> str | None:
-    """The Idempotency-Key; None without that header."""
-    values = request.headers.getlist(IDEMPOTENCY_KEY_HEADER)
-    if not values:
-        return None
-    if len(values) > 1 or not values[0] or len(values[0]) > chars_max or not values[0].isascii() or not values[0].isprintable():
-        detail = f"must be given once, with 1 to {chars_max} printable ASCII characters (idempotency_key_chars_max)"
-        raise BadMembers([ProblemMember(detail=detail, parameter=IDEMPOTENCY_KEY_HEADER)])
-    return values[0]
-
-
 def _keyed(submission: Submission, key: str, request: models.DetectRequest) -> Submission:
     """The submission as the one that `key` stands for: tenant, route and key identify it, and what it says must be the same.
 
@@ -130,11 +128,11 @@ def _keyed(submission: Submission, key: str, request: models.DetectRequest) -> S
     batch = part.batch
     said = json.dumps(request.model_dump(exclude={"events", "stream_id"}, exclude_unset=True), sort_keys=True)
     members = (part.key.text.encode(), said.encode(), batch.lengths.tobytes())
-    content = hashlib.blake2b(b"\0".join(members), digest_size=_HASH_BYTES)
+    content = hashlib.blake2b(b"\0".join(members), digest_size=HASH_BYTES)
     content.update(batch.times_ns.tobytes() + batch.text)
     return replace(
         submission,
-        request_hash=hashlib.blake2b(identity, digest_size=_HASH_BYTES).digest(),
+        request_hash=hashlib.blake2b(identity, digest_size=HASH_BYTES).digest(),
         content_hash=content.digest(),
         dedup_window_ns=IDEMPOTENCY_WINDOW_NS,
     )
@@ -191,10 +189,10 @@ def _set_thresholds(override: ConfigOverride, batch: RecordBatch) -> None:
         setattr(batch, name, getattr(override, name))
 
 
-async def _scored_in_time(deps: ApiDeps, seq: int) -> bool:
+async def scored_in_time(deps: ApiDeps, seq: int, wait_ms_max: int) -> bool:
     """Whether the records are scored by now. They are journaled in any case: "send again" would be the wrong answer."""
     try:
-        async with asyncio.timeout(deps.limits.detect_wait_ms_max / 1000):
+        async with asyncio.timeout(wait_ms_max / 1000):
             await deps.scored(seq)
     except (TimeoutError, Unavailable):
         return False
@@ -216,55 +214,39 @@ def _unread(deps: ApiDeps, key: StreamKey, before: StreamRow | None, profile: Pr
     return replace(before, profile=profile, pending=before.pending + receipt.records, calibration_reason=UNREAD)
 
 
-def _first_event(before: StreamRow | None, after: StreamRow, receipt: Receipt) -> int:
-    """Index in the stream of this request's first event, or a little less when other requests write to the stream as well.
-
-    Their events can only lie between those that were there before and the end, so no anomaly of this request is missed.
-    """
-    first_event = after.events - receipt.records
-    if before is not None:
-        first_event = min(first_event, before.events + before.pending)
-    return first_event
-
-
-async def _found(
-    deps: ApiDeps, tenant_id: UUID, before: StreamRow | None, stream: StreamRow, receipt: Receipt
-) -> list[AnomalyRow]:
-    """Anomalies whose window ends in these events, in their order; none for a duplicate. `before` is the stream as it was.
-
-    Events are counted anew when a stream has lost its state; numbers of windows never come back.
-    """
+async def _found(deps: ApiDeps, tenant_id: UUID, receipt: Receipt) -> Sequence[AnomalyRow]:
+    """Anomalies that these events brought, in the order of the events; none for a duplicate."""
     if receipt.duplicate:
         return []
-    first_event, first_window = _first_event(before, stream, receipt), 0 if before is None else before.windows
-    rows = await deps.anomalies.list(
-        tenant_id, AnomalyFilter(stream_id=stream.stream_id), limit=deps.limits.detect_anomalies_max, after=None
-    )
-    found = [row.finding for row in rows]
-    # An interaction that was judged before these events completed a window stands at the newest one there was.
-    fresh = [it.last_event >= first_event and it.window >= first_window - (it.interaction >= 0) for it in found]
-    ours = (row for row, new in zip(rows, fresh, strict=True) if new)
-    return sorted(ours, key=lambda row: (row.finding.last_event, row.finding.interaction))
+    return await found_by(deps, tenant_id, receipt.stream_ids[0], receipt.seq)
 
 
-def _response(
+async def found_by(deps: ApiDeps, tenant_id: UUID, stream_id: UUID, journal_seq: int) -> Sequence[AnomalyRow]:
+    """Anomalies that a row of the journal brought to its stream, in the order of the events."""
+    rows = await deps.anomalies.of_row(tenant_id, stream_id, journal_seq, limit=deps.limits.detect_anomalies_max)
+    return sorted(rows, key=lambda row: (row.finding.last_event, row.finding.interaction))
+
+
+def answer(
     call: Call,
     stream: StreamRow,
     receipt: Receipt,
-    found: list[AnomalyRow],
+    found: Sequence[AnomalyRow],
     cuts: Cuts,
-    scored: bool,
+    operation: str | None,
     duration_ms: int,
 ) -> models.DetectResponse:
+    """What a request is told of its events; with an `operation` they are not scored yet."""
     profile = stream.profile
     return models.DetectResponse(
         request_id=call.request_id,
         stream=views.stream_ref(stream),
-        status=models.DetectStatus(views.stream_status(stream)) if scored else models.DetectStatus.PENDING,
+        status=models.DetectStatus(views.stream_status(stream)) if operation is None else models.DetectStatus.PENDING,
         calibration=views.calibration_progress(stream),
         processed=receipt.records,
         duplicate=receipt.duplicate,
         anomalies=tuple(views.anomaly_summary(row) for row in found),
+        operation=operation,
         anomalies_truncated=len(found) >= call.deps.limits.detect_anomalies_max,
         pending=stream.pending,
         cuts=models.Cuts(truncated=cuts.truncated, attributes_dropped=cuts.attributes_dropped, replaced=cuts.replaced),

@@ -2,6 +2,7 @@
 
 from api import models, views
 from api.endpoint import Call, Endpoint, Reply, pointer
+from api.etag import ETAG_HEADER, check_if_match, etag_of
 from api.overrides import given, overridden
 from api.ports import StreamRow
 from api.problems import BadMembers, ProblemMember
@@ -43,7 +44,8 @@ async def list_profiles(call: Call) -> Reply:
 async def get_profile(call: Call) -> Reply:
     """The profile of one stream."""
     row = await find_stream(call.deps, call.principal.tenant_id, call.path("stream"))
-    return Reply(models.StreamProfile(stream=views.stream_ref(row), profile=views.profile(row.profile)))
+    profile = views.profile(row.profile)
+    return Reply(models.StreamProfile(stream=views.stream_ref(row), profile=profile), headers={ETAG_HEADER: etag_of(profile)})
 
 
 async def change_profile(call: Call) -> Reply:
@@ -53,10 +55,11 @@ async def change_profile(call: Call) -> Reply:
         row = await find_stream(call.deps, tenant_id, call.path("stream"))
         if is_of_traces(row):
             _refuse_members_of_lines(change)
+        check_if_match(call, etag_of(views.profile(row.profile)))
         wanted = overridden(_base(row, change), given(change))
         try:
             if wanted != row.profile:
-                await call.deps.configurator.configure(tenant_id, row.stream_id, wanted, expected=row.profile)
+                await call.deps.stream_settings.configure(tenant_id, row.stream_id, wanted, row.profile, call.actor)
             break
         except Conflict:
             if attempt == ATTEMPTS_MAX:
@@ -71,7 +74,8 @@ async def change_profile(call: Call) -> Reply:
             changed=wanted != row.profile,
             calibration_restarts=restarts,
             effect=UNCHANGED if wanted == row.profile else judged,
-        )
+        ),
+        headers={ETAG_HEADER: etag_of(views.profile(wanted))},
     )
 
 
@@ -112,6 +116,7 @@ ENDPOINTS = (
         {200: models.StreamProfile},
         scope=Scope.READ,
         path_parameters=PATH_PARAMETERS,
+        etag=True,
     ),
     Endpoint(
         "PATCH",
@@ -124,5 +129,6 @@ ENDPOINTS = (
         scope=Scope.ADMIN,
         request=ProfileChange,
         path_parameters=PATH_PARAMETERS,
+        etag=True,
     ),
 )

@@ -6,8 +6,10 @@ from api import graph_models, models, trace_views, views
 from api.cursors import Position
 from api.deps import ApiDeps
 from api.endpoint import Call, Endpoint, Reply
+from api.etag import ETAG_HEADER, etag_of
 from api.paging import PageQuery, Pager
 from api.ports import ServiceGraphRow, StoredStreamEvent, StreamRow
+from api.stream_models import StreamChange
 from driftlock.accounts.keys import Scope
 from driftlock.engine.event import TRACES_SERVICE, Signal
 from driftlock.engine.ports import ServiceGraph
@@ -30,7 +32,15 @@ async def list_streams(call: Call) -> Reply:
 
 async def get_stream(call: Call) -> Reply:
     """One stream."""
-    return Reply(views.stream(await find_stream(call.deps, call.principal.tenant_id, call.path("stream"))))
+    row = await find_stream(call.deps, call.principal.tenant_id, call.path("stream"))
+    return Reply(views.stream(row), headers={ETAG_HEADER: stream_etag(row)})
+
+
+def stream_etag(row: StreamRow) -> str:
+    """The entity tag of what a client can change of a stream."""
+    budget = row.profile.alerts_per_day_max
+    settings = StreamChange(display_name=row.display_name, retention_days=row.retention_days, alerts_per_day_max=budget)
+    return etag_of(settings)
 
 
 async def find_stream(deps: ApiDeps, tenant_id: UUID, text: str) -> StreamRow:
@@ -120,6 +130,7 @@ ENDPOINTS = (
         {200: models.Stream},
         scope=Scope.READ,
         path_parameters={"stream": "Id or slug of the stream."},
+        etag=True,
     ),
     Endpoint(
         "GET",

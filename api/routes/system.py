@@ -55,7 +55,9 @@ async def _check(name: str, check: Callable[[], Awaitable[None]], timeout_ms: in
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/livez", "getLiveness", "system", "Whether the process runs", livez, {200: models.Liveness}),
+    Endpoint(
+        "GET", "/livez", "getLiveness", "system", "Whether the process runs", livez, {200: models.Liveness}, unlimited=True
+    ),
     Endpoint(
         "GET",
         "/readyz",
@@ -64,9 +66,17 @@ ENDPOINTS = (
         "Whether requests can be served, with named checks",
         readyz,
         {200: models.Readiness, 503: models.Readiness},
+        unlimited=True,
     ),
     Endpoint(
-        "GET", "/metrics", "getMetrics", "system", "Metrics in the Prometheus text format", metrics, {200: METRICS_MEDIA_TYPE}
+        "GET",
+        "/metrics",
+        "getMetrics",
+        "system",
+        "Metrics in the Prometheus text format",
+        metrics,
+        {200: METRICS_MEDIA_TYPE},
+        unlimited=True,
     ),
     Endpoint(
         "GET", "/v1/version", "getVersion", "system", "Versions of code, codec and schema", version, {200: models.Version}
