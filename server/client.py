@@ -1,7 +1,7 @@
 """The command line's view of a running server: where it is, with which key, and the few REST calls that commands need."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -98,6 +98,26 @@ class RestClient:
         """One finding with its evidence."""
         return self._get(f"/v1/anomalies/{anomaly_id}") or {}
 
+    def fetch(self, path: str) -> dict[str, Any]:
+        """What is at a path."""
+        return self._get(path) or {}
+
+    def find(self, path: str) -> dict[str, Any] | None:
+        """What is at a path; None where nothing is."""
+        return self._get(path, missing_ok=True)
+
+    def pages(self, path: str, name: str) -> Iterator[dict[str, Any]]:
+        """All items of a list."""
+        return self._pages(path, name, {})
+
+    def change(self, method: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What a request that changes something is answered with."""
+        try:
+            response = self._http.request(method, path, json=dict(body))
+        except httpx.HTTPError as error:
+            raise ClientError(f"no answer from {self._endpoint}: {error or type(error).__name__}") from None
+        return self._answer(response)
+
     def _pages(self, path: str, name: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
         cursor = ""
         while True:
@@ -116,14 +136,26 @@ class RestClient:
             ) from None
         if response.status_code == 404 and missing_ok:
             return None
+        return self._answer(response)
+
+    def _answer(self, response: httpx.Response) -> dict[str, Any]:
         try:
             body = response.json()
         except ValueError:
             raise ClientError(f"{self._endpoint} is not a Driftlock server: it answered {response.status_code}") from None
-        if response.status_code != 200:
+        if not response.is_success:
             advice = "; set --api-key or DRIFTLOCK_API_KEY" if response.status_code == 401 else ""
-            raise ClientError(f"{self._endpoint} answered {response.status_code}: {body.get('detail') or body}{advice}")
+            raise ClientError(f"{self._endpoint} answered {response.status_code}: {_detail(body)}{advice}")
         return dict(body)
+
+
+def _detail(body: Any) -> str:
+    """What a problem says, with what is wrong with each member."""
+    if not isinstance(body, dict):
+        return str(body)
+    errors = body.get("errors") or []
+    members = [f"{error.get('pointer') or error.get('parameter')} {error.get('detail')}" for error in errors]
+    return "; ".join(members) or str(body.get("detail") or body)
 
 
 def _is_of(stream: dict[str, Any], service: str, signal: str) -> bool:

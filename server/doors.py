@@ -8,7 +8,7 @@ import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ import api.app
 import collector.otlp.http
 import driftlock
 from api.app import ApiDeps, CodecInfo, DemoRules, DetectorInfo, VersionInfo
+from api.traffic import RateRules
 from cbad_cy.codec import CODECS
 from collector.admission import Admission, AdmissionLimits
 from collector.auth import IngestAccess
@@ -27,16 +28,23 @@ from collector.otlp.grpc import GrpcLimits, OtlpGrpcServer
 from collector.otlp.grpc_tls import GrpcTls
 from collector.otlp.http import HttpLimits
 from collector.otlp.limits import OtlpLimits
-from collector.redact import NoRedaction
 from collector.routing import ResourceRouter
 from driftlock.accounts.certificates import ClientTable
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, level_range
 from driftlock.errors import Unavailable
+from driftlock.storage.accounts import Accounts
+from driftlock.storage.anchors import Anchors
 from driftlock.storage.anomalies import Anomalies
+from driftlock.storage.audit import AuditLog
 from driftlock.storage.budgets import Budgets
 from driftlock.storage.datafolder import write_private
+from driftlock.storage.drift import DriftHours
+from driftlock.storage.excerpts import Excerpts
+from driftlock.storage.idempotency import IdempotentRequests
 from driftlock.storage.incidents import Incidents
+from driftlock.storage.keys import Keys
 from driftlock.storage.known_requests import KnownRequests
+from driftlock.storage.readback import Readback
 from driftlock.storage.service_graphs import ServiceGraphs
 from driftlock.storage.startup import StartupRefused
 from driftlock.storage.stream_events import StreamEvents
@@ -45,13 +53,17 @@ from driftlock.storage.tenants import Tenants
 from server.addresses import Address
 from server.asgi import AsgiServer
 from server.asgi_protocol import AsgiLimits
+from server.firebase import CERTIFICATES_URL
+from server.people import open_people
 from server.pipeline import Pipeline
 from server.settings import Settings
 from server.tls import CLIENTS, TlsFiles, TlsStore, open_tls
+from server.views import view_deps
 
 RECEIVER_GRACE_S = 2.0
 DECODE_THREADS = 2
 DEMO_THREADS = 2
+READBACK_THREADS = 2
 CURSOR_KEY_BYTES = 32
 
 
@@ -68,8 +80,13 @@ class Doors:
 
 
 @asynccontextmanager
-async def open_doors(settings: Settings, pipeline: Pipeline, log: FilteringBoundLogger) -> AsyncIterator[Doors]:
-    """All listeners; closed gracefully. Connections wait until `serve`. Raises OSError for an address that is not to be had."""
+async def open_doors(
+    settings: Settings, pipeline: Pipeline, log: FilteringBoundLogger, certificates_url: str = CERTIFICATES_URL
+) -> AsyncIterator[Doors]:
+    """All listeners; closed gracefully. Connections wait until `serve`. Raises OSError for an address that is not to be had.
+
+    `certificates_url`: where the keys of the sign-in provider are published.
+    """
     watched: dict[str, Callable[[], Awaitable[None]]] = {}
     async with AsyncExitStack() as stack:
         threads = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
@@ -103,7 +120,10 @@ async def open_doors(settings: Settings, pipeline: Pipeline, log: FilteringBound
             otlp_http = replace(settings.otlp_http, port=http_server.port)
         if settings.http is not None:
             demo = _demo(settings, stack)
-            app = api.app.create_app(_deps(settings, pipeline, demo, log))
+            people = await stack.enter_async_context(open_people(settings, pipeline.database, certificates_url))
+            readback = ThreadPoolExecutor(READBACK_THREADS, thread_name_prefix="readback")
+            stack.callback(readback.shutdown, wait=False, cancel_futures=True)
+            app = api.app.create_app(replace(_deps(settings, pipeline, demo, readback, log), people=people))
             rest_server = AsgiServer(app, address=settings.http, what="REST", limits=limits, reuse_port=settings.reuse_port)
             await _listen(rest_server, doors, stack)
             watched["REST"] = rest_server.failed
@@ -117,6 +137,7 @@ async def open_doors(settings: Settings, pipeline: Pipeline, log: FilteringBound
         async def drain() -> None:
             """Not ready, NOT_SERVING, and no new records; what is under way goes on."""
             pipeline.draining.set()
+            pipeline.live.wake_all()
             exporter.admission.drain()
             if grpc_server is not None:
                 await grpc_server.drain()
@@ -159,7 +180,7 @@ def _exporter(settings: Settings, pipeline: Pipeline, threads: ThreadPoolExecuto
         authenticator=IngestAccess(pipeline.access, lambda: datetime.now(UTC), (lambda: None) if tls is None else tls.clients),
         admission=admission,
         router=ResourceRouter(settings.routing),
-        redactor=NoRedaction(),
+        redaction=pipeline.care.redaction,
         limits=OtlpLimits(request_bytes_max=settings.request_bytes_max),
         meter=pipeline.meter,
         executor=threads,
@@ -167,8 +188,10 @@ def _exporter(settings: Settings, pipeline: Pipeline, threads: ThreadPoolExecuto
     )
 
 
-def _deps(settings: Settings, pipeline: Pipeline, demo: DemoRules | None, log: FilteringBoundLogger) -> ApiDeps:
-    """What REST is made with."""
+def _deps(
+    settings: Settings, pipeline: Pipeline, demo: DemoRules | None, readback: Executor, log: FilteringBoundLogger
+) -> ApiDeps:
+    """What REST is made with; `readback` are threads for what the journal is asked for."""
 
     async def serving() -> None:
         if pipeline.draining.is_set():
@@ -198,7 +221,19 @@ def _deps(settings: Settings, pipeline: Pipeline, demo: DemoRules | None, log: F
         stream_events=StreamEvents(pipeline.database),
         service_graphs=ServiceGraphs(pipeline.database),
         budgets=Budgets(pipeline.database),
+        views=view_deps(pipeline.database, pipeline.live),
+        feedback=pipeline.teaching.feedback,
+        tuning=pipeline.teaching.tuning,
+        readback=Readback(Excerpts(pipeline.database, readback), Anomalies(pipeline.database), readback),
+        evidence=pipeline.evidence,
+        anchors=Anchors(pipeline.database, pipeline.controls),
+        drift=DriftHours(pipeline.database),
+        redaction=pipeline.care.redaction,
+        stream_settings=pipeline.care.settings,
+        accounts=Accounts(pipeline.database),
+        audit=AuditLog(pipeline.database),
         access=pipeline.access,
+        keys=Keys(pipeline.database),
         scored=scored,
         readiness={"database": pipeline.database.ping, "serving": serving},
         metrics=pipeline.telemetry.render,
@@ -208,7 +243,22 @@ def _deps(settings: Settings, pipeline: Pipeline, demo: DemoRules | None, log: F
         randomness=os.urandom,
         cursor_key=cursor_key(settings),
         log=log,
+        trusted_proxies=settings.trusted_proxies,
         demo=demo,
+        idempotency=IdempotentRequests(pipeline.database),
+        rates=_rates(settings),
+        cors_origins=settings.cors_origins,
+    )
+
+
+def _rates(settings: Settings) -> RateRules | None:
+    """How often clients may ask; None where that is switched off."""
+    if not settings.rate_limits:
+        return None
+    return RateRules(
+        time.monotonic_ns,
+        network_requests_per_minute=settings.rate_limit_network_per_minute,
+        network_failures_per_minute=settings.rate_limit_failures_per_minute,
     )
 
 

@@ -98,3 +98,26 @@ def parse_path(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise ValueError("`~` leads to no home folder here: use the whole path") from None
+
+
+def parse_project(text: str) -> str:
+    """The id of a Firebase project: 6 to 30 lower-case letters, digits and hyphens, a letter first."""
+    letters = set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    if not (6 <= len(text) <= 30 and set(text) <= letters and text[0].isalpha() and not text.endswith("-")):
+        raise ValueError("use the project's id as the Firebase console shows it, such as driftlock-prod")
+    return text
+
+
+def parse_word(text: str) -> str:
+    """Visible ASCII characters, at most 256."""
+    if not (len(text) <= 256 and text.isascii() and text.isprintable() and " " not in text):
+        raise ValueError("use at most 256 visible ASCII characters")
+    return text
+
+
+def parse_emulator(text: str) -> str:
+    """`host:port`, without a scheme."""
+    host, colon, port = text.rpartition(":")
+    if not (colon and host and "/" not in text and port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        raise ValueError("use host:port with a port of 1..65535, such as 127.0.0.1:9099")
+    return text

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from api.client_network import parse_networks
-from collector.otlp.cors import parse_origins
 from collector.routing.file import read_rules
+from driftlock.accounts.origins import parse_named_origins, parse_origins
 from driftlock.storage.checks import UnsafeDatabase
 from server.addresses import parse_address, parse_target
 from server.setting_parsers import (
@@ -15,11 +15,14 @@ from server.setting_parsers import (
     parse_bytes,
     parse_bytes_or_zero,
     parse_choice,
+    parse_emulator,
     parse_int,
     parse_int_or_zero,
     parse_path,
+    parse_project,
     parse_switch,
     parse_url,
+    parse_word,
 )
 
 REQUEST_BYTES_CEILING = 64 * MIB
@@ -115,6 +118,20 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         "Folder, best on another disk, that gets the log of the embedded database, for `driftlock restore`. Unset: none.",
         parse_path,
+    ),
+    Setting(
+        "DRIFTLOCK_EVIDENCE_KEY_FILE",
+        "evidence_key_file",
+        None,
+        "PEM private key, Ed25519, that signs evidence. Unset: one in the data folder; with `DATABASE_URL` none is made.",
+        parse_path,
+    ),
+    Setting(
+        "DRIFTLOCK_EVIDENCE_BYTES_MAX",
+        "evidence_bytes_max",
+        "256MiB",
+        "What the evidence of one tenant may take in the database; the oldest goes first.",
+        parse_bytes(16 * MIB, 1024 * GIB),
     ),
     Setting(
         "DRIFTLOCK_UNSAFE_DATABASE",
@@ -251,11 +268,81 @@ SETTINGS: tuple[Setting, ...] = (
         parse_int(1, 100_000),
     ),
     Setting(
+        "DRIFTLOCK_CORS_ORIGINS",
+        "cors_origins",
+        "off",
+        "Origins of web pages whose scripts may call REST, such as https://shop.example, separated by commas; or `off`.",
+        parse_named_origins,
+    ),
+    Setting(
+        "DRIFTLOCK_RATE_LIMITS",
+        "rate_limits",
+        "on",
+        "Whether REST limits how often keys, accounts (by their plan) and networks may ask: `on` or `off`.",
+        parse_switch,
+    ),
+    Setting(
+        "DRIFTLOCK_RATE_LIMIT_NETWORK_PER_MINUTE",
+        "rate_limit_network_per_minute",
+        "300",
+        "Requests of one client network a minute where no key is asked for, 1..100000.",
+        parse_int(1, 100_000),
+    ),
+    Setting(
+        "DRIFTLOCK_RATE_LIMIT_FAILURES_PER_MINUTE",
+        "rate_limit_failures_per_minute",
+        "30",
+        "Wrong or missing credentials of one client network a minute, 1..100000.",
+        parse_int(1, 100_000),
+    ),
+    Setting(
         "DRIFTLOCK_TRUSTED_PROXIES",
         "trusted_proxies",
         "none",
         "Networks of proxies, or `none`: REST believes their X-Forwarded-For, HTTP ports do not limit their connections.",
         parse_networks,
+    ),
+    Setting(
+        "DRIFTLOCK_FIREBASE_PROJECT_ID",
+        "firebase_project_id",
+        None,
+        "Firebase project that people sign in with. Unset: nobody signs in, keys alone are known.",
+        parse_project,
+    ),
+    Setting(
+        "DRIFTLOCK_FIREBASE_WEB_API_KEY",
+        "firebase_web_api_key",
+        None,
+        "Web API key of the project, which web pages are told. It is no secret.",
+        parse_word,
+    ),
+    Setting(
+        "DRIFTLOCK_FIREBASE_AUTH_DOMAIN",
+        "firebase_auth_domain",
+        None,
+        "Host that the project's sign-in pages are on. Unset: the project's own, under firebaseapp.com.",
+        parse_word,
+    ),
+    Setting(
+        "DRIFTLOCK_FIREBASE_CREDENTIALS_FILE",
+        "firebase_credentials_file",
+        None,
+        "Key of a service account (JSON) of the project. With it, revoked sign-ins are found where that matters.",
+        parse_path,
+    ),
+    Setting(
+        "DRIFTLOCK_FIREBASE_EMULATOR",
+        "firebase_emulator",
+        "off",
+        "Whether unsigned tokens of the emulator at `FIREBASE_AUTH_EMULATOR_HOST` are good, for development: `on` or `off`.",
+        parse_switch,
+    ),
+    Setting(
+        "FIREBASE_AUTH_EMULATOR_HOST",
+        "firebase_emulator_host",
+        None,
+        "Where the Auth emulator is, as host:port. Refused unless DRIFTLOCK_FIREBASE_EMULATOR is `on`.",
+        parse_emulator,
     ),
     Setting(
         "DRIFTLOCK_ENDPOINT",

@@ -45,6 +45,8 @@ class Settings:
     reuse_port: bool
     data_dir: Path
     archive_dir: Path | None
+    evidence_key_file: Path | None
+    evidence_bytes_max: int
     unsafe_database: UnsafeDatabase
     database_url: str | None = field(repr=False)
     migrate_database_url: str | None = field(repr=False)
@@ -64,7 +66,17 @@ class Settings:
     demo: bool
     demo_requests_per_minute: int
     demo_global_requests_per_minute: int
+    cors_origins: tuple[str, ...]
+    rate_limits: bool
+    rate_limit_network_per_minute: int
+    rate_limit_failures_per_minute: int
     trusted_proxies: tuple[Network, ...]
+    firebase_project_id: str | None
+    firebase_web_api_key: str | None
+    firebase_auth_domain: str | None
+    firebase_credentials_file: Path | None
+    firebase_emulator: bool
+    firebase_emulator_host: str | None
     endpoint: str | None
     api_key: str | None = field(repr=False)
     otlp_endpoint: str | None
@@ -123,6 +135,7 @@ def parse_settings(environment: Mapping[str, str]) -> Settings:
             "unset one of them, and archive with that server's own archive_command"
         )
     _check_together(values)
+    _check_emulator(values)
     settings = Settings(**values)  # type: ignore[arg-type]  # each parser returns its field's type
     if settings.trace_idle_seconds < settings.trace_linger_seconds:
         raise SettingError(
@@ -138,6 +151,9 @@ _NEEDED = (
     ("otlp_tls_key", "otlp_tls_cert"),
     ("otlp_tls_client_ca", "otlp_tls_cert"),
     ("otlp_tls_clients", "otlp_tls_client_ca"),
+    ("firebase_web_api_key", "firebase_project_id"),
+    ("firebase_auth_domain", "firebase_project_id"),
+    ("firebase_credentials_file", "firebase_project_id"),
 )
 
 
@@ -146,6 +162,30 @@ def _check_together(values: Mapping[str, object]) -> None:
     for field_name, needed in _NEEDED:
         if values[field_name] is not None and values[needed] is None:
             raise SettingError(f"{names[field_name]} is set but {names[needed]} is not: set both, or neither")
+
+
+def _check_emulator(values: Mapping[str, object]) -> None:
+    """Tokens of the emulator prove nothing, so nobody else may come near a server that believes them."""
+    named = values["firebase_emulator_host"] is not None
+    if not values["firebase_emulator"]:
+        if named and values["firebase_project_id"] is not None:
+            raise SettingError(
+                "FIREBASE_AUTH_EMULATOR_HOST is set, so everybody could sign in as anybody: unset it, or set "
+                "DRIFTLOCK_FIREBASE_EMULATOR=on for development"
+            )
+        return
+    if not named or values["firebase_project_id"] is None:
+        raise SettingError(
+            "DRIFTLOCK_FIREBASE_EMULATOR is on: set DRIFTLOCK_FIREBASE_PROJECT_ID and FIREBASE_AUTH_EMULATOR_HOST too, "
+            "or leave it off"
+        )
+    for name in ("otlp_grpc", "otlp_http", "http"):
+        address = values[name]
+        if isinstance(address, Address) and not address.loopback:
+            raise SettingError(
+                f"DRIFTLOCK_FIREBASE_EMULATOR is on but {address.text} is not on loopback: other machines could sign in as "
+                "anybody; listen on 127.0.0.1 only, or leave it off"
+            )
 
 
 def _parse(name: str, text: str, parse: Callable[[str], Parsed]) -> Parsed:

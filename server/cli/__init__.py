@@ -20,7 +20,9 @@ COMMANDS = {
     "restore": "server.cli.backup:restore_command",
     "tenant": "server.cli.database:tenant",
     "key": "server.cli.database:key",
+    "config": "server.cli.config:config",
     "quarantine": "server.cli.quarantine:quarantine",
+    "verify": "server.cli.verify:verify_command",
     "doctor": "server.cli.doctor:doctor",
     "version": "server.cli.version:version",
 }

@@ -10,9 +10,10 @@ from typing import TypeVar
 import click
 
 from driftlock.accounts.keys import RANDOMNESS_BYTES, KeyKind, Scope, mint
+from driftlock.accounts.plans import ENTERPRISE, PLANS
 from driftlock.engine.canonical import label
 from driftlock.errors import DriftlockError
-from driftlock.storage.keys import Keys
+from driftlock.storage.keys import OVERLAP_MAX, Keys
 from driftlock.storage.pool import Database
 from driftlock.storage.tenants import DEDUP_WINDOW_NS_MAX, LOCAL, Tenant, Tenants
 from server.cli.options import load_settings
@@ -23,6 +24,7 @@ from server.terminal import visible
 Result = TypeVar("Result")
 PAGE_ITEMS = 200
 AS_THE_SERVER = -1
+OVERLAP_S = 86_400
 
 
 class _Window(click.ParamType[int]):
@@ -98,9 +100,13 @@ def tenant() -> None:
 
 @tenant.command("create")
 @click.argument("name")
-def tenant_create(name: str) -> None:
+@click.option(
+    "--plan", type=click.Choice(list(PLANS)), default=ENTERPRISE, show_default=True,
+    help="What it gets; `enterprise` has no limits of a plan.",
+)  # fmt: skip
+def tenant_create(name: str, plan: str) -> None:
     """Create a tenant called NAME."""
-    made = _run(_with_database(load_settings(), lambda database: Tenants(database).create(name)))
+    made = _run(_with_database(load_settings(), lambda database: Tenants(database).create(name, plan=plan)))
     click.echo(f"{made.tenant_id} {visible(made.name)}")
 
 
@@ -158,7 +164,7 @@ def tenant_delete(name: str, yes: bool) -> None:
 
 @click.group()
 def key() -> None:
-    """Create, list and revoke API keys."""
+    """Create, list, rotate and revoke API keys."""
 
 
 _tenant_option = click.option("--tenant", "tenant_name", default=LOCAL, show_default=True, help="Whose key.")
@@ -212,6 +218,30 @@ def key_list(tenant_name: str) -> None:
             after = (page[-1].created_at, page[-1].key_id)
 
     _run(_with_database(load_settings(), work))
+
+
+@key.command("rotate")
+@click.argument("key_id")
+@_tenant_option
+@click.option(
+    "--overlap", "overlap_s", type=click.IntRange(0, int(OVERLAP_MAX.total_seconds())), default=OVERLAP_S, show_default=True,
+    help="Seconds for which the old key goes on working.",
+)  # fmt: skip
+def key_rotate(key_id: str, tenant_name: str, overlap_s: int) -> None:
+    """Create a key with the rights of the one with KEY_ID and print it; the old one goes on working for a while."""
+
+    async def work(database: Database) -> str:
+        tenant_id = (await _find(Tenants(database), tenant_name)).tenant_id
+        keys = Keys(database)
+        old = await keys.get(tenant_id, key_id)
+        if old is None:
+            text = f"tenant {visible(tenant_name)!r} has no key {visible(key_id)!r}; see: driftlock key list"
+            raise click.ClickException(text)
+        minted = mint(old.kind, os.urandom(RANDOMNESS_BYTES))
+        await keys.rotate(tenant_id, key_id, minted, overlap=timedelta(seconds=overlap_s))
+        return minted.text
+
+    click.echo(_run(_with_database(load_settings(), work)))
 
 
 @key.command("revoke")
