@@ -117,7 +117,7 @@ async def resolving(names: int) -> dict[str, object]:
         async with EmbeddedPostgres(Path(folder) / "data", token_bytes=secrets.token_bytes) as postgres:
             await migrate(postgres.owner_dsn, APP_ROLE)
             async with Database(postgres.app_dsn) as database:
-                tenant = await Tenants(database).create("flood")
+                tenant = await Tenants(database).create("flood", plan="enterprise")
                 streams = StreamIds(database, entries_max=JournalLimits().stream_cache_entries_max)
                 decoder = Decoder(OtlpLimits(), ResourceRouter(), NoRedaction())
                 sizes: list[int] = []
