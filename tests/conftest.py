@@ -21,6 +21,7 @@ from driftlock.storage.pool import Database
 SHARED = "shared"
 EMPTY = """
 delete from driftlock.tenants;
+delete from driftlock.users;
 delete from driftlock.journal;
 delete from driftlock.journal_request;
 delete from driftlock.journal_slot;

@@ -47,6 +47,9 @@ NEVER_IMPORTED = {
 ENTRY_POINTS = {"server.cli", "driftlock.storage.launch"}
 COMMANDS_MODULES = {place.partition(":")[0] for place in COMMANDS.values()}
 PROTOBUF_ALLOWED = {
+    "driftlock.engine.anchor_state",
+    "driftlock.engine.evidence_bundle",
+    "driftlock.engine.lesson_record",
     "driftlock.engine.records",
     "driftlock.engine.state",
     "driftlock.engine.traces.state",

@@ -9,7 +9,9 @@ from structlog.testing import CapturingLogger
 from api.app import ApiDeps, CodecInfo, DetectorInfo, VersionInfo, create_app
 from driftlock.accounts.keys import ALL_SCOPES, Scope
 from driftlock.engine.profile import PROFILES
+from driftlock.storage.readback import Readback
 from tests.accounts.counting import CountingMeter
+from tests.api.anchor_fakes import FakeAnchors, FakeDrift
 from tests.api.fakes import (
     NOW_NS,
     OTHER_TENANT,
@@ -26,6 +28,12 @@ from tests.api.fakes import (
     RecordingAccess,
     key,
 )
+from tests.api.journal_fakes import FakeExcerpts, InlineExecutor
+from tests.api.key_fakes import FakeIdempotency, FakeKeys
+from tests.api.lesson_fakes import FakeFeedback, FakeTuning
+from tests.api.people_fakes import FakeAccounts, FakeAudit
+from tests.api.redaction_fakes import FakeRedaction, FakeStreamSettings
+from tests.api.view_fakes import make_views
 
 CODECS = (CodecInfo("lz4", 1, 12, 1, "1.9.4"), CodecInfo("zstd", -5, 19, 3, "1.5.4"))
 
@@ -54,7 +62,19 @@ def make_deps(house: FakeHouse, access: RecordingAccess) -> ApiDeps:
         stream_events=FakeStreamEvents(house),
         service_graphs=FakeServiceGraphs(house),
         budgets=FakeBudgets(house),
+        views=make_views(house),
+        feedback=FakeFeedback(house),
+        tuning=FakeTuning(house),
+        readback=Readback(FakeExcerpts(), FakeAnomalies(house), InlineExecutor()),
+        anchors=(anchors := FakeAnchors(house)),
+        drift=FakeDrift(anchors),
+        redaction=FakeRedaction(house),
+        stream_settings=FakeStreamSettings(house),
+        accounts=FakeAccounts(),
+        audit=FakeAudit(),
         access=access,
+        keys=FakeKeys(access.directory),
+        idempotency=FakeIdempotency(),
         scored=house.scored,
         readiness={},
         metrics=lambda: b"driftlock_build_info 1.0\n",

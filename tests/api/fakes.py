@@ -12,6 +12,7 @@ from api.ports import (
     AnomalyFilter,
     AnomalyRow,
     BudgetRow,
+    IncidentFilter,
     IncidentRow,
     KnownRequest,
     ServiceGraphRow,
@@ -63,6 +64,7 @@ class RecordingAccess:
     """The real `Access`, with a note of what it was asked."""
 
     def __init__(self, directory: FakeDirectory, anonymous: Principal | None = None) -> None:
+        self.directory = directory
         self.access = Access(directory, anonymous=anonymous)
         self.seen: list[dict[str, object]] = []
 
@@ -95,6 +97,8 @@ class FakeHouse:
     hashes: dict[bytes, bytes | None] = field(default_factory=dict)
     waited: list[int] = field(default_factory=list)
     configured: list[tuple[UUID, Profile]] = field(default_factory=list)
+    row_of: dict[UUID, int] = field(default_factory=dict)
+    unscored: dict[UUID, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     full: bool = False
     meanwhile: Callable[[], None] | None = None
 
@@ -112,6 +116,7 @@ class FakeHouse:
         self.submissions.append(submission)
         for stream_id, part in zip(ids, submission.batches, strict=True):
             rows = self.stream_rows[submission.tenant_id]
+            self.unscored[stream_id].append((seq, len(part.batch)))
             rows[stream_id] = replace(rows[stream_id], pending=rows[stream_id].pending + len(part.batch))
         return Receipt(seq=seq, records=submission.records, stream_ids=ids)
 
@@ -157,8 +162,10 @@ class FakeHouse:
                 rows[stream_id] = replace(
                     row, events=events, pending=0, events_until_ready=max(0, row.events_until_ready - row.pending)
                 )
+                seqs = [at for at, count in self.unscored.pop(stream_id, []) for _ in range(count)]  # of each event
                 for finding in self.detect(rows[stream_id], row.pending):
-                    self.add_anomaly(tenant_id, rows[stream_id], finding)
+                    added = self.add_anomaly(tenant_id, rows[stream_id], finding)
+                    self.row_of[added.anomaly_id] = seqs[min(max(0, finding.last_event - row.events), len(seqs) - 1)]
 
     def _stream(self, tenant_id: UUID, key: object) -> StreamRow:
         stream_id = stream_id_of(tenant_id, key)
@@ -209,6 +216,21 @@ class FakeAnomalies:
         rows = sorted(self.house.anomaly_rows[tenant_id], key=key, reverse=True)
         return [row for row in rows if _passes(row, filters) and (after is None or key(row) < after)][:limit]
 
+    async def place(
+        self, tenant_id: UUID, filters: AnomalyFilter, *, rows: int, after: tuple[datetime, int, UUID] | None
+    ) -> tuple[datetime, int, UUID] | None:
+        found = await self.list(tenant_id, filters, limit=rows + 1, after=after)
+        last = found[rows - 1] if len(found) > rows else None
+        return None if last is None else (last.detected_at, last.finding.end_ns, last.anomaly_id)
+
+    async def of_row(self, tenant_id: UUID, stream_id: UUID, journal_seq: int, *, limit: int) -> Sequence[AnomalyRow]:
+        rows = [row for row in self.house.anomaly_rows[tenant_id] if row.stream_id == stream_id]
+        ours = [row for row in rows if self.house.row_of.get(row.anomaly_id) == journal_seq]
+        return sorted(ours, key=lambda row: row.finding.last_event)[:limit]
+
+    async def by_ids(self, tenant_id: UUID, anomaly_ids: Sequence[UUID]) -> Sequence[AnomalyRow]:
+        return [row for row in self.house.anomaly_rows[tenant_id] if row.anomaly_id in anomaly_ids]
+
     async def get(self, tenant_id: UUID, anomaly_id: UUID) -> AnomalyRow | None:
         return next((row for row in self.house.anomaly_rows[tenant_id] if row.anomaly_id == anomaly_id), None)
 
@@ -217,15 +239,32 @@ class FakeIncidents:
     def __init__(self, house: FakeHouse) -> None:
         self.house = house
 
-    async def list(self, tenant_id: UUID, *, limit: int, after: tuple[int, UUID] | None) -> list[IncidentRow]:
+    async def list(
+        self, tenant_id: UUID, filters: IncidentFilter, *, limit: int, after: tuple[int, UUID] | None
+    ) -> list[IncidentRow]:
         def key(row: IncidentRow) -> tuple[int, UUID]:
             return row.incident.start_ns, row.incident.incident_id
 
         rows = sorted(self.house.incident_rows[tenant_id], key=key, reverse=True)
-        return [row for row in rows if after is None or key(row) < after][:limit]
+        return [row for row in rows if _is_meant(row, filters) and (after is None or key(row) < after)][:limit]
+
+    async def by_ids(self, tenant_id: UUID, incident_ids: Sequence[UUID]) -> Sequence[IncidentRow]:
+        return [row for row in self.house.incident_rows[tenant_id] if row.incident.incident_id in incident_ids]
 
     async def get(self, tenant_id: UUID, incident_id: UUID) -> IncidentRow | None:
         return next((row for row in self.house.incident_rows[tenant_id] if row.incident.incident_id == incident_id), None)
+
+
+def _is_meant(row: IncidentRow, filters: IncidentFilter) -> bool:
+    incident = row.incident
+    return (
+        filters.state in (None, incident.state)
+        and filters.status in (None, row.status)
+        and (filters.stream_id is None or filters.stream_id in incident.stream_ids)
+        and filters.alerted in (None, incident.alerted)
+        and (filters.since is None or incident.end_ns >= filters.since)
+        and (filters.until is None or incident.start_ns < filters.until)
+    )
 
 
 class FakeStreamEvents:
@@ -268,6 +307,7 @@ def _passes(row: AnomalyRow, filters: AnomalyFilter) -> bool:
         and (filters.until is None or row.finding.start_ns < filters.until)
         and filters.question in (None, row.finding.question)
         and (filters.trace_id is None or filters.trace_id in traces_of(row.finding))
+        and filters.silenced == (row.silenced_by is not None)
     )
 
 

@@ -80,7 +80,7 @@ async def test_an_unknown_path_is_a_problem(service: Service, path: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/v1/streams"), ("GET", "/v1/detect"), ("DELETE", "/livez"), ("OPTIONS", "/v1/detect")]
+    ("method", "path"), [("PUT", "/v1/streams"), ("GET", "/v1/detect"), ("DELETE", "/livez"), ("OPTIONS", "/v1/detect")]
 )
 async def test_another_method_is_a_problem_that_names_the_right_one(service: Service, method: str, path: str) -> None:
     response = await service.client.request(method, path)

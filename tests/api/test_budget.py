@@ -10,6 +10,7 @@ import pytest
 from api.budget_models import BudgetPage, ChangedBudget
 from api.models import StreamEventPage
 from api.ports import BudgetRow, StoredStreamEvent, StreamRow
+from driftlock.accounts.actor import ActorKind
 from driftlock.engine.correlation.budget import DAY_NS, TENANT_ALERTS_MAX
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.limits import Limits
@@ -18,6 +19,7 @@ from driftlock.engine.verdict import StreamEvent, StreamEventKind
 from driftlock.errors import Unavailable
 from tests.api.conftest import Service
 from tests.api.fakes import EPOCH, NAMESPACE, OTHER_TENANT, TENANT, FakeHouse, key, make_stream
+from tests.api.redaction_fakes import FakeStreamSettings
 
 NOON = "2008-06-14T12:00:00Z"
 NOON_NS = 1_213_444_800 * 10**9
@@ -75,6 +77,10 @@ async def test_a_change_is_said_and_shown(service: Service) -> None:
     other = await service.client.get("/v1/budget", headers={"X-Api-Key": key("other")})
     assert other.json()["tenant"]["allowed"] == Limits().tenant_alerts_per_day_max
     assert OTHER_TENANT not in service.house.budgets
+    settings = service.deps.stream_settings
+    assert isinstance(settings, FakeStreamSettings)
+    ((verb, tenant, actor),) = settings.noted
+    assert (verb, tenant, actor.kind) == ("budgeted", TENANT, ActorKind.KEY), "who changed it is noted, and only if it changed"
 
 
 @pytest.mark.parametrize("value", [-1, TENANT_ALERTS_MAX + 1, 1.5, "5", None, True])

@@ -74,7 +74,7 @@ async def test_anomalies_come_in_their_order_and_up_to_a_limit(service: Service,
     service.house.detect = detect
     async with with_deps(limits=ApiLimits(detect_anomalies_max=4)) as client:
         body = (await post(client, {"events": ["x"] * 10})).json()
-    assert [found["window"] for found in body["anomalies"]] == [6, 7, 8, 9]
+    assert [found["window"] for found in body["anomalies"]] == [0, 1, 2, 3]
     assert body["anomalies_truncated"] is True
 
 
@@ -115,14 +115,14 @@ async def test_journaled_records_are_accepted_when_their_stream_can_not_be_read(
     if what == "streams":
         service.deps.streams.get = away_afterwards  # type: ignore[method-assign]
     else:
-        service.deps.anomalies.list = away  # type: ignore[method-assign]
+        service.deps.anomalies.of_row = away  # type: ignore[method-assign]
     for name in ("old", "new"):
         response = await post(service.client, {"stream_id": name, "events": ["b", "c"]})
         body = DetectResponse.model_validate_json(response.content)
         stream_id = stream_id_of(TENANT, StreamKey(Signal.LOGS, name))
         assert (response.status_code, body.status, body.processed) == (202, "pending", 2)
         assert (body.stream.id, body.anomalies) == (stream_id, ())
-        assert response.headers["Location"] == f"/v1/anomalies?stream={stream_id}"
+        assert response.headers["Location"] == f"/v1/operations/{body.operation}"
         known = what == "anomalies" or name == "old"
         assert body.stream.slug == (name if known else str(stream_id))
         assert (body.calibration.state == "unknown") is not known
@@ -137,9 +137,9 @@ async def test_what_is_not_scored_in_time_is_accepted_and_told_where_to_look(ser
     body = DetectResponse.model_validate_json(response.content)
     assert response.status_code == 202
     assert (body.status, body.pending, body.processed, body.anomalies) == ("pending", 2, 2, ())
-    assert response.headers["Location"] == f"/v1/anomalies?stream={body.stream.id}"
+    assert response.headers["Location"] == f"/v1/operations/{body.operation}"
     service.house.gate.set()
-    assert (await service.client.get(response.headers["Location"])).status_code == 200
+    assert (await service.client.get(response.headers["Location"])).json()["status"] == "done"
 
 
 def meter_of(service: Service) -> CountingMeter:
@@ -353,7 +353,7 @@ async def test_anomalies_are_not_missed_when_others_write_to_the_stream_meanwhil
     second = asyncio.create_task(post(service.client, {"events": ["c", "d"]}))
     await until(lambda: len(service.house.submissions) == 3)
     service.house.gate.set()
-    assert [found["last_event"] for found in (await first).json()["anomalies"]] == [1, 2, 3, 4]
+    assert [found["last_event"] for found in (await first).json()["anomalies"]] == [1, 2]
     assert [found["last_event"] for found in (await second).json()["anomalies"]] == [3, 4]
 
 

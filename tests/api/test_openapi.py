@@ -1,5 +1,8 @@
+import asyncio
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -9,6 +12,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from api.app import create_app
+from api.credentials import Caller
 from api.endpoint import Call, Endpoint, Query, Reply, Runner
 from api.middleware import Problems, RequestId
 from api.models import Liveness, Version
@@ -68,8 +72,11 @@ def test_operation_ids_are_unique_and_everything_has_words() -> None:
 def test_scopes_are_security_requirements() -> None:
     for endpoint in ENDPOINTS:
         operation = TABLE["paths"][endpoint.path][endpoint.method.lower()]
-        assert bool(operation["security"]) == (endpoint.scope is not None)
-        assert ("401" in operation["responses"]) == (endpoint.scope is not None)
+        known = endpoint.scope is not None or endpoint.caller is Caller.PERSON
+        assert bool(operation["security"]) == known
+        assert ({"signIn": []} in operation["security"]) == known
+        assert ({"apiKey": []} in operation["security"]) == (known and endpoint.caller is Caller.ANYBODY)
+        assert ("401" in operation["responses"]) == known
 
 
 def test_every_path_parameter_is_described() -> None:
@@ -79,17 +86,24 @@ def test_every_path_parameter_is_described() -> None:
 
 
 def test_problems_have_statuses_of_the_table() -> None:
-    statuses = {str(kind.status) for kind in KINDS.values()}
+    statuses = {str(kind.status) for kind in KINDS.values()} | {"408", "414"}
     for methods in TABLE["paths"].values():
         for operation in methods.values():
             for status, response in operation["responses"].items():
-                if "application/problem+json" in response["content"]:
+                if "application/problem+json" in response.get("content", {}):
                     assert status in statuses
+
+
+def test_what_is_refused_before_an_endpoint_runs_is_declared() -> None:
+    for endpoint in ENDPOINTS:
+        responses = TABLE["paths"][endpoint.path][endpoint.method.lower()]["responses"]
+        assert "414" in responses
+        assert ("408" in responses) == (endpoint.request is not None)
 
 
 def test_the_query_of_a_list_is_described() -> None:
     parameters = {item["name"]: item for item in TABLE["paths"]["/v1/anomalies"]["get"]["parameters"]}
-    filters = {"stream", "incident", "min_ncd", "max_p_value", "question", "trace_id", "since", "until"}
+    filters = {"stream", "incident", "min_ncd", "max_p_value", "question", "trace_id", "since", "until", "silenced"}
     assert set(parameters) == {"limit", "cursor", *filters}
     assert all(item["in"] == "query" and not item["required"] for item in parameters.values())
 
@@ -131,6 +145,24 @@ def test_models_of_queries_forbid_what_they_do_not_name() -> None:
 
 def test_bodies_forbid_what_they_do_not_name() -> None:
     models: list[type[BaseModel]] = [
-        body for endpoint in ENDPOINTS for body in endpoint.responses.values() if not isinstance(body, str)
+        body for endpoint in ENDPOINTS for body in endpoint.responses.values() if isinstance(body, type)
     ]
     assert all(model.model_config.get("extra") == "forbid" for model in models)
+
+
+async def test_the_document_is_made_once_and_only_when_somebody_asks(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def counted(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
+        made.append(threading.current_thread().name)
+        return document(endpoints, version)
+
+    monkeypatch.setattr("api.openapi.document", counted)
+    transport = httpx.ASGITransport(app=create_app(service.deps))
+    assert not made
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
+        answers = await asyncio.gather(*(client.get("/v1/openapi.json") for _ in range(3)))
+    assert len(made) == 1
+    assert made[0] != threading.main_thread().name  # other requests are answered meanwhile
+    assert len({answer.content for answer in answers}) == 1
+    assert "/v1/anomalies" in answers[0].json()["paths"]

@@ -10,6 +10,7 @@ import cbad_cy.codec
 from api.models import ChangedStreamProfile, StreamProfile
 from api.ports import StreamRow
 from api.profile_models import ProfileChange, ProfileList
+from driftlock.accounts.actor import ActorKind
 from driftlock.accounts.keys import Scope
 from driftlock.engine.calibration import events_until_calibrated, events_until_first_alarm
 from driftlock.engine.event import Signal, StreamKey, trace_stream_key
@@ -19,6 +20,7 @@ from driftlock.engine.profile import DEFAULT_CODEC, OVERRIDE_RANGES, PROFILES, P
 from driftlock.errors import Unavailable
 from tests.api.conftest import CODECS, Service
 from tests.api.fakes import OTHER_TENANT, TENANT, FakeHouse, key, make_stream, stream_id_of
+from tests.api.redaction_fakes import FakeStreamSettings
 
 KEY = StreamKey(Signal.LOGS, "checkout")
 PATH = "/v1/streams/checkout/profile"
@@ -79,6 +81,15 @@ async def test_a_change_says_what_it_means(service: Service, stream: StreamRow) 
     profile = Profile("custom", 0.45, 0.01, 800, 100, 20, "lz4")
     assert service.house.configured == [(stream.stream_id, profile)]
     assert values(response.json()) == profile
+
+
+async def test_a_change_says_who_made_it_and_none_says_nothing(service: Service, stream: StreamRow) -> None:
+    settings = service.deps.stream_settings
+    assert isinstance(settings, FakeStreamSettings)
+    for _ in range(2):
+        assert (await patch(service, {"ncd_threshold": 0.2})).status_code == 200
+    ((verb, changed, actor),) = settings.noted
+    assert (verb, changed, actor.kind) == ("changed", stream.stream_id, ActorKind.KEY)
 
 
 async def test_thresholds_do_not_restart_calibration(service: Service, stream: StreamRow) -> None:

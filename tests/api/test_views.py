@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from api import evidence_models, incident_views, models, views
+from api.bundle_models import EvidenceRef
 from api.ports import AnomalyRow
 from cbad_cy.series import LEARNING_POINTS
 from driftlock.engine.calibration import events_until_first_alarm
@@ -20,6 +21,7 @@ from driftlock.engine.verdict import Calibration, Evidence, Finding, InstanceSha
 from tests.api.fakes import EPOCH, NAMESPACE, make_finding, make_incident, make_stream
 
 STREAM = UUID(int=1)
+NO_EVIDENCE = EvidenceRef(state="off", reason="", number=None, digest=None, key_id=None, bytes=0, made_at=None, href=None)
 spans = st.lists(st.tuples(st.integers(-3, 60), st.integers(-3, 60)), max_size=6)
 
 
@@ -47,7 +49,7 @@ def test_exactly_the_characters_touched_by_a_span_are_novel(text: str, ranges: l
 
 
 def test_a_seed_is_text_and_times_are_utc() -> None:
-    body = views.anomaly(row())
+    body = views.anomaly(row(), NO_EVIDENCE)
     assert body.seed == "18446744073709551615"
     assert body.start == "2008-06-14T14:56:01Z"
     assert body.detected_at == "2027-01-01T00:00:00Z"
@@ -62,13 +64,13 @@ def test_a_summary_shows_the_costliest_line() -> None:
 
 
 def test_a_missing_time_is_null() -> None:
-    assert views.anomaly(row(start_ns=0)).start is None
+    assert views.anomaly(row(start_ns=0), NO_EVIDENCE).start is None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_response_can_not_hold_what_json_can_not_say(value: float) -> None:
     with pytest.raises(ValidationError):
-        views.anomaly(row(ratio=value))
+        views.anomaly(row(ratio=value), NO_EVIDENCE)
 
 
 FIRST_ALARM = events_until_first_alarm(PROFILES["balanced"], Limits())
@@ -163,7 +165,7 @@ def test_a_finding_shows_what_it_is_about_and_why() -> None:
         "p_without_others": 0.002,
         "verified": True,
     }
-    body = views.anomaly(row(**finding)).model_dump()
+    body = views.anomaly(row(**finding), NO_EVIDENCE).model_dump()
     assert {name: body[name] for name in ("question", "surprise", "subject", "calibration", "calibration_reason")} == {
         name: finding[name] for name in ("question", "surprise", "subject", "calibration", "calibration_reason")
     }
@@ -209,7 +211,7 @@ SHOWN = {
 
 def test_a_finding_about_numbers_shows_its_series_with_their_charts() -> None:
     unknown = replace(LATENCY, instance="", since_ns=0, chart=Chart())
-    body = views.anomaly(row(question=Question.TOGETHER, series=(LATENCY, unknown))).model_dump()
+    body = views.anomaly(row(question=Question.TOGETHER, series=(LATENCY, unknown)), NO_EVIDENCE).model_dump()
     chart = {
         "times": ("2008-06-14T14:55:01.500Z", "2008-06-14T14:56:01.500Z"),
         "values": (0.25, 2.31),
@@ -230,7 +232,7 @@ def test_a_summary_shows_the_strongest_series_without_its_chart() -> None:
 
 @pytest.mark.parametrize("question", Question)
 def test_every_question_can_be_shown(question: Question) -> None:
-    assert views.anomaly(row(question=question)).question is question
+    assert views.anomaly(row(question=question), NO_EVIDENCE).question is question
 
 
 @pytest.mark.parametrize(("alerted_ns", "alerted_at"), [(None, None), (1_213_455_361_500_000_000, "2008-06-14T14:56:01.500Z")])

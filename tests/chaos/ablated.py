@@ -9,7 +9,7 @@ from dataclasses import replace
 from driftlock.engine.ports import Receipt, Submission
 from driftlock.storage.journal import Journal
 from driftlock.storage.shard import Shard
-from server import pipeline
+from server import ownership
 from server.cli import main
 from tests.chaos.cluster import Cluster
 
@@ -55,7 +55,7 @@ def no_fence() -> None:
         return
 
     Shard.verify = blind  # type: ignore[method-assign]
-    pipeline.check_not_replaced = blind
+    ownership.check_not_replaced = blind
 
 
 ABLATIONS: dict[str, Callable[[], None]] = {

@@ -13,7 +13,7 @@ from driftlock.errors import Unavailable
 from driftlock.storage.incidents import Incidents
 from driftlock.storage.ledger import Ledgers
 from driftlock.storage.pool import Database
-from server.pipeline import fold_limits
+from server.ownership import fold_limits
 from server.settings import parse_settings
 from tests.chaos.cluster import blocking, query
 

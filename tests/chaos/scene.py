@@ -210,6 +210,6 @@ async def _tenant(app_dsn: str) -> str:
     """A tenant and its key."""
     minted = mint(KeyKind.LIVE, secrets.token_bytes(RANDOMNESS_BYTES))
     async with Database(app_dsn) as database:
-        tenant = await Tenants(database).create(TENANT)
+        tenant = await Tenants(database).create(TENANT, plan="enterprise")
         await Keys(database).insert(tenant.tenant_id, minted, kind=KeyKind.LIVE, name=TENANT, scopes=[Scope.INGEST, Scope.READ])
     return minted.text

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.ablations import caught
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
 
 
 def test_an_acknowledgement_before_the_commit_is_a_loss(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ async def bench(
             "authenticator": authenticator,
             "admission": gate,
             "router": ResourceRouter(),
-            "redactor": NoRedaction(),
+            "redaction": NoRedaction(),
             "limits": limits or OtlpLimits(),
             "meter": meter,
             "executor": executor,

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from collector.auth import IngestAccess
-from collector.otlp.cors import ORIGINS_MAX, parse_origins
 from collector.otlp.http import HttpLimits, create_app
 from driftlock.accounts.access import Access
 from driftlock.accounts.keys import KeyRecord, Principal, Scope
+from driftlock.accounts.origins import ORIGINS_MAX, parse_named_origins, parse_origins
 from tests.collector.fakes import KEY, TENANT, bench
 from tests.collector.otlp_requests import log, logs
 
@@ -119,3 +119,10 @@ def test_parse_origins() -> None:
 def test_what_is_no_origin(text: str) -> None:
     with pytest.raises(ValueError, match=r"origins"):
         parse_origins(text)
+
+
+def test_where_every_origin_is_named_there_is_no_star() -> None:
+    assert parse_named_origins("off") == ()
+    assert parse_named_origins(PAGE) == (PAGE,)
+    with pytest.raises(ValueError, match="each one has to be named"):
+        parse_named_origins("*")

@@ -12,24 +12,17 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from collector.otlp.decode import Decoded, decode
 from collector.otlp.limits import OtlpLimits
 from collector.otlp.reasons import Reason
-from collector.redact import NoRedaction
 from collector.routing import ResourceRouter
 from driftlock.engine.canonical import CanonicalLimits
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.errors import Code, InvalidArgument, PayloadTooLarge
 from tests.collector.otlp_requests import T0, add_logs, log, logs, message, nested, pairs, raw_logs, timed
-
-
-class Upper:
-    """A redactor whose work can be seen."""
-
-    def redact(self, text: str) -> str:
-        return text.replace("hunter2", "***")
+from tests.collector.replacing import Replacing
 
 
 def run(request: ExportLogsServiceRequest | bytes, limits: OtlpLimits | None = None, **parts: object) -> Decoded:
     body = request if isinstance(request, bytes) else request.SerializeToString()
-    chosen: dict[str, object] = {"router": ResourceRouter(), "redactor": NoRedaction()}
+    chosen: dict[str, object] = {"router": ResourceRouter()}
     decoded = decode(body, Signal.LOGS, limits or OtlpLimits(), **(chosen | parts))  # type: ignore[arg-type]
     assert decoded.read == decoded.accepted + sum(decoded.rejected.values())
     return decoded
@@ -301,7 +294,7 @@ def test_the_redactor_sees_every_text_first() -> None:
         log("password hunter2", attributes={"secret": "hunter2", "m": {"x": ["hunter2"]}}, severity_text="hunter2"),
         resource={"service.name": "a", "host.name": "host-hunter2"},
     )
-    (part,) = run(request, redactor=Upper()).batches
+    (part,) = run(request, rules=Replacing("hunter2")).batches
     assert b"hunter2" not in part.batch.text
     assert part.batch.text.count(b"***") == 4
     assert part.batch.instances == ("host-***",)

@@ -1,8 +1,10 @@
 """OTLP/gRPC over a real socket, as a client sees it."""
 
 import asyncio
+import gc
 import gzip
 import socket
+import tracemalloc
 from typing import Any
 
 import grpc
@@ -15,7 +17,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from collector.admission import DRAINING_RETRY_AFTER_MS, AdmissionLimits
 from collector.otlp.export import SERVICES
 from collector.otlp.grpc import GrpcLimits, OtlpGrpcServer, check_grpcio
-from collector.otlp.limits import OtlpLimits
+from collector.otlp.limits import MIB, OtlpLimits
 from driftlock.engine.event import Signal
 from tests.collector.fakes import KEY, bench, grpc_bench
 from tests.collector.grpc_calls import AUTH, HELLO, connected, raw_call, retry_ms
@@ -89,6 +91,28 @@ async def test_overload_asks_to_come_back() -> None:
         await client.parts.intake.entered.wait()
         failure = await client.failure()
         assert (failure.code(), retry_ms(failure)) == (grpc.StatusCode.UNAVAILABLE, 700)
+        client.parts.intake.gate.set()
+        assert await first == b""
+
+
+async def test_a_message_that_is_refused_is_not_kept() -> None:
+    """An error that holds on to its frames would keep large messages until the next full collection."""
+    room = AdmissionLimits(bytes_max=8 * MIB, tenant_share_max=0.2)
+    async with connected(OtlpLimits(request_bytes_max=2 * MIB), room) as client:
+        client.parts.intake.gate = asyncio.Event()
+        first = asyncio.create_task(client.export(HELLO))
+        await client.parts.intake.entered.wait()
+        large = bytes(2 * MIB - 1)
+        gc.collect()
+        gc.disable()
+        tracemalloc.start()
+        try:
+            for _ in range(3):
+                assert (await client.failure(large)).code() is grpc.StatusCode.UNAVAILABLE
+            assert tracemalloc.get_traced_memory()[0] < len(large)
+        finally:
+            tracemalloc.stop()
+            gc.enable()
         client.parts.intake.gate.set()
         assert await first == b""
 

@@ -22,7 +22,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 from cbad_cy.codec import Codec
 from collector.otlp.decode import Decoded, decode
 from collector.otlp.limits import OtlpLimits
-from collector.redact import NoRedaction, Redactor
+from collector.redact import StreamRules
 from collector.routing import ResourceRouter
 from driftlock.engine.canonical import IDENTITY_BYTES_MAX, shown_name
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
@@ -31,6 +31,7 @@ from driftlock.engine.numbers.detector import NumberDetector
 from driftlock.engine.profile import PROFILES
 from driftlock.errors import InvalidArgument
 from tests.collector.otlp_requests import T0, message, pairs
+from tests.collector.replacing import Replacing
 
 UNSET, DELTA, CUMULATIVE = AggregationTemporality.values()
 NUMBER = NumberDataPoint(time_unix_nano=T0, as_double=1.0)
@@ -69,8 +70,8 @@ def request(*scopes: tuple[str, str, Metric]) -> bytes:
     return whole.SerializeToString()
 
 
-def decoded(body: bytes, limits: OtlpLimits | None = None, redactor: Redactor | None = None) -> Decoded:
-    return decode(body, Signal.METRICS, limits or OtlpLimits(), ResourceRouter(), redactor or NoRedaction())
+def decoded(body: bytes, limits: OtlpLimits | None = None, rules: StreamRules | None = None) -> Decoded:
+    return decode(body, Signal.METRICS, limits or OtlpLimits(), ResourceRouter(), rules)
 
 
 def batch(*scopes: tuple[str, str, Metric]) -> RecordBatch:
@@ -177,13 +178,6 @@ def test_scopes_and_metrics_are_limited() -> None:
         decoded(body, OtlpLimits(containers_max=1))
 
 
-class Hidden:
-    """Hides one word."""
-
-    def redact(self, text: str) -> str:
-        return text.replace("secret", "***")
-
-
 def test_names_and_scopes_are_redacted() -> None:
-    found = decoded(request(("lib-secret", "secret", gauge({"k": "secret", "n": 1}))), redactor=Hidden())
+    found = decoded(request(("lib-secret", "secret", gauge({"k": "secret", "n": 1}))), rules=Replacing("secret"))
     assert found.batches[0].batch.series == ("x{k=***,n=1}\x1flib-***\x1fg\x1fsi",)

@@ -14,31 +14,25 @@ from collector.otlp.decode import Decoded, decode
 from collector.otlp.limits import OtlpLimits
 from collector.otlp.reasons import Reason
 from collector.otlp.wire import Malformed
-from collector.redact import NoRedaction, Redactor
+from collector.redact import StreamRules
 from collector.routing import ResourceRouter
 from driftlock.engine import records
 from driftlock.engine.event import RecordBatch, Signal, SpanMark, StreamKey, trace_stream_key
 from driftlock.engine.ports import StreamBatch, Submission
 from tests.collector.fakes import NOW_NS, TENANT, bench
 from tests.collector.otlp_requests import T0, message, nested, spans
+from tests.collector.replacing import Replacing
 
 TRACE, OTHER_TRACE = bytes(range(1, 17)), bytes(range(17, 33))
 SPAN, PARENT = bytes(range(1, 9)), bytes(range(9, 17))
 
 
-class Hidden:
-    """A redactor whose work can be seen."""
-
-    def redact(self, text: str) -> str:
-        return text.replace("hunter2", "***")
-
-
 def run(
-    *requests: ExportTraceServiceRequest | bytes, limits: OtlpLimits | None = None, redactor: Redactor | None = None
+    *requests: ExportTraceServiceRequest | bytes, limits: OtlpLimits | None = None, rules: StreamRules | None = None
 ) -> Decoded:
     """Requests one after another are one request."""
     body = b"".join(each if isinstance(each, bytes) else each.SerializeToString() for each in requests)
-    return decode(body, Signal.TRACES, limits or OtlpLimits(), ResourceRouter(), redactor or NoRedaction())
+    return decode(body, Signal.TRACES, limits or OtlpLimits(), ResourceRouter(), rules)
 
 
 def traces(decoded: Decoded) -> RecordBatch:
@@ -253,13 +247,13 @@ def test_unknown_fields_and_groups_are_skipped() -> None:
     ],
 )
 def test_names_are_cut_redacted_and_never_hold_a_separator(name: str, kept: str) -> None:
-    decoded = run(spans(call(name, kind=1), resource=resource("cart")), redactor=Hidden())
+    decoded = run(spans(call(name, kind=1), resource=resource("cart")), rules=Replacing("hunter2"))
     assert traces(decoded).series == (f"cart\x1f{kept}\x1f1",)
     assert decoded.cuts.truncated == 0  # the text has it whole
 
 
 def test_instances_are_redacted() -> None:
-    decoded = run(spans(call(), resource=resource("cart", **{"host.name": "hunter2-1"})), redactor=Hidden())
+    decoded = run(spans(call(), resource=resource("cart", **{"host.name": "hunter2-1"})), rules=Replacing("hunter2"))
     assert traces(decoded).instances == ("***-1",)
 
 

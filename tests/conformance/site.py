@@ -26,6 +26,7 @@ from driftlock.storage.pool import Database
 from driftlock.storage.tenants import Tenants
 from server.database import DatabaseUrls
 from server.doors import Doors, open_doors
+from server.firebase import CERTIFICATES_URL
 from server.pipeline import Pipeline, open_pipeline
 from server.settings import parse_settings
 from tests.conformance import doors as clients
@@ -128,7 +129,7 @@ class Site:
 
     async def tenant(self) -> UUID:
         """A new tenant."""
-        return (await Tenants(self.database).create(f"tenant-{next(self.names)}")).tenant_id
+        return (await Tenants(self.database).create(f"tenant-{next(self.names)}", plan="enterprise")).tenant_id
 
     async def key(self, tenant_id: UUID, scope: Scope = Scope.INGEST, stream: str | None = None) -> str:
         """A key of the tenant, bound to a stream or not."""
@@ -197,8 +198,10 @@ def rules(folder: Path) -> Path:
 
 
 @asynccontextmanager
-async def open_site(urls: Urls, routing: Path, log: Any = None) -> AsyncIterator[Site]:
-    """The server on an empty database, all doors on free ports of loopback. `routing` is its file of rules."""
+async def open_site(
+    urls: Urls, routing: Path, log: Any = None, *, certificates_url: str = CERTIFICATES_URL, **more: str
+) -> AsyncIterator[Site]:
+    """The server on an empty database, all doors on free ports; `routing` is its file of rules, `more` are settings."""
     quiet = structlog.make_filtering_bound_logger(50)
     log = log or structlog.wrap_logger(structlog.PrintLogger(io.StringIO()), wrapper_class=quiet)
     async with Wire(urls.app) as wire:
@@ -212,11 +215,12 @@ async def open_site(urls: Urls, routing: Path, log: Any = None) -> AsyncIterator
                 "DRIFTLOCK_DEMO": "off",
                 "DRIFTLOCK_ROUTING_FILE": str(routing),
                 "DRIFTLOCK_WORKER_THREADS": "1",
+                **more,
             }
         )
         async with (
             open_pipeline(settings, DatabaseUrls(wire.dsn, urls.owner), log) as pipeline,
-            open_doors(settings, pipeline, log) as listening,
+            open_doors(settings, pipeline, log, certificates_url) as listening,
             Database(urls.app) as database,
         ):
             assert listening.otlp_grpc is not None

@@ -189,6 +189,7 @@ def stormy(lines: list[str], start: int, stop: int | None = None, seed: int = 7)
 
 
 def verdict(finding: dict[str, Any]) -> dict[str, Any]:
-    """A finding without what is not part of the verdict: ids of this database and the wall clock."""
-    kept = {name: value for name, value in finding.items() if name not in {"id", "incident_id", "detected_at"}}
+    """A finding without what is not part of the verdict: ids of this database, the wall clock, what became of it since."""
+    others = {"id", "incident_id", "detected_at", "silenced_by", "signed_evidence"}
+    kept = {name: value for name, value in finding.items() if name not in others}
     return {**kept, "stream": finding["stream"]["slug"]}

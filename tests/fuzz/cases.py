@@ -15,12 +15,12 @@ from cbad_cy import reference
 from cbad_cy.tokenize import mask, mask_line
 from collector.otlp.decode import decode
 from collector.otlp.limits import OtlpLimits
-from collector.redact import NoRedaction, Redactor
 from collector.routing import ResourceRouter
 from driftlock.engine.canonical import CanonicalLimits
 from driftlock.engine.event import Signal
 from driftlock.errors import DriftlockError
 from tests.collector.oracle.decode import decode as oracle_decode
+from tests.collector.replacing import Replacing
 
 SIGNALS = (Signal.LOGS, Signal.METRICS, Signal.TRACES)
 REDACTED = 4
@@ -52,18 +52,13 @@ LIMITS = (
         text=CanonicalLimits(attributes_max=1, depth_max=1),
     ),
 )
+STARS = Replacing("e")
+"""Takes away a letter wherever it stands, and makes texts longer by it."""
 _LINE_BYTES_MAX = 4096
 _REFERENCE_BYTES_MAX = 512  # the reference of the tokenizer is slow
 _MALFORMED = "Malformed"
 
 Decode = Callable[..., Any]
-
-
-class Stars:
-    """Takes away a letter wherever it stands, and makes texts longer by it."""
-
-    def redact(self, text: str) -> str:
-        return text.replace("e", "***")
 
 
 @dataclass(frozen=True)
@@ -72,15 +67,15 @@ class Case:
 
     signal: Signal
     limits: OtlpLimits
-    redactor: Redactor
+    rules: Replacing | None
     request: bytes
 
 
 def case_of(data: bytes) -> Case:
     """The case that a file is. Every file is one."""
     choice, limits = (data[0] if data else 0), (data[1] if len(data) > 1 else 0)
-    redactor: Redactor = Stars() if choice & REDACTED else NoRedaction()
-    return Case(SIGNALS[choice % 4 % 3], LIMITS[limits % len(LIMITS)], redactor, data[2:])
+    rules = STARS if choice & REDACTED else None
+    return Case(SIGNALS[choice % 4 % 3], LIMITS[limits % len(LIMITS)], rules, data[2:])
 
 
 def differences(case: Case, decoder: Decode = decode) -> list[str]:
@@ -97,7 +92,7 @@ def differences(case: Case, decoder: Decode = decode) -> list[str]:
 def _answer(decoder: Decode, case: Case) -> Any:
     """What is decoded, or the words of the refusal."""
     try:
-        return decoder(case.request, case.signal, case.limits, ResourceRouter(), case.redactor)
+        return decoder(case.request, case.signal, case.limits, ResourceRouter(), case.rules)
     except DriftlockError as error:
         kind = type(error).__name__
         # where the damage was noticed is not what was said of it

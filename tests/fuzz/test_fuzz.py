@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from collector.otlp.decode import Decoder, decode
 from collector.otlp.limits import OtlpLimits
-from collector.redact import NoRedaction, Redactor
 from collector.routing import ResourceRouter, Router
 from driftlock.engine.event import Signal
-from tests.fuzz.cases import LIMITS, REDACTED, SIGNALS, Case, Stars, case_of, differences
+from tests.collector.replacing import Replacing
+from tests.fuzz.cases import LIMITS, REDACTED, SIGNALS, STARS, Case, case_of, differences
 from tests.fuzz.fields import Field, read, write
 from tests.fuzz.mutator import Mutator
 from tests.fuzz.seeds import REQUESTS, seeds, signal_of
@@ -24,8 +24,8 @@ SEEDS = seeds()
 BYTES_MAX = 4096
 
 
-def rest(case: Case) -> tuple[Router, Redactor]:
-    return ResourceRouter(), case.redactor
+def rest(case: Case) -> tuple[Router, Replacing | None]:
+    return ResourceRouter(), case.rules
 
 
 def mutations(seed: bytes, count: int) -> list[bytes]:
@@ -45,11 +45,11 @@ def test_decoder_and_oracle_agree_on_seeds_and_their_mutations(number: int) -> N
 
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_a_decoder_that_remembers_routes_says_what_a_new_one_says(signal: Signal) -> None:
-    decoder = Decoder(LIMITS[1], ResourceRouter(), NoRedaction())
+    decoder = Decoder(LIMITS[1], ResourceRouter())
     for seed in SEEDS:
         if signal_of(seed) is signal:
             for data in mutations(seed, 40):
-                case = replace(case_of(data), signal=signal, limits=LIMITS[1], redactor=NoRedaction())
+                case = replace(case_of(data), signal=signal, limits=LIMITS[1], rules=None)
                 assert differences(case, lambda request, kind, *_: decoder.decode(request, kind)) == [], data.hex()
 
 
@@ -106,7 +106,7 @@ def test_every_file_is_a_case() -> None:
     assert case_of(b"").request == b""
     assert case_of(b"").signal is Signal.LOGS
     assert {case_of(bytes([choice])).signal for choice in range(256)} == set(SIGNALS)
-    assert isinstance(case_of(bytes([REDACTED])).redactor, Stars)
+    assert case_of(bytes([REDACTED])).rules is STARS
 
 
 class _Wrong:

@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from server.addresses import Address
-from server.asgi import AsgiServer
+from server.asgi import AsgiServer, listen
 from server.asgi_protocol import AsgiLimits
 
 LOCAL = Address("127.0.0.1", 0)
@@ -70,6 +70,13 @@ async def test_an_address_that_was_never_served_is_given_back() -> None:
     await server.stop()
     with socket.create_server(("127.0.0.1", server.port)):
         pass
+
+
+async def test_answers_do_not_wait_for_the_end_of_others() -> None:
+    with listen(Address("127.0.0.1", 0), "test", 1) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_two_share_a_port_only_if_both_say_so() -> None:

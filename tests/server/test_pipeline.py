@@ -17,10 +17,10 @@ from driftlock.engine.limits import SECOND_NS, DispatchLimits, Limits
 from driftlock.engine.ports import Step, StreamBatch, Submission
 from driftlock.engine.testing import MemoryJournal
 from driftlock.errors import Internal, Unavailable
-from server import pipeline
+from server import ownership
 from server.detection import running_dispatcher
 from server.logs import configure_logs
-from server.pipeline import fold_limits
+from server.ownership import fold_limits
 from server.process import Stopped, until
 from server.settings import parse_settings
 
@@ -119,7 +119,11 @@ class HeldShard:
     """A shard whose row somebody holds for a while."""
 
     def __init__(self, times: int) -> None:
-        self.left = times
+        self.left, self.put_outs = times, 0
+
+    async def put_out(self) -> int:
+        self.put_outs += 1
+        return 1
 
     async def acquire(self) -> int:
         if self.left:
@@ -129,11 +133,11 @@ class HeldShard:
 
 
 async def test_an_owner_that_is_frozen_in_a_step_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "TAKE_OVER_PAUSE_S", 0.0)
+    monkeypatch.setattr(ownership, "TAKE_OVER_PAUSE_S", 0.0)
     log = structlog.wrap_logger(structlog.PrintLogger(io.StringIO()))
     held = HeldShard(3)
-    await pipeline._acquire(held, log)  # type: ignore[arg-type]
-    assert held.left == 0
-    monkeypatch.setattr(pipeline, "TAKE_OVER_PATIENCE_S", 0.0)
+    await ownership._acquire(held, log)  # type: ignore[arg-type]
+    assert (held.left, held.put_outs) == (0, 3)
+    monkeypatch.setattr(ownership, "TAKE_OVER_PATIENCE_S", 0.0)
     with pytest.raises(Unavailable):
-        await pipeline._acquire(HeldShard(1), log)  # type: ignore[arg-type]
+        await ownership._acquire(HeldShard(1), log)  # type: ignore[arg-type]

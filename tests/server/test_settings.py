@@ -41,6 +41,8 @@ def test_every_field_has_one_setting_and_every_setting_a_description() -> None:
         ("DRIFTLOCK_HTTP_ADDR", "0.0.0.0:80", "http", Address("0.0.0.0", 80)),  # noqa: S104
         ("DRIFTLOCK_DATA_DIR", "/srv/x", "data_dir", Path("/srv/x")),
         ("DRIFTLOCK_ARCHIVE_DIR", "/srv/log", "archive_dir", Path("/srv/log")),
+        ("DRIFTLOCK_EVIDENCE_KEY_FILE", "/run/key.pem", "evidence_key_file", Path("/run/key.pem")),
+        ("DRIFTLOCK_EVIDENCE_BYTES_MAX", "1GiB", "evidence_bytes_max", 2**30),
         ("DRIFTLOCK_UNSAFE_DATABASE", "role", "unsafe_database", UnsafeDatabase.ROLE),
         ("DATABASE_URL", "postgresql:///drift?host=/run/pg", "database_url", "postgresql:///drift?host=/run/pg"),
         ("DRIFTLOCK_LOG_FORMAT", "json", "log_format", "json"),

@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 from uuid import UUID
 
+from driftlock.engine.scores import MinuteScore
 from driftlock.storage.incidents import _stored
 from driftlock.storage.ledger import LedgerRow
 from tests.simulation.reference import refold
@@ -100,6 +102,8 @@ def _as_uninterrupted(world: World) -> list[str]:
     told = {row.incident.incident_id for step in world.facts.steps for row in step.incidents if row.told}
     if told != reference.told.keys():
         found.append(f"alerts differ: {sorted(map(str, told ^ reference.told.keys()))}")
+    found += _different("minute", _minutes(tables), _with_more(_minutes(base.tables), memory.scores))
+    found += _told_once(world)
     for known, saved in tables.stream_checkpoints.items():
         theirs_saved = memory.stream_checkpoints.get(known)
         if theirs_saved is None or (max(saved), saved[max(saved)][1]) != (theirs_saved.seq, theirs_saved.state):
@@ -110,7 +114,33 @@ def _as_uninterrupted(world: World) -> list[str]:
     return found
 
 
-def _different(what: str, mine: Mapping[UUID, object], theirs: Mapping[UUID, object]) -> list[str]:
+def _minutes(tables: Tables) -> dict[tuple[UUID, int], MinuteScore]:
+    return {key: MinuteScore(key[1], *row[1:]) for key, row in tables.scores.items()}
+
+
+def _with_more(
+    known: dict[tuple[UUID, int], MinuteScore], more: Mapping[tuple[UUID, int], MinuteScore]
+) -> dict[tuple[UUID, int], MinuteScore]:
+    return known | {key: known[key].with_more(score) if key in known else score for key, score in more.items()}
+
+
+def _told_once(world: World) -> list[str]:
+    """The feed has every finding of the run once, and its events are numbered without gaps."""
+    tables = world.tables
+    told = Counter(anomaly for _, anomaly, _ in tables.live.values() if anomaly is not None)
+    found = [f"finding {known} is told {times} times" for known, times in told.items() if times > 1]
+    committed = {row.finding_id for step in world.facts.steps for row in step.findings if row.silenced_by is None}
+    found += [f"finding {known} is not told" for known in committed - told.keys()]
+    numbers: dict[UUID, list[int]] = {}
+    for tenant_id, seq in tables.live:
+        numbers.setdefault(tenant_id, []).append(seq)
+    for tenant_id, head in tables.heads.items():
+        if sorted(numbers.get(tenant_id, [])) != list(range(1, head + 1)):
+            found.append(f"events of tenant {tenant_id} are not numbered 1 to {head}")
+    return found
+
+
+def _different(what: str, mine: Mapping[Any, object], theirs: Mapping[Any, object]) -> list[str]:
     found = [f"{what} {known} is missing" for known in theirs.keys() - mine.keys()]
     found += [f"{what} {known} should not be" for known in mine.keys() - theirs.keys()]
     found += [f"{what} {known} differs" for known in mine.keys() & theirs.keys() if mine[known] != theirs[known]]

@@ -124,7 +124,7 @@ class Node:
             await backlog.load(database)  # type: ignore[arg-type]
             await stack.enter_async_context(journal)
             self.rows = rows = JournalRows(database, recent=journal.recent, owner=shard)  # type: ignore[arg-type]
-            checkpoints = self.parts.checkpoints(database, shard)  # type: ignore[arg-type]
+            checkpoints = self.parts.checkpoints(database, shard, evidence=True)  # type: ignore[arg-type]
             dispatcher = Dispatcher(
                 reader=rows,
                 states=checkpoints,

@@ -30,10 +30,15 @@ TABLES = {
     "series_states": "select stream_id, series, seq, crc, state from driftlock.series_states",
     "anomalies": "select id, stream_id, window_no, incident_id, body from driftlock.anomalies",
     "anomaly_traces": "select anomaly_id, trace_id, tenant_id from driftlock.anomaly_traces",
+    "evidence": "select anomaly_id, tenant_id, stream_id, base_seq, state from driftlock.evidence",
     "incidents": "select id, tenant_id, state, start_ns, end_ns, findings, alerted, alerted_ns from driftlock.incidents",
     "statuses": "select stream_id, events, windows, calibration, calibration_reason from driftlock.stream_status",
     "events": "select id, stream_id, kind, event_no, window_no, time_ns, reason from driftlock.stream_events",
     "graphs": "select stream_id, seq, as_of_ns, edges_known from driftlock.service_graphs",
+    "scores": "select stream_id, minute, tenant_id, events, windows, flagged, surprise_max, ncd_max, p_value_min "
+    "from driftlock.stream_scores",
+    "heads": "select tenant_id, seq from driftlock.live_heads",
+    "live": "select tenant_id, seq, kind, anomaly_id, incident_id from driftlock.live_events",
 }
 SHARD = """
 select s.epoch, s.next_seq, s.truncated_seq, s.bytes, s.slot, s.slot_first_seq, s.slot_bytes, s.slot_newest_ns, s.slot_since_ns,
@@ -94,7 +99,7 @@ class Sides:
         """Send what a step sends; False when the position does not allow it."""
         recorder, shard = Recorder(), Shard(None)  # type: ignore[arg-type]
         shard._epoch = self.model.position_epoch
-        await Checkpoints(None, shard)._commit(recorder, step)  # type: ignore[arg-type]
+        await Checkpoints(None, shard, evidence=True)._commit(recorder, step)  # type: ignore[arg-type]
         if await self.both(*recorder.sent[0][:1], *recorder.sent[0][1]) is None:
             return False
         for sql, arguments in recorder.sent[1:]:
@@ -177,13 +182,16 @@ def _rows(model: Tables, name: str) -> set[tuple[Any, ...]]:
         "tenants": lambda: [(known, *tenant) for known, tenant in table.items()],
         "anomalies": lambda: [(k, r["stream_id"], r["window_no"], r["incident_id"], r["body"]) for k, r in table.items()],
         "anomaly_traces": lambda: [(*key, tenant_id) for key, tenant_id in table.items()],
+        "evidence": lambda: [(known, *row) for known, row in table.items()],
         "incidents": lambda: [(*row[:6], row[10], row[11]) for row in table.values()],
         "statuses": lambda: [(row[1], row[2], row[3], row[6], row[8]) for row in table.values()],
         "events": lambda: [(row[0], *row[2:]) for row in table.values()],
         "graphs": lambda: [(row[1], *row[2:5]) for row in table.values()],
         "series_states": lambda: [(*key, seq, *saved) for key, states in table.items() for seq, saved in states.items()],
     }
-    if name in ("meter", "ledger"):
+    if name == "heads":
+        return set(table.items())
+    if name in ("meter", "ledger", "scores", "live"):
         return {(*key, *values) for key, values in table.items()}
     if name in ("stream_checkpoints", "tenant_checkpoints"):
         return {(known, seq, *saved) for known, states in table.items() for seq, saved in states.items()}

@@ -20,7 +20,7 @@ ANOMALY: tuple[str, ...] = (
     "ncd",
     "p_value",
 )
-ANOMALY += ("confidence", "explanation", "question", "body")
+ANOMALY += ("confidence", "explanation", "question", "body", "journal_seq", "silenced_by")
 
 
 def may_advance(db: Tables, _: int, epoch: int, from_seq: int, to_seq: int) -> int | None:
@@ -90,9 +90,70 @@ def save_streams(db: Tables, *columns: Column) -> None:
             db.stream_checkpoints.setdefault(stream_id, {})[seq] = (crc, state)
 
 
+def lose_anchors(db: Tables, streams: Column, seqs: Column, kept: Column, reason: str) -> None:
+    for stream_id, seq, keeps in zip(streams, seqs, kept, strict=True):
+        for anchor_id, row in db.anchors.items():
+            if row[2] == stream_id and row[4] == "in_force" and row[3] <= seq and anchor_id != keeps:
+                db.anchors[anchor_id] = (*row[:4], "ended", *row[5:16], seq, row[7], "lost", reason)
+
+
+def lose_anchor_settings(db: Tables, *columns: Column) -> None:
+    for stream_id, seq, threshold, reset in zip(*columns, strict=True):
+        if db.anchor_settings.get(stream_id, (seq + 1,))[0] <= seq:
+            db.anchor_settings[stream_id] = (db.anchor_settings[stream_id][0], threshold, reset)
+
+
+def save_anchors(db: Tables, *columns: Column) -> None:
+    for row in zip(*columns, strict=True):
+        if _owned(db, row[1], row[2]):
+            known = db.anchors.get(row[0], row)
+            db.anchors[row[0]] = (*known[:4], row[4], *known[5:11], row[11], *known[12:15], *row[15:])
+
+
+def keep_anchors(db: Tables, touched: Column, offset: int) -> None:
+    for stream_id in touched:
+        order = sorted(((row[3], known) for known, row in db.anchors.items() if row[2] == stream_id), reverse=True)
+        for seq, known in order[offset:]:
+            if db.anchors[known][4] != "in_force" and seq < order[offset][0]:
+                del db.anchors[known]
+                db.drift = {key: row for key, row in db.drift.items() if key[0] != known}
+
+
+def save_drift(db: Tables, *columns: Column) -> None:
+    for anchor_id, hour_ns, tenant_id, *told in zip(*columns, strict=True):
+        anchor = db.anchors.get(anchor_id)
+        if anchor is not None and anchor[1] == tenant_id:
+            db.drift.setdefault((anchor_id, hour_ns), (anchor[2], tenant_id, *told))
+
+
+def keep_drift(db: Tables, touched: Column, offset: int) -> None:
+    for stream_id in touched:
+        order = sorted(((known[1], known[0]) for known, row in db.drift.items() if row[0] == stream_id), reverse=True)
+        for hour_ns, anchor_id in order[offset + 1 :]:
+            del db.drift[anchor_id, hour_ns]
+
+
+def want_evidence(db: Tables, ids: Column, tenants: Column, streams: Column, seqs: Column, waiting_max: int) -> None:
+    waiting = dict.fromkeys(tenants, 0)
+    for tenant_id, _, _, state in db.evidence.values():
+        if tenant_id in waiting and state == "waiting":
+            waiting[tenant_id] += 1
+    for anomaly_id, tenant_id, stream_id, seq in zip(ids, tenants, streams, seqs, strict=True):
+        waiting[tenant_id] += 1
+        anomaly = db.anomalies.get(anomaly_id)
+        if anomaly is not None and anomaly["tenant_id"] == tenant_id:
+            base = max((it for it in db.stream_checkpoints.get(stream_id, {}) if it < seq), default=0)
+            state = "waiting" if waiting[tenant_id] <= waiting_max else "skipped"
+            db.evidence.setdefault(anomaly_id, (tenant_id, stream_id, base, state))
+
+
 def keep_streams(db: Tables, saved: Column) -> None:
+    kept = {(stream_id, base) for _, stream_id, base, state in db.evidence.values() if state == "waiting"}
     for stream_id in saved:
-        _keep_two(db.stream_checkpoints.get(stream_id, {}))
+        checkpoints = db.stream_checkpoints.get(stream_id, {})
+        for seq in sorted(checkpoints)[:-2]:
+            if (stream_id, seq) not in kept:
+                del checkpoints[seq]
 
 
 def save_tenants(db: Tables, *columns: Column) -> None:
@@ -132,6 +193,25 @@ def graphs(db: Tables, *columns: Column) -> None:
         before = db.graphs.get(row[1])
         if _owned(db, row[0], row[1]) and (before is None or before[2] <= row[2]):
             db.graphs[row[1]] = row
+
+
+def scores(db: Tables, *columns: Column) -> None:
+    for tenant_id, stream_id, minute, *more in zip(*columns, strict=True):
+        if _owned(db, tenant_id, stream_id):
+            before = db.scores.get((stream_id, minute), (tenant_id, 0, 0, 0, 0.0, 0.0, 1.0))[1:]
+            added = [known + new for known, new in zip(before[:3], more[:3], strict=True)]
+            largest = [max(known, new) for known, new in zip(before[3:5], more[3:5], strict=True)]
+            db.scores[stream_id, minute] = (tenant_id, *added, *largest, min(before[5], more[5]))
+
+
+def live(db: Tables, *columns: Column) -> None:
+    for tenant_id, kind, anomaly_id, incident_id in zip(*columns, strict=True):
+        finding = db.anomalies.get(anomaly_id, {}).get("tenant_id") if anomaly_id else None
+        if tenant_id not in (finding, db.incidents[incident_id][1] if incident_id in db.incidents else None):
+            continue
+        db.heads[tenant_id] = db.heads.get(tenant_id, 0) + 1
+        if anomaly_id is None or all(row[1] != anomaly_id for row in db.live.values()):
+            db.live[tenant_id, db.heads[tenant_id]] = (kind, anomaly_id, incident_id)
 
 
 def load_streams(db: Tables, ids: Sequence[UUID]) -> list[Record]:

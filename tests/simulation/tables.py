@@ -95,10 +95,17 @@ class Tables:
     series_states: dict[tuple[UUID, int], dict[int, tuple[int, bytes]]] = field(default_factory=dict)
     anomalies: dict[UUID, dict[str, Any]] = field(default_factory=dict)
     anomaly_traces: dict[tuple[UUID, str], UUID] = field(default_factory=dict)
+    evidence: dict[UUID, tuple[UUID, UUID, int, str]] = field(default_factory=dict)  # tenant, stream, base_seq, state
     incidents: dict[UUID, tuple[Any, ...]] = field(default_factory=dict)
     statuses: dict[UUID, tuple[Any, ...]] = field(default_factory=dict)
     events: dict[UUID, tuple[Any, ...]] = field(default_factory=dict)
     graphs: dict[UUID, tuple[Any, ...]] = field(default_factory=dict)
+    scores: dict[tuple[UUID, int], tuple[Any, ...]] = field(default_factory=dict)
+    anchors: dict[UUID, tuple[Any, ...]] = field(default_factory=dict)
+    anchor_settings: dict[UUID, tuple[Any, ...]] = field(default_factory=dict)  # seq, threshold, reset
+    drift: dict[tuple[UUID, int], tuple[Any, ...]] = field(default_factory=dict)  # by anchor and hour
+    heads: dict[UUID, int] = field(default_factory=dict)
+    live: dict[tuple[UUID, int], tuple[str, UUID | None, UUID | None]] = field(default_factory=dict)
 
     def fork(self, new_id: Callable[[], UUID], now_ns: Callable[[], int]) -> "Tables":
         """An independent copy; rows are shared, for nobody changes a row in place."""

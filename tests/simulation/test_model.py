@@ -234,7 +234,7 @@ def _with(step: Step, tenant_id: UUID, stream_id: UUID, window: int) -> Step:
     """A step that says something more about a stream."""
     ids = (tenant_id, stream_id)
     saved = Checkpoint(step.to_seq, bytes([window]))
-    row = FindingRow(*ids, UUID(int=stream_id.int ^ window), finding(window))
+    row = FindingRow(*ids, UUID(int=stream_id.int ^ window), finding(window), window and step.to_seq)
     story = Incident(UUID(int=stream_id.int ^ 99), (stream_id,), IncidentState.OPEN, 1, 2 + window, window, 0.5, 0.1, "t")
     incident = IncidentRow(tenant_id, story, (row.finding_id,), 5 if window else None)
     return Step(

@@ -7,6 +7,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from driftlock.accounts.actor import Actor, ActorKind
 from driftlock.engine import records
 from driftlock.engine.correlation.budget import DAY_NS
 from driftlock.engine.event import Signal, StreamKey
@@ -14,15 +15,17 @@ from driftlock.engine.ports import Checkpoint, IncidentRow, RowKind, Step, Strea
 from driftlock.engine.profile import PROFILES, custom
 from driftlock.engine.verdict import Incident, IncidentState
 from driftlock.errors import Conflict, NotFound, Unavailable
+from driftlock.storage.audit import AuditLog
 from driftlock.storage.budgets import BudgetRow, Budgets
 from driftlock.storage.checkpoints import Checkpoints
 from driftlock.storage.incidents import Incidents
 from driftlock.storage.journal import Journal, JournalLimits
 from driftlock.storage.journal_reader import JournalRows
-from driftlock.storage.pool import Database
+from driftlock.storage.pool import Connection, Database
 from driftlock.storage.recovery import recovery_position
 from driftlock.storage.retention import Retention
 from driftlock.storage.shard import Shard
+from driftlock.storage.stream_settings import StreamSettings
 from driftlock.storage.streams import Streams
 from driftlock.storage.tenants import Tenants
 from tests.storage.helpers import NOW_NS, open_journal, submission
@@ -48,6 +51,28 @@ async def test_the_same_budget_again_leaves_no_row(database: Database, journal: 
     assert not await journal.set_budget(tenant, 5)
     assert await journal.set_budget(tenant, 0)
     assert await JournalRows(database).last_seq() == 2
+
+
+async def test_who_sets_a_budget_is_noted_with_it_or_neither_is_written(
+    database: Database, journal: Journal, tenant: UUID
+) -> None:
+    settings = StreamSettings(database, journal)
+    actor = Actor(ActorKind.KEY, "k", "ops")
+    assert await settings.set_budget(tenant, 5, actor)
+    assert not await settings.set_budget(tenant, 5, actor)
+    (entry,) = await AuditLog(database).list(tenant, limit=5)
+    assert (entry.action, entry.target, entry.actor.name) == ("budget.changed", str(tenant), "ops")
+    assert entry.detail == {"alerts_per_day_max": 5}
+
+    async def fails(_connection: Connection, _seq: int) -> None:
+        raise Conflict("somebody else was faster")
+
+    with pytest.raises(Conflict, match="faster"):
+        await journal.set_budget(tenant, 6, beside=fails)
+    row = await Budgets(database).get(tenant)
+    assert row is not None
+    assert row.alerts_per_day_max == 5
+    assert await JournalRows(database).last_seq() == 1
 
 
 async def test_a_budget_of_nobody_is_not_set(database: Database, journal: Journal, tenant: UUID) -> None:

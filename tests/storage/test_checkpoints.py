@@ -120,8 +120,9 @@ async def test_an_incident_grows_and_takes_in_findings_of_earlier_steps(
     database: Database, checkpoints: Checkpoints, tenant: UUID, stream: UUID
 ) -> None:
     await checkpoints.commit(Step(0, 1, findings=(row(tenant, stream, 1),)))
-    opened = IncidentRow(tenant, INCIDENT, (UUID(int=1001),))
-    closed = dataclasses.replace(INCIDENT, state=IncidentState.CLOSED, findings=2, end_ns=NOW_NS + 99)
+    first = dataclasses.replace(INCIDENT, stream_ids=(stream,))
+    opened = IncidentRow(tenant, first, (UUID(int=1001),))
+    closed = dataclasses.replace(first, state=IncidentState.CLOSED, findings=2, end_ns=NOW_NS + 99)
     await checkpoints.commit(Step(1, 2, incidents=(opened,)))
     await checkpoints.commit(
         Step(2, 3, findings=(row(tenant, stream, 2),), incidents=(IncidentRow(tenant, closed, (UUID(int=1002),)),))

@@ -136,7 +136,7 @@ async def test_the_traces_of_a_finding_are_found_by_an_index(
     await owner.execute("analyze driftlock.anomalies, driftlock.anomaly_traces")
     async with database.tenant(tenant) as connection:
         await connection.execute("set local plan_cache_mode = force_generic_plan")
-        places = "null, null, null, null, null, null, null, null, null, null"
+        places = "null, null, null, null, null, null, null, null, null, null, false"
         await connection.execute(f"prepare listed as {LIST_OF_TRACE}")
         plan = await connection.fetch(f"explain execute listed (50, {places}, '{77:032x}')")
     text = "\n".join(row[0] for row in plan)
@@ -179,7 +179,7 @@ async def test_incidents_are_listed_newest_first_in_pages(
 ) -> None:
     await journal.submit(submission(tenant, "x"))
     rows = tuple(
-        IncidentRow(tenant, Incident(UUID(int=n), (), IncidentState.CLOSED, 10 + n // 2, 20, 1, 0.5, 0.01, f"{n}"), ())
+        IncidentRow(tenant, Incident(UUID(int=n), (), IncidentState.OPEN, 10 + n // 2, 20, 1, 0.5, 0.01, f"{n}"), ())
         for n in range(5)
     )
     await Checkpoints(database, shard).commit(Step(0, 1, incidents=rows))

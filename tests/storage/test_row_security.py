@@ -1,6 +1,7 @@
 """The second wall: whatever a query forgets, the database shows a tenant its own rows and nothing else."""
 
 import asyncio
+from dataclasses import replace
 from uuid import UUID
 
 import asyncpg
@@ -8,8 +9,11 @@ import pytest
 
 from driftlock.accounts.keys import KeyKind, Scope, mint
 from driftlock.engine.evidence import TraceExample
+from driftlock.engine.evidence_bundle import Link
 from driftlock.engine.ports import (
+    AnchorRow,
     Checkpoint,
+    DriftRow,
     FindingRow,
     IncidentRow,
     QuarantinedRow,
@@ -19,10 +23,13 @@ from driftlock.engine.ports import (
     StreamEventRow,
     StreamStatus,
 )
+from driftlock.engine.scores import MinuteScore, ScoreRow
 from driftlock.engine.verdict import Incident, IncidentState, StreamEvent, StreamEventKind
 from driftlock.errors import Internal, Unavailable
 from driftlock.storage.anomalies import Anomalies, AnomalyFilter
 from driftlock.storage.checkpoints import Checkpoints
+from driftlock.storage.evidence import EvidenceStore, Signed
+from driftlock.storage.idempotency import IdempotentRequests, KeyedRequest
 from driftlock.storage.incidents import Incidents
 from driftlock.storage.journal import Journal
 from driftlock.storage.keys import Keys
@@ -32,6 +39,8 @@ from driftlock.storage.streams import Streams
 from driftlock.storage.tenants import Tenants
 from tests.conftest import Urls
 from tests.storage.helpers import NOW_NS, finding, submission
+from tests.storage.test_anchors import HOUR
+from tests.storage.test_anchors import NOTE as ANCHOR
 
 TABLES = """
 select c.relname, c.relrowsecurity, c.relforcerowsecurity from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -77,13 +86,25 @@ async def test_partitions_are_reached_through_their_table_alone(owner: asyncpg.C
     assert [tuple(row) for row in granted] == [("driftlock_node", "TRUNCATE")]
 
 
-async def test_the_api_role_may_write_nothing_but_keys_and_read_no_bodies(owner: asyncpg.Connection) -> None:
+async def test_the_api_role_may_write_few_tables_and_no_bodies(owner: asyncpg.Connection) -> None:
     writes = await owner.fetch(
         "select table_name from information_schema.table_privileges where table_schema = 'driftlock' "
         "and grantee = 'driftlock_api' and privilege_type <> 'SELECT'"
     )
-    assert {row["table_name"] for row in writes} == {"api_keys"}
-    assert not await owner.fetchval("select has_column_privilege('driftlock_api', 'driftlock.journal', 'body', 'select')")
+    # Keys are made over REST, changes are noted, and answers are kept for an Idempotency-Key.
+    assert {row["table_name"] for row in writes} == {
+        "api_keys",
+        "audit",
+        "idempotent_requests",
+        # What people say of an incident, and that they did, for those who listen.
+        "incident_actions",
+        "live_events",
+        "live_heads",
+    }
+    # What a tenant has sent it may read again, to compare releases and to look at traces; its own alone, by the policy.
+    for privilege, granted in (("select", True), ("insert", False), ("update", False)):
+        held = await owner.fetchval("select has_column_privilege('driftlock_api', 'driftlock.journal', 'body', $1)", privilege)
+        assert held is granted, privilege
 
 
 async def test_no_function_is_open_to_everybody(owner: asyncpg.Connection) -> None:
@@ -103,6 +124,10 @@ async def test_the_login_role_by_itself_sees_nothing(database_urls: Urls, tenant
         await connection.close()
 
 
+async def sealed(link: Link) -> Signed:
+    return Signed(bytes(32), "0" * 16, bytes([link.number]))
+
+
 @pytest.fixture
 async def two_tenants(
     database: Database, shard: Shard, journal: Journal, tenant: UUID, owner: asyncpg.Connection
@@ -110,16 +135,17 @@ async def two_tenants(
     """Two tenants with one row each in every table."""
     other = (await Tenants(database).create("other")).tenant_id
     for number, each in enumerate((tenant, other)):
+        # A new key is noted in the audit log.
         await Keys(database).insert(each, mint(KeyKind.LIVE, bytes([number]) * 30), kind=KeyKind.LIVE, name="k", scopes=Scope)
         stream = (await journal.submit(submission(each, "x"))).stream_ids[0]
         incident = Incident(UUID(int=70 + number), (stream,), IncidentState.OPEN, 1, 2, 1, 0.5, 0.01, "x")
         saved = Checkpoint(number + 1, b"s")
         found = finding(1, examples=(TraceExample("a" * 32, 1, 2, 3, "root"),))
-        await Checkpoints(database, shard).commit(
+        await Checkpoints(database, shard, evidence=True).commit(
             Step(
                 number,
                 number + 1,
-                findings=(FindingRow(each, stream, UUID(int=90 + number), found),),
+                findings=(FindingRow(each, stream, UUID(int=90 + number), found, number + 1),),
                 incidents=(IncidentRow(each, incident, (UUID(int=90 + number),)),),
                 streams=(StreamStatus(each, stream, 1, 1, NOW_NS, NOW_NS, "ok", 0),),
                 events=(StreamEventRow(each, stream, StreamEvent(StreamEventKind.CALIBRATED, 1, 1, NOW_NS, "x")),),
@@ -127,10 +153,51 @@ async def two_tenants(
                 series_checkpoints={(each, stream, 1): saved},
                 tenant_checkpoints={each: saved},
                 graphs={(each, stream): ServiceGraph(1, NOW_NS, ())},
+                anchors=(AnchorRow(each, stream, replace(ANCHOR, anchor_id=UUID(int=50 + number))),),
+                drift=(DriftRow(each, stream, replace(HOUR, anchor_id=UUID(int=50 + number))),),
+                scores=(ScoreRow(each, stream, MinuteScore(1)),),
                 quarantined=(QuarantinedRow(number + 1, RowKind.RECORDS, "x", each, stream, 1),),
             )
         )
         await owner.execute("insert into driftlock.journal_removed values ($1, 'logs', 1)", each)  # as retention does
+        await owner.execute(
+            "insert into driftlock.tuning (stream_id, n, tenant_id, after) values ($1, 1, $2, '{}')", stream, each
+        )
+        await owner.execute(
+            "insert into driftlock.feedback (anomaly_id, tenant_id, stream_id, verdict, seq, question, ncd, p_value, "
+            "ncd_threshold, p_value_threshold) values ($1, $2, $3, 'expected', 1, 'novelty', 0, 0, 0, 0)",
+            UUID(int=90 + number),
+            each,
+            stream,
+        )
+        await owner.execute("delete from driftlock.live_events where kind = 'anomaly'")  # that of the incident stays
+        await owner.execute(
+            "insert into driftlock.incident_actions (incident_id, tenant_id, version, status, findings, actor_kind, actor_id, "
+            "actor_name) values ($1, $2, 1, 'open', 1, 'local', '', '')",
+            incident.incident_id,
+            each,
+        )
+        person = await owner.fetchval(
+            "insert into driftlock.users (issuer, subject, email, name) values ('i', $1, '', '') returning id", f"user {number}"
+        )
+        await owner.execute("insert into driftlock.members (tenant_id, user_id, role) values ($1, $2, 'owner')", each, person)
+        invited = (each, bytes([number]) * 32)
+        await owner.execute(
+            "insert into driftlock.invitations (tenant_id, digest, email, role, invited_by, created_at, expires_at) "
+            "values ($1, $2, 'a@b.c', 'viewer', '', now(), now())",
+            *invited,
+        )
+        await owner.execute(  # as a change of the settings does, through the journal
+            "insert into driftlock.anchor_settings (stream_id, tenant_id, seq, drift_ncd_threshold, reset_on_drift) "
+            "values ($1, $2, 1, 0.5, false)",
+            stream,
+            each,
+        )
+        assert await EvidenceStore(database).append(each, UUID(int=90 + number), NOW_NS, sealed, 1_000)
+        await owner.execute("insert into driftlock.redaction_rules (tenant_id, seq, rules) values ($1, 1, '[]')", each)
+        await owner.execute("insert into driftlock.redaction_keys (tenant_id, key) values ($1, $2)", each, bytes(32))
+        keyed = KeyedRequest("createApiKey", bytes(16), bytes(16))
+        assert await IdempotentRequests(database).claim(each, keyed, UUID(int=110 + number)) is None
     return tenant, other
 
 
@@ -158,6 +225,9 @@ async def test_repositories_do_not_find_what_is_anothers(database: Database, two
     assert len(await Incidents(database).list(mine, limit=9)) == 1
     assert len(await Keys(database).list(mine)) == 1
     assert await Anomalies(database).get(mine, UUID(int=91)) is None
+    assert await EvidenceStore(database).bundle(mine, UUID(int=90)) is not None
+    assert await EvidenceStore(database).bundle(mine, UUID(int=91)) is None
+    assert await EvidenceStore(database).status(mine, UUID(int=91)) is None
     assert await Incidents(database).get(mine, UUID(int=71)) is None
     assert not await Keys(database).revoke(mine, mint(KeyKind.LIVE, b"\x01" * 30).key_id)
 
@@ -188,6 +258,17 @@ async def test_the_tenant_of_one_call_is_gone_in_the_next(database: Database, tw
 
     asked = [two_tenants[number % 2] for number in range(40)]
     assert await asyncio.gather(*map(seen, asked)) == asked
+
+
+async def test_a_tenant_sees_people_who_are_its_members_and_nobody_else(
+    database: Database, two_tenants: tuple[UUID, UUID], owner: asyncpg.Connection
+) -> None:
+    secured = "select relrowsecurity and relforcerowsecurity from pg_class where oid = 'driftlock.users'::regclass"
+    assert await owner.fetchval(secured)
+    assert await owner.fetchval("select count(*) from driftlock.users") == 2
+    for number, each in enumerate(two_tenants):
+        async with database.tenant(each) as connection:
+            assert [it["subject"] for it in await connection.fetch("select subject from driftlock.users")] == [f"user {number}"]
 
 
 async def test_reading_calls_can_not_write(database: Database, tenant: UUID) -> None:

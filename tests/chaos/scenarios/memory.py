@@ -17,7 +17,7 @@ MESSAGE_BYTES = 4 * MIB
 RECORD_BYTES = 60_000
 ADDRESS_SPACE_BYTES = 4096 * MIB
 """Of what is reserved, most is never used: each thread's stack and the allocator's arenas count in full."""
-RESIDENT_BYTES_MAX = 2048 * MIB
+RESIDENT_BYTES_MAX = 1024 * MIB
 
 
 def large_messages(folder: Path, *, seconds: float = 120.0, resident_bytes_max: int = RESIDENT_BYTES_MAX) -> Report:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.scenarios.away import AwayLimits, database_away
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
 # Machines that run tests are shared: what is refused at once may still wait for a processor.
 PATIENT = AwayLimits(refusal_s_max=3.0)
 

@@ -8,7 +8,7 @@ import pytest
 from tests.chaos.scenarios.bit_flips import damaged_both_checkpoints, damaged_newest_checkpoint, damaged_row
 from tests.chaos.scenarios.report import Report
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
 SCENARIOS = [damaged_row, damaged_newest_checkpoint, damaged_both_checkpoints]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.scenarios.stopping import stop_under_load
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
 
 
 def test_a_stop_under_load_loses_nothing(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from array import array
 from typing import TypedDict
 
-from collector.otlp.targets import Instances
+from collector.otlp.senders import Names
 from collector.routing import Route
 from driftlock.engine.event import RecordBatch
 from driftlock.engine.ports import StreamBatch
@@ -48,7 +48,7 @@ class StreamColumns:
         self._texts: list[bytes] = []
         self._lengths = array("I")
         self._times = array("Q")
-        self._instances = Instances(instances_max)
+        self._instances = Names(instances_max)
         self._instance_index = array("I")
         self._traces: list[bytes] = []
         self._spans: list[bytes] = []

@@ -15,7 +15,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from collector.otlp.limits import OtlpLimits
 from collector.otlp.sanitize import TooManyElements
 from collector.otlp.values import plain_attributes
-from collector.redact import NoRedaction, Redactor
+from collector.redact import StreamRules
 from collector.routing import Route, Router
 from driftlock.engine.canonical import Cuts, TooDeep, utf8
 from driftlock.engine.event import Signal, StreamKey
@@ -29,6 +29,7 @@ from tests.collector.oracle.traces import TraceColumns, has_place
 from tests.collector.oracle.values import parse
 from tests.collector.oracle.wire import ResourceSpan, Tally, resources
 from tests.collector.oracle.wire import Span as Place
+from tests.collector.replacing import Replacing
 
 _NAMES = {Signal.LOGS: "log records", Signal.METRICS: "data points", Signal.TRACES: "spans"}
 
@@ -50,7 +51,7 @@ class Decoded:
     timed: bool = True
 
 
-def decode(request: bytes, signal: Signal, limits: OtlpLimits, router: Router, redactor: Redactor) -> Decoded:
+def decode(request: bytes, signal: Signal, limits: OtlpLimits, router: Router, rules: StreamRules | None) -> Decoded:
     """Decode an Export request of `signal`, already decompressed.
 
     Raises `PayloadTooLarge` over `request_bytes_max`, `InvalidArgument` over a limit that is counted on the wire, and
@@ -59,19 +60,19 @@ def decode(request: bytes, signal: Signal, limits: OtlpLimits, router: Router, r
     if len(request) > limits.request_bytes_max:
         raise PayloadTooLarge(f"the request is larger than {limits.request_bytes_max} bytes; send smaller batches")
     if signal is Signal.METRICS:
-        return _Decoding(request, limits, router, redactor).metrics()
+        return _Decoding(request, limits, router, rules).metrics()
     spans = resources(request, limits, Tally(_NAMES[signal], limits.records_max))
-    return _Decoding(request, limits, router, redactor).records(signal, spans)
+    return _Decoding(request, limits, router, rules).records(signal, spans)
 
 
 class _Decoding:
     """One request under way."""
 
-    def __init__(self, request: bytes, limits: OtlpLimits, router: Router, redactor: Redactor) -> None:
+    def __init__(self, request: bytes, limits: OtlpLimits, router: Router, rules: StreamRules | None) -> None:
         self._request = request
         self._limits = limits
         self._router = router
-        self._redact: Callable[[str], str] | None = None if isinstance(redactor, NoRedaction) else redactor.redact
+        self._redact: Callable[[str], str] | None = rules.text if isinstance(rules, Replacing) else None
         self._cuts = Cuts()
         self._streams: dict[tuple[StreamKey, bool], StreamColumns] = {}
         self._traces: dict[tuple[str, bool], TraceColumns] = {}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from collector.otlp.limits import OtlpLimits
-from collector.otlp.targets import Instances
+from collector.otlp.senders import Names
 from driftlock.engine.canonical import IDENTITY_SEPARATOR, Cuts, cut_utf8
 from driftlock.engine.event import RecordBatch, SpanMark, trace_stream_key
 from driftlock.engine.ports import StreamBatch
@@ -45,7 +45,7 @@ class TraceColumns:
         self._historical = historical
         self._limits = limits
         self._redact = redact
-        self._instances = Instances(limits.instances_max)
+        self._instances = Names(limits.instances_max)
         self._operations: dict[str, int] = {}
         self._operations_room = limits.operations_bytes_max
         self._traces: list[bytes] = []
