@@ -13,15 +13,18 @@ STAMPS := $(VENV)/.stamps
 NATIVE := setup.py $(wildcard cbad_cy/*.pyx cbad_cy/*.px[di] collector/otlp/*.pyx collector/otlp/*.px[di] proto/driftlock/v1/*.proto)
 SDK_PROGRAMS := tests/e2e/sdk
 TESTS ?= tests
-PYTEST_ARGS ?= -n 2
+PYTEST_ARGS ?= -n 3 --dist worksteal
 FUZZ_SECONDS ?= 60
 SEEDS ?= 10000
 FIRST ?= 0
 MINUTES ?= 30
 COLLECTOR_VERSION := v0.165.0
 COLLECTOR := build/peers/otelcol/otelcol-peer
+FIREBASE := build/peers/firebase/node_modules/firebase-tools/lib/bin/firebase.js
 
-.PHONY: help run build test lint format sanitize fuzz bench-replay bench-alarms bench-core bench-quality bench-nab bench-metrics bench-traces bench-ingest peers chaos soak simulate clean
+CLIENT := client/src/driftlock_client
+
+.PHONY: help run build client test lint format sanitize fuzz fuzz-rest bench-replay bench-alarms bench-core bench-quality bench-nab bench-metrics bench-traces bench-ingest bench-rest peers chaos soak simulate clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +32,7 @@ help: ## This list
 run: build ## Build what changed, then serve OTLP on 4317 and 4318 and REST on 8080
 	@exec $(BIN)/driftlock serve
 
-build: $(STAMPS)/native ## Virtual environment, dependencies and native modules
+build: $(STAMPS)/native $(STAMPS)/client ## Virtual environment, dependencies and native modules
 
 $(STAMPS)/system: .ci/system-packages
 	@bash .ci/system-packages "$(PYTHON)"
@@ -43,13 +46,22 @@ $(STAMPS)/pip: $(STAMPS)/system
 $(STAMPS)/dependencies: pyproject.toml $(STAMPS)/pip
 	@echo "Installing pinned dependencies into $(VENV) (only when pyproject.toml changed)"
 	@$(BIN)/python -m pip install --quiet --group build
-	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-build-isolation --editable .
+	@CBAD_NATIVE=later PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-build-isolation --editable .
 	@touch $@
 
 $(STAMPS)/native: $(NATIVE) $(STAMPS)/dependencies
 	@echo "Building native modules"
-	@$(BIN)/python setup.py --quiet build_ext --inplace
+	@$(BIN)/python setup.py --quiet build_ext --inplace --parallel "$$(nproc)"
 	@touch $@
+
+# The document is made of the endpoints: whatever they are made of makes the client again. It writes what has changed.
+$(STAMPS)/client: $(STAMPS)/native $(shell find api client/generator driftlock -name '*.py' -not -name '*_pb2.py')
+	@echo "Making the Python client from the OpenAPI document"
+	@$(BIN)/python -m client.generator
+	@touch $@
+
+client: build ## The Python client as a wheel in dist/
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist ./client
 
 $(STAMPS)/test: pyproject.toml $(STAMPS)/dependencies .ci/test-packages
 	@$(BIN)/python -m pip install --quiet --group test
@@ -85,6 +97,11 @@ $(STAMPS)/fuzz: pyproject.toml $(STAMPS)/test
 fuzz: build $(STAMPS)/fuzz ## Mutated OTLP requests through the decoder and its oracle, FUZZ_SECONDS long (SANITIZE=1: on sanitized kernels)
 	@$(BIN)/python -m $(if $(SANITIZE),tests.cbad_cy.sanitize fuzz --unguided,tests.fuzz) --seconds $(FUZZ_SECONDS)
 
+CASES ?= 5000
+
+fuzz-rest: build $(STAMPS)/test ## CASES=5000 good and bad requests made of the OpenAPI document, to a server with two full accounts
+	@$(BIN)/python -m tests.fuzz.rest --cases $(CASES)
+
 $(STAMPS)/bench: pyproject.toml $(STAMPS)/dependencies
 	@$(BIN)/python -m pip install --quiet --group bench
 	@touch $@
@@ -115,6 +132,9 @@ bench-traces: build $(STAMPS)/bench ## Faults in traces: Nezha with spans, logs 
 bench-ingest: build $(STAMPS)/bench $(STAMPS)/test ## Cost of receiving OTLP by stage, overload, many streams, beside other collectors (QUICK=1: two minutes)
 	@$(BIN)/python -m bench.ingest $(if $(QUICK),--quick)
 
+bench-rest: build $(STAMPS)/bench $(STAMPS)/test ## REST: detect, lists and details with a million findings, cost of the guards (QUICK=1: two minutes)
+	@$(BIN)/python -m bench.rest $(if $(QUICK),--quick)
+
 # The official Collector, built by its own builder. Nothing else needs it, or Go.
 $(COLLECTOR): tests/peers/manifest.yaml
 	@command -v go >/dev/null || { echo "go is not installed: the official Collector is built from Go modules" >&2; exit 1; }
@@ -123,7 +143,14 @@ $(COLLECTOR): tests/peers/manifest.yaml
 	@build/peers/bin/builder --config $<
 	@touch $@
 
-peers: build $(STAMPS)/test $(COLLECTOR) ## Tests with the official Collector in front of us, which is built for it (needs Go)
+# The Firebase Auth emulator, 260 MB from npm. Scripts of packages are never run.
+$(FIREBASE): tests/peers/firebase/package-lock.json | $(STAMPS)/test
+	@echo "Installing the Firebase Auth emulator (a minute, once)"
+	@mkdir -p build/peers/firebase && cp tests/peers/firebase/package.json $< build/peers/firebase/
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix build/peers/firebase ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null
+	@touch $@
+
+peers: build $(STAMPS)/test $(COLLECTOR) $(FIREBASE) ## Tests with the official Collector in front of us, built for it (needs Go), and with the Firebase Auth emulator
 	@$(BIN)/python -m pytest -m peer tests/peers
 
 chaos: build $(STAMPS)/test ## Real processes under kill -9, SIGSTOP, lost answers, a broken database: LOST=0 DUP=0 GAPS=0 (hours; QUICK=1: minutes)
@@ -139,5 +166,7 @@ simulate: build $(STAMPS)/test ## SEEDS=10000 simulated histories from FIRST=0 o
 clean: ## Remove everything that was built; the data folder stays
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage coverage.xml $(STAMPS)
 	@rm -rf $(SDK_PROGRAMS)/node_modules
+	@rm -rf client/build client/src/*.egg-info
+	@rm -f $(addprefix $(CLIENT)/,models.py operations.py version.py)
 	@rm -f cbad_cy/*.c cbad_cy/*.so collector/otlp/*.c collector/otlp/*.so driftlock/v1/*_pb2.py driftlock/v1/*_pb2.pyi
-	@find api bench cbad_cy collector driftlock server tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find api bench cbad_cy client collector driftlock server tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,6 +11,8 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 DEBUG = os.environ.get("CBAD_DEBUG") == "1"
 SANITIZE = os.environ.get("CBAD_SANITIZE") == "1"
+# `make` installs first and builds in place afterwards, on all processors: without this the modules would be built twice.
+LATER = os.environ.get("CBAD_NATIVE") == "later"
 # Where the generated C goes; empty: beside its source.
 C_FOLDER = os.environ.get("CBAD_C_FOLDER") or None
 # Reproducible arithmetic: no fused multiply-add, no fast-math, no machine-specific code.
@@ -62,7 +64,9 @@ if __name__ == "__main__" or "setuptools" in sys.modules:
         compile_protos()
     setup(
         cmdclass={"build_py": BuildPy},
-        ext_modules=cythonize(
+        ext_modules=[]
+        if LATER
+        else cythonize(
             [
                 extension("tokenize"),
                 extension("codec", ("zstd", "z"), ("liblz4.a",)),
@@ -86,9 +90,11 @@ if __name__ == "__main__" or "setuptools" in sys.modules:
                 extension("traces"),
                 extension("calls"),
                 extension("shapes"),
+                extension("redact"),
                 *(extension(path.stem, package="collector.otlp") for path in sorted(ROOT.glob("collector/otlp/*.pyx"))),
             ],
             build_dir=C_FOLDER,
+            nthreads=os.cpu_count() or 1,
             compiler_directives={
                 "language_level": "3",
                 "boundscheck": DEBUG,
