@@ -81,24 +81,28 @@ async def test_records_that_are_all_rejected_are_in_the_ledger(site: Site, name:
 @pytest.mark.parametrize("name", DOORS)
 async def test_a_request_that_was_decoded_is_refused_with_all_its_records(site: Site, name: str) -> None:
     """Also with those that would have been rejected: the sender was told that nothing was taken."""
-    tenant = await site.tenant()
-    door, parcel = site.doors[name], Parcel(Signal.LOGS, items(3), key=await site.key(tenant))
-    total = Conservation()
-    total.count(await until_back(site, name, parcel), 3)
-    bad = () if name == RestDoor.name else (BAD, BAD)
-    parcel = replace(parcel, items=items(4) + bad)
-    before = site.counters()
-    site.wire.cut()
-    try:
-        outcome = await door.send(parcel)
-    finally:
-        site.wire.mend()
-    assert outcome.kind is Kind.RETRYABLE
-    total.count(outcome, len(parcel.items))
-    assert (await site.counted_since(before, 1)).refused == len(parcel.items)
-    ledger = await site.ledger(tenant)
-    total.check(ledger)
-    assert ledger.refused == len(parcel.items)
+    for _ in range(TRIES):  # it is refused unread where the database was away when keys or rules were looked up again
+        tenant = await site.tenant()
+        door, parcel = site.doors[name], Parcel(Signal.LOGS, items(3), key=await site.key(tenant))
+        total = Conservation()
+        total.count(await until_back(site, name, parcel), 3)
+        bad = () if name == RestDoor.name else (BAD, BAD)
+        parcel = replace(parcel, items=items(4) + bad)
+        before = site.counters()
+        site.wire.cut()
+        try:
+            outcome = await door.send(parcel)
+        finally:
+            site.wire.mend()
+        assert outcome.kind is Kind.RETRYABLE
+        total.count(outcome, len(parcel.items))
+        refused = (await site.counted_since(before, 1)).refused
+        ledger = await site.ledger(tenant)
+        total.check(ledger)
+        assert ledger.refused == refused
+        if refused:
+            break
+    assert refused == len(parcel.items)
 
 
 @module_loop
