@@ -25,9 +25,12 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed of many")
     parser.add_argument("--seeds", type=int, default=10_000, help="how many")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time")
+    parser.add_argument("--people", action="store_true", help="let people teach streams in every one, not only in some")
     given = parser.parse_args()
     quiet()
-    return one(given.seed) if given.seed is not None else many(given.first, given.seeds, given.jobs)
+    if given.seed is not None:
+        return one(given.seed, people=given.people)
+    return many(given.first, given.seeds, given.jobs, people=given.people)
 
 
 def quiet() -> None:
@@ -35,9 +38,9 @@ def quiet() -> None:
     logging.getLogger("driftlock").setLevel(logging.CRITICAL)
 
 
-def one(seed: int) -> int:
+def one(seed: int, *, people: bool) -> int:
     simulator = Simulator()
-    world = simulator.world(seed, tracing=True)
+    world = simulator.world(seed, tracing=True, people=people)
     say(str(world.plan))
     wrong = simulator.failures(world)
     say("\n".join(world.facts.trace))
@@ -45,11 +48,11 @@ def one(seed: int) -> int:
     return bool(wrong)
 
 
-def many(first: int, seeds: int, jobs: int) -> int:
+def many(first: int, seeds: int, jobs: int, *, people: bool) -> int:
     began = time.perf_counter()
     failed = 0
     with ProcessPoolExecutor(jobs, initializer=quiet) as pool:
-        for lines in pool.map(partial(block, first + seeds), range(first, first + seeds, BLOCK)):
+        for lines in pool.map(partial(block, first + seeds, people=people), range(first, first + seeds, BLOCK)):
             failed += len(lines)
             for line in lines:
                 say(line)
@@ -58,12 +61,12 @@ def many(first: int, seeds: int, jobs: int) -> int:
     return bool(failed)
 
 
-def block(end: int, first: int) -> list[str]:
+def block(end: int, first: int, *, people: bool = False) -> list[str]:
     """A line for each seed that fails, of those from `first` on."""
     simulator = Simulator()
     gc.disable()
     try:
-        return simulator.play(range(first, min(end, first + BLOCK)))
+        return simulator.play(range(first, min(end, first + BLOCK)), people=people)
     finally:
         gc.enable()
         gc.collect()

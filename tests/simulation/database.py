@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Any, TypeVar
+from uuid import UUID
 
 import asyncpg
 
@@ -326,6 +327,23 @@ class SimDatabase:
     def reserved(self, _: object) -> "SimDatabase":
         """Every call has a connection of its own here."""
         return self
+
+    @asynccontextmanager
+    async def tenant(self, _: UUID) -> AsyncIterator[SimConnection]:
+        """A transaction; which rows a tenant may see is not simulated."""
+        try:
+            session = await self._server.connect(self._process)
+            try:
+                connection = SimConnection(self._server, session)
+                async with connection.transaction():
+                    yield connection
+            finally:
+                self._server.close(session)
+        except Exception as error:
+            translated = translate(error)
+            if translated is None or translated is error:
+                raise
+            raise translated from error
 
     async def node(self, work: Callable[[Any], Awaitable[Result]]) -> Result:
         for left in reversed(range(TRIES_MAX)):

@@ -1,6 +1,8 @@
 """Where a run begins, and what it has seen when it ends."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from driftlock.engine.ports import Receipt, Step
@@ -36,3 +38,11 @@ def idle(journal: Journal) -> bool:
     """Is nothing counted as queued or as on its way there?"""
     room = journal._arriving
     return not (journal.queued_bytes or journal.queued_requests or room.bytes or room.requests)
+
+
+def different(what: str, mine: Mapping[Any, object], theirs: Mapping[Any, object]) -> list[str]:
+    """What is missing, what is too much, and what is not alike; `what` names the things."""
+    found = [f"{what} {known} is missing" for known in theirs.keys() - mine.keys()]
+    found += [f"{what} {known} should not be" for known in mine.keys() - theirs.keys()]
+    found += [f"{what} {known} differs" for known in mine.keys() & theirs.keys() if mine[known] != theirs[known]]
+    return found

@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
 from uuid import UUID
 
 from driftlock.engine.scores import MinuteScore
 from driftlock.storage.incidents import _stored
 from driftlock.storage.ledger import LedgerRow
+from tests.simulation.facts import different
 from tests.simulation.reference import refold
+from tests.simulation.said_judge import said
 from tests.simulation.tables import JRow, Tables
 from tests.simulation.world import World
 
@@ -92,18 +93,19 @@ def _as_uninterrupted(world: World) -> list[str]:
     memory = reference.journal
     found = []
     before = base.tables.anomalies.keys()
-    mine = {known: row["body"] for known, row in tables.anomalies.items() if known not in before}
-    theirs = {known: row.finding.to_json() for known, row in memory.findings.items() if known not in before}
-    found += _different("finding", mine, theirs)
+    mine = {known: (row["body"], row["silenced_by"]) for known, row in tables.anomalies.items() if known not in before}
+    theirs = {known: (row.finding.to_json(), row.silenced_by) for known, row in memory.findings.items() if known not in before}
+    found += different("finding", mine, theirs)
     expected = {known: _stored(row) for known, row in memory.incidents.items()}
     past = base.tables.incidents
     changed = {known: row for known, row in tables.incidents.items() if past.get(known) != row or known in expected}
-    found += _different("incident", changed, expected)
+    found += different("incident", changed, expected)
     told = {row.incident.incident_id for step in world.facts.steps for row in step.incidents if row.told}
     if told != reference.told.keys():
         found.append(f"alerts differ: {sorted(map(str, told ^ reference.told.keys()))}")
-    found += _different("minute", _minutes(tables), _with_more(_minutes(base.tables), memory.scores))
+    found += different("minute", _minutes(tables), _with_more(_minutes(base.tables), memory.scores))
     found += _told_once(world)
+    found += said(world, memory)
     for known, saved in tables.stream_checkpoints.items():
         theirs_saved = memory.stream_checkpoints.get(known)
         if theirs_saved is None or (max(saved), saved[max(saved)][1]) != (theirs_saved.seq, theirs_saved.state):
@@ -137,11 +139,4 @@ def _told_once(world: World) -> list[str]:
     for tenant_id, head in tables.heads.items():
         if sorted(numbers.get(tenant_id, [])) != list(range(1, head + 1)):
             found.append(f"events of tenant {tenant_id} are not numbered 1 to {head}")
-    return found
-
-
-def _different(what: str, mine: Mapping[Any, object], theirs: Mapping[Any, object]) -> list[str]:
-    found = [f"{what} {known} is missing" for known in theirs.keys() - mine.keys()]
-    found += [f"{what} {known} should not be" for known in mine.keys() - theirs.keys()]
-    found += [f"{what} {known} differs" for known in mine.keys() & theirs.keys() if mine[known] != theirs[known]]
     return found

@@ -11,6 +11,7 @@ from driftlock.engine.ports import Step
 from driftlock.errors import Conflict, DriftlockError, Unavailable
 from driftlock.storage.backlog import Backlog
 from driftlock.storage.checkpoints import Checkpoints
+from driftlock.storage.controls import Controls
 from driftlock.storage.journal import Journal
 from driftlock.storage.journal_reader import JournalRows
 from driftlock.storage.recovery import recovery_position, tenants_with_state
@@ -45,6 +46,8 @@ class Parts:
 
     journal: type[Journal] = Journal
     checkpoints: type[Checkpoints] = WatchedCheckpoints
+    rows: type[JournalRows] = JournalRows
+    controls: type[Controls] = Controls
     deduplicates: bool = True
 
 
@@ -123,7 +126,7 @@ class Node:
             )
             await backlog.load(database)  # type: ignore[arg-type]
             await stack.enter_async_context(journal)
-            self.rows = rows = JournalRows(database, recent=journal.recent, owner=shard)  # type: ignore[arg-type]
+            self.rows = rows = self.parts.rows(database, recent=journal.recent, owner=shard)  # type: ignore[arg-type]
             checkpoints = self.parts.checkpoints(database, shard, evidence=True)  # type: ignore[arg-type]
             dispatcher = Dispatcher(
                 reader=rows,

@@ -7,8 +7,11 @@ from driftlock.engine.limits import DispatchLimits, Limits
 from driftlock.engine.profile import PROFILES, Profile, custom
 from driftlock.storage.journal import JournalLimits
 from tests.simulation.database import Fault
+from tests.simulation.traffic import PACE_NS
 
 SECOND_NS = 1_000_000_000
+YEAR_NS = 365 * 24 * 3600 * SECOND_NS
+SLOW_NS = 900 * SECOND_NS
 # As small as profiles may be, so that few records make windows, and findings.
 PROFILE = custom(
     PROFILES["balanced"],
@@ -42,6 +45,7 @@ LIMITS = Limits(
 JOURNAL = JournalLimits(gather_ms=1, drain_timeout_ms=500)
 DISPATCH = DispatchLimits(checkpoint_period_ns=5 * SECOND_NS, settle_ns=0, close_settle_ns=0)
 STATEMENT_FAULTS = [fault for fault in Fault if fault is not Fault.NONE]
+PEOPLE_RATE = 0.03  # of seeds
 EVENTS = ("kill", "freeze", "freeze and replace", "replace", "stop", "restart database", "outage", "clock", "slow")
 
 
@@ -66,6 +70,8 @@ class Plan:
     numbers: bool = False
     spans: bool = False
     operator: bool = False
+    people: int = 0  # things that people say of findings, anchors and redaction
+    pace_ns: int = PACE_NS
     twin_rate: float = 0.0  # of requests that a second tenant sends as well, byte for byte
     rejected_rate: float = 0.0
     key_rate: float = 0.0  # of requests with a key of the sender, some of which it uses again for something else
@@ -122,7 +128,7 @@ def plan_of(rng: random.Random) -> Plan:
         drain_timeout_ms=500,
         dedup_window_ms=rng.choice((2_000, 900_000)),
     )
-    return Plan(
+    plan = Plan(
         clients=rng.choice((1, 2, 3)),
         requests=rng.choice((2, 3, 4)),
         records=rng.choice((2, 5, 8)),
@@ -148,6 +154,15 @@ def plan_of(rng: random.Random) -> Plan:
         trouble_s=trouble_s,
         stop_s=rng.choice((0.0, 1.0)),
     )
+    return with_people(plan, rng) if rng.random() < PEOPLE_RATE else plan
+
+
+def with_people(plan: Plan, rng: random.Random) -> Plan:
+    """The same, with people who have something to say; where hours pass between few records, anchors are compared with."""
+    said = replace(plan, people=rng.randint(2, 6), requests=5, odd_rate=0.6, pace_ns=rng.choice((PACE_NS, SLOW_NS)))
+    if said.pace_ns == PACE_NS:
+        return replace(said, streams=min(plan.streams, 2))
+    return replace(said, records=20, streams=1, limits=replace(plan.limits, future_ns=YEAR_NS))
 
 
 def calm(plan: Plan) -> Plan:

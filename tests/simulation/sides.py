@@ -7,14 +7,14 @@ from uuid import UUID
 import asyncpg
 
 from driftlock.engine.ports import Step
-from driftlock.storage import journal, retention
+from driftlock.storage import controls, journal, retention
 from driftlock.storage.checkpoints import Checkpoints
 from driftlock.storage.shard import Shard
 from tests.simulation.statements import STATEMENTS
 from tests.simulation.tables import Tables, Tenant
 
 ACQUIRE = "select driftlock.journal_acquire($1)"
-STAMPED = (journal.SET_BUDGET, journal.CONFIGURE)  # what they write carries the time of the database
+STAMPED = (journal.SET_BUDGET, journal.CONFIGURE, controls.CONTROL)  # what they write carries the time of the database
 TABLES = {
     "journal": "select seq, slot, kind, tenant_id, stream_id, received_ns, records, raw_bytes, crc, body "
     "from driftlock.journal",
@@ -28,7 +28,7 @@ TABLES = {
     "stream_checkpoints": "select stream_id, seq, crc, state from driftlock.stream_checkpoints",
     "tenant_checkpoints": "select tenant_id, seq, crc, state from driftlock.tenant_checkpoints",
     "series_states": "select stream_id, series, seq, crc, state from driftlock.series_states",
-    "anomalies": "select id, stream_id, window_no, incident_id, body from driftlock.anomalies",
+    "anomalies": "select id, stream_id, window_no, incident_id, body, silenced_by from driftlock.anomalies",
     "anomaly_traces": "select anomaly_id, trace_id, tenant_id from driftlock.anomaly_traces",
     "evidence": "select anomaly_id, tenant_id, stream_id, base_seq, state from driftlock.evidence",
     "incidents": "select id, tenant_id, state, start_ns, end_ns, findings, alerted, alerted_ns from driftlock.incidents",
@@ -37,9 +37,24 @@ TABLES = {
     "graphs": "select stream_id, seq, as_of_ns, edges_known from driftlock.service_graphs",
     "scores": "select stream_id, minute, tenant_id, events, windows, flagged, surprise_max, ncd_max, p_value_min "
     "from driftlock.stream_scores",
+    "feedback": "select anomaly_id, tenant_id, stream_id, verdict, until_ns, note, lesson, seq, given_by, question, ncd, "
+    "p_value, ncd_threshold, p_value_threshold from driftlock.feedback",
+    "rules": "select tenant_id, stream_id, seq, rules::text from driftlock.redaction_rules",
+    "rule_keys": "select tenant_id, key from driftlock.redaction_keys",
+    "anchors": "select id, tenant_id, stream_id, seq, standing, source, cause, frozen_ns, event_no, codec, codec_level, "
+    "codec_version, window_lines, lines, size_bytes, ratio_normal, ended_seq, ended_ns, ended_because, reason "
+    "from driftlock.anchors",
+    "anchor_settings": "select stream_id, seq, drift_ncd_threshold, reset_on_drift from driftlock.anchor_settings",
+    "drift": "select anchor_id, hour_ns, stream_id, tenant_id, distance, windows, recent, since_ns from driftlock.drift",
     "heads": "select tenant_id, seq from driftlock.live_heads",
     "live": "select tenant_id, seq, kind, anomaly_id, incident_id from driftlock.live_events",
 }
+ANOMALY = ("incident_id", "body", "silenced_by")
+UNORDERED = {"after_newest", "rules"}
+"""Columns of rows that come in any order: folds, and rules of a tenant."""
+PLACE = ("id", "tenant_id", "signal", "service", "namespace", "environment")
+STAMPS = ("detected_at", "given_at", "changed_at")
+"""When the database did it: nobody compares that."""
 SHARD = """
 select s.epoch, s.next_seq, s.truncated_seq, s.bytes, s.slot, s.slot_first_seq, s.slot_bytes, s.slot_newest_ns, s.slot_since_ns,
        p.epoch, p.applied_seq
@@ -127,7 +142,7 @@ class Sides:
         if sql == ACQUIRE:
             self._now_ns = real[0][0] * 1000
         elif sql in STAMPED:
-            newest = "select received_ns from driftlock.journal where kind in (3, 4) order by seq desc limit 1"
+            newest = "select received_ns from driftlock.journal where kind in (3, 4, 7, 8, 9) order by seq desc limit 1"
             self._now_ns = await self._owner.fetchval(newest) or 0
         else:
             known = self.model.streams
@@ -149,11 +164,12 @@ def _plain(simulated: Any, real: list[Any] | str) -> Any:
         return simulated
     if isinstance(simulated, list):
         rows, records = simulated, real
-        if rows and "after_newest" in rows[0]:  # folds come in no order
-            rows, records = sorted(rows, key=lambda row: row["id"]), sorted(real, key=lambda record: record["id"])
+        if rows and isinstance(rows[0], dict) and UNORDERED & rows[0].keys():
+            rows, records = sorted(rows, key=_place), sorted(real, key=_place)
         return real if len(rows) == len(records) and all(map(_equal, rows, records)) else simulated
     if isinstance(simulated, dict):
-        return real if real and _unordered(simulated) == _unordered(dict(real[0])) else simulated
+        same = real and _unstamped(_unordered(simulated)) == _unstamped(_unordered(dict(real[0])))
+        return real if same else simulated
     first = real[0][0] if real else None
     return real if simulated == first or (simulated is None and first in (None, "")) else simulated
 
@@ -164,6 +180,14 @@ def _unordered(found: dict[str, Any]) -> dict[str, Any]:
         return found
     names = ("tenant_ids", "signals", "records")
     return found | {"held": sorted(zip(*(found[name] for name in names), strict=True))} | dict.fromkeys(names)
+
+
+def _place(row: Any) -> str:
+    return str([row.get(name) for name in PLACE])
+
+
+def _unstamped(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if name not in STAMPS}
 
 
 def _equal(row: Any, record: Any) -> bool:
@@ -180,18 +204,23 @@ def _rows(model: Tables, name: str) -> set[tuple[Any, ...]]:
         "requests": lambda: [(*key, *entry) for key, entry in table.items()],
         "removed": lambda: [(*key, records) for key, records in table.items()],
         "tenants": lambda: [(known, *tenant) for known, tenant in table.items()],
-        "anomalies": lambda: [(k, r["stream_id"], r["window_no"], r["incident_id"], r["body"]) for k, r in table.items()],
+        "anomalies": lambda: [(k, r["stream_id"], r["window_no"], *(r[it] for it in ANOMALY)) for k, r in table.items()],
         "anomaly_traces": lambda: [(*key, tenant_id) for key, tenant_id in table.items()],
         "evidence": lambda: [(known, *row) for known, row in table.items()],
+        "feedback": table.values,
+        "anchors": table.values,
+        "rules": lambda: [(*key, *row) for key, row in table.items()],
         "incidents": lambda: [(*row[:6], row[10], row[11]) for row in table.values()],
         "statuses": lambda: [(row[1], row[2], row[3], row[6], row[8]) for row in table.values()],
         "events": lambda: [(row[0], *row[2:]) for row in table.values()],
         "graphs": lambda: [(row[1], *row[2:5]) for row in table.values()],
         "series_states": lambda: [(*key, seq, *saved) for key, states in table.items() for seq, saved in states.items()],
     }
-    if name == "heads":
+    if name in ("heads", "rule_keys"):
         return set(table.items())
-    if name in ("meter", "ledger", "scores", "live"):
+    if name == "anchor_settings":
+        return {(known, *row) for known, row in table.items()}
+    if name in ("meter", "ledger", "scores", "live", "drift"):
         return {(*key, *values) for key, values in table.items()}
     if name in ("stream_checkpoints", "tenant_checkpoints"):
         return {(known, seq, *saved) for known, states in table.items() for seq, saved in states.items()}

@@ -11,7 +11,7 @@ from tests.simulation.facts import Base
 from tests.simulation.judge import judge
 from tests.simulation.loop import Hang
 from tests.simulation.node import Parts
-from tests.simulation.plan import Plan, plan_of
+from tests.simulation.plan import Plan, plan_of, with_people
 from tests.simulation.statements import Statement
 from tests.simulation.tables import Stream, Tables, Tenant
 from tests.simulation.world import BASE_NS, World
@@ -36,9 +36,12 @@ class Simulator:
         parts: Parts | None = None,
         rewrite: Callable[[Tables, Statement, tuple[Any, ...]], tuple[Any, ...]] | None = None,
         tracing: bool = False,
+        people: bool = False,
     ) -> World:
+        """The run of a seed; `people`: there are some who teach, whatever the seed says."""
         rng = random.Random(seed)
         drawn = plan_of(rng)
+        drawn = with_people(drawn, rng) if people and not drawn.people else drawn
         return World(plan or drawn, rng, self.base, parts=parts, rewrite=rewrite, tracing=tracing)
 
     def failures(self, world: World) -> list[str]:
@@ -50,13 +53,14 @@ class Simulator:
             return [*world.facts.wrong, f"it hangs: {error}"]
         return judge(world)
 
-    def play(self, seeds: Iterable[int]) -> list[str]:
+    def play(self, seeds: Iterable[int], *, people: bool = False) -> list[str]:
         """A line for each of the seeds that fails, with the command that plays it alone."""
         failed = []
         for seed in seeds:
-            wrong = self.failures(self.world(seed))
+            wrong = self.failures(self.world(seed, people=people))
             if wrong:
-                failed.append(f"seed {seed}: {wrong[0]}; replay: .venv/bin/python -m tests.simulation --seed {seed}")
+                how = f"--seed {seed}{' --people' if people else ''}"
+                failed.append(f"seed {seed}: {wrong[0]}; replay: .venv/bin/python -m tests.simulation {how}")
         return failed
 
 

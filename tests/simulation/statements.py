@@ -9,16 +9,20 @@ from typing import Any, NamedTuple
 from driftlock.storage import (
     anchors,
     anomalies,
+    audit,
     backlog,
     checkpoints,
+    controls,
     drift,
     evidence_wanted,
+    feedback,
     incidents,
     journal,
     journal_reader,
     ledger,
     live,
     recovery,
+    redaction,
     retention,
     scores,
     series_states,
@@ -28,12 +32,13 @@ from driftlock.storage import (
 )
 from tests.simulation import folds_model as folds
 from tests.simulation import journal_model as model
+from tests.simulation import people_model as people
 from tests.simulation import step_model as step
 from tests.simulation.tables import Tables
 
 SHARD, POSITION = "journal_shard", "journal_position"
 
-OWNERS = frozenset({"append", "append_clock", "append_time", "set_budget", "configure", "close", "empty", "advance"})
+OWNERS = frozenset({"append", "append_clock", "append_time", "set_budget", "configure", "control", "close", "empty", "advance"})
 """What only the owner of the shard may do."""
 
 
@@ -66,6 +71,11 @@ def _epoch(db: Tables, _: int) -> int:
 
 def _bytes(db: Tables, _: int) -> int:
     return db.shard.bytes
+
+
+def _asked(name: str, run: Callable[..., Any]) -> Statement:
+    """A question that is also asked inside of transactions."""
+    return Statement(name, run, check=run)
 
 
 STATEMENTS = {
@@ -130,4 +140,22 @@ STATEMENTS = {
     drift.KEEP: Statement("keep_drift", step.keep_drift),
     scores.ADD: Statement("scores", step.scores),
     live.APPEND: Statement("live", step.live),
+    controls.CONTROL: Statement("control", people.control, (SHARD,), people.may_control),
+    audit.NOTE: Statement("note", people.note),
+    feedback.ANOMALY: _asked("anomaly", people.anomaly),
+    feedback.OF_STREAM: _asked("taught_stream", people.taught_stream),
+    feedback.LESSONS: _asked("lessons", people.lessons),
+    feedback.STANDING: _asked("standing", people.standing),
+    feedback.GET: _asked("feedback", people.feedback),
+    feedback.PUT: Statement("put_feedback", people.put_feedback),
+    feedback.FORGET: Statement("forget_lessons", people.forget_lessons),
+    feedback.WITHDRAW: Statement("withdraw", people.withdraw),
+    anchors.NEWEST: _asked("newest_said", people.newest_said),
+    anchors.SET: Statement("set_anchor", people.set_anchor),
+    redaction.ONE: _asked("rules", people.rules),
+    redaction.REMOVE: Statement("remove_rules", people.remove_rules),
+    redaction.ADD: Statement("add_rules", people.add_rules),
+    redaction.ADD_KEY: Statement("add_key", people.add_key),
+    redaction.STATE: _asked("rules_state", people.rules_state),
+    redaction.ALL: _asked("all_rules", people.all_rules),
 }

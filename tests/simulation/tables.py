@@ -104,6 +104,10 @@ class Tables:
     anchors: dict[UUID, tuple[Any, ...]] = field(default_factory=dict)
     anchor_settings: dict[UUID, tuple[Any, ...]] = field(default_factory=dict)  # seq, threshold, reset
     drift: dict[tuple[UUID, int], tuple[Any, ...]] = field(default_factory=dict)  # by anchor and hour
+    feedback: dict[UUID, tuple[Any, ...]] = field(default_factory=dict)  # by finding; the columns of its PUT
+    rules: dict[tuple[UUID, UUID | None], tuple[int, str]] = field(default_factory=dict)  # by tenant and stream: seq, rules
+    rule_keys: dict[UUID, bytes] = field(default_factory=dict)
+    audit: dict[int, tuple[UUID, str, str]] = field(default_factory=dict)  # tenant, action, target
     heads: dict[UUID, int] = field(default_factory=dict)
     live: dict[tuple[UUID, int], tuple[str, UUID | None, UUID | None]] = field(default_factory=dict)
 

@@ -1,6 +1,7 @@
 """The simulated database does what PostgreSQL does with the very same statements, for sequences that nobody thought of."""
 
 import zlib
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -8,25 +9,38 @@ import asyncpg
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from driftlock.engine.anchor import AnchorCause, AnchorEnd, AnchorNote, AnchorSettings, AnchorSource, AnchorStanding
+from driftlock.engine.drift import HOUR_NS, DriftHour
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.fold import GraphEdge
 from driftlock.engine.ports import (
+    AnchorLoss,
+    AnchorRow,
     Checkpoint,
+    DriftRow,
     FindingRow,
     IncidentRow,
+    RowKind,
     ServiceGraph,
     Step,
     StreamEventRow,
     StreamStatus,
 )
+from driftlock.engine.scores import MinuteScore, ScoreRow
 from driftlock.engine.verdict import Incident, IncidentState, StreamEvent, StreamEventKind
 from driftlock.storage import (
+    anchors,
+    audit,
     backlog,
     checkpoints,
+    controls,
+    drift,
+    feedback,
     journal,
     journal_reader,
     ledger,
     recovery,
+    redaction,
     retention,
     series_states,
     stream_ids,
@@ -87,6 +101,8 @@ operations = st.one_of(
     st.tuples(st.just("forget"), moments, st.integers(1, 3)),
     st.tuples(st.just("ledger"), st.lists(st.tuples(tenants, st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=3)),
     st.tuples(st.just("acquire")),
+    *[st.tuples(st.just("say"), tenants, places, st.sampled_from([7, 7, 8, 9]), st.integers(0, 3), seldom)] * 3,
+    st.tuples(st.just("keep"), st.integers(0, 2)),
     st.tuples(
         st.just("read"),
         st.integers(0, 8),
@@ -213,6 +229,54 @@ class Case:
         for tenant_id in TENANTS:
             await self.sides.both(checkpoints.LOAD_TENANTS, [tenant_id])
 
+    async def say(self, tenant_id: UUID, place: int, kind: int, number: int, stale: bool) -> None:
+        """A control record, and beside it what is shown: both sides have to know the same of it afterwards."""
+        both = self.sides.both
+        known = self.of_tenant(tenant_id, place % 2) if number else self.stream(place)
+        stream_id = None if kind == RowKind.REDACTION and number == 3 else known or NOBODY
+        arguments = (BYTES_MAX, tenant_id, stream_id, kind, 7, b"said")
+        seq = await both(controls.CONTROL, 0, self.epoch - stale, *arguments)
+        if not isinstance(seq, int):
+            return
+        if kind == RowKind.REDACTION:
+            await self._rule(tenant_id, stream_id, number, seq)
+        elif kind == RowKind.ANCHOR:
+            await both(anchors.NEWEST, stream_id)
+            values = ((None, None), (0.5, True), (None, False), (0.2, None))[number]
+            await both(anchors.SET, stream_id, tenant_id, seq, *values, 0.35, False)
+        else:
+            assert stream_id is not None
+            await self._teach(tenant_id, stream_id, number, seq)
+        await both(audit.NOTE, tenant_id, "system", "", "driftlock", "said", str(stream_id), "{}", "", "")
+
+    async def _teach(self, tenant_id: UUID, stream_id: UUID, number: int, seq: int) -> None:
+        both, anomaly_id = self.sides.both, UUID(int=stream_id.int ^ number % 2)
+        for sql in (feedback.ANOMALY, feedback.GET):
+            await both(sql, anomaly_id)
+        for sql in (feedback.OF_STREAM, feedback.LESSONS):
+            await both(sql, stream_id)
+        await both(feedback.STANDING, stream_id, tenant_id)
+        if number == 3:
+            await both(feedback.FORGET, stream_id, [UUID(int=stream_id.int ^ seq % 3), anomaly_id])
+        for verdict, by in (("expected", "me"), ("confirmed", "you")):  # the later one stands
+            said = (verdict, number, by, b"lesson" if number else None, seq, by, "novelty", 0.5, 0.25, 0.5, float(seq))
+            await both(feedback.PUT, anomaly_id, tenant_id, stream_id, *said)
+        if number == 2:
+            await both(feedback.WITHDRAW, anomaly_id, NOBODY if seq % 2 else tenant_id)
+
+    async def _rule(self, tenant_id: UUID, stream_id: UUID | None, number: int, seq: int) -> None:
+        both = self.sides.both
+        await both(redaction.ONE, tenant_id, stream_id)
+        await both(redaction.ADD_KEY, tenant_id, bytes([number]) * 32)
+        await both(redaction.REMOVE, tenant_id, stream_id)
+        await both(redaction.ADD, tenant_id, stream_id, seq, '[{"name": "x"}]' if number else "[]")
+        await both(redaction.STATE)
+        await both(redaction.ALL)
+
+    async def keep(self, offset: int) -> None:
+        for sql in (anchors.KEEP, drift.KEEP):
+            await self.sides.both(sql, list(self.sides.model.streams), offset)
+
     async def folds(self, sql: str) -> None:
         await self.sides.both(sql, 0)
 
@@ -234,7 +298,9 @@ def _with(step: Step, tenant_id: UUID, stream_id: UUID, window: int) -> Step:
     """A step that says something more about a stream."""
     ids = (tenant_id, stream_id)
     saved = Checkpoint(step.to_seq, bytes([window]))
-    row = FindingRow(*ids, UUID(int=stream_id.int ^ window), finding(window), window and step.to_seq)
+    silenced_by = UUID(int=5) if window == 2 else None
+    row = FindingRow(*ids, UUID(int=stream_id.int ^ window), finding(window), window and step.to_seq, silenced_by)
+    step = _with_anchors(step, tenant_id, stream_id, window)
     story = Incident(UUID(int=stream_id.int ^ 99), (stream_id,), IncidentState.OPEN, 1, 2 + window, window, 0.5, 0.1, "t")
     incident = IncidentRow(tenant_id, story, (row.finding_id,), 5 if window else None)
     return Step(
@@ -251,6 +317,33 @@ def _with(step: Step, tenant_id: UUID, stream_id: UUID, window: int) -> Step:
         {**step.graphs, ids: ServiceGraph(step.to_seq, window, (GraphEdge("a", "b", 1, 0, 0.1, 0.2, 1, 2),))}
         if window
         else step.graphs,
+        anchors=step.anchors,
+        drift=step.drift,
+        anchors_lost=step.anchors_lost,
+        scores=step.scores,
+    )
+
+
+def _with_anchors(step: Step, tenant_id: UUID, stream_id: UUID, window: int) -> Step:
+    """What became of anchors of a stream, of which it has two, and what was scored."""
+    one, other = (UUID(int=stream_id.int ^ number) for number in (200, 201))
+    anchor_id = other if window == 1 else one
+    ended = (step.to_seq, 7, AnchorEnd.RESET, "another") if window == 2 else ()
+    standing = (AnchorStanding.REFUSED, AnchorStanding.IN_FORCE, AnchorStanding.ENDED, AnchorStanding.IN_FORCE)[window]
+    measured = (1, 2, "zstd", 3, f"v{window}", 5, 10, 100, 0.5 + window / 10)
+    said = (standing, AnchorSource.BASELINE, AnchorCause.REQUEST)
+    row = AnchorRow(tenant_id, stream_id, AnchorNote(anchor_id, step.to_seq + 1, *said, *measured, *ended))
+    hour = DriftHour(anchor_id, (step.to_seq + window) * HOUR_NS, 0.5, 2, 0.25 if window else None, window)
+    kept = other if step.to_seq % 2 else None
+    loss = AnchorLoss(tenant_id, stream_id, step.to_seq + 1, kept, AnchorSettings(0.25, True))
+    score = ScoreRow(tenant_id, stream_id, MinuteScore(step.to_seq % 2, 1, window, 1, 0.5, window / 4, 1 / (1 + window)))
+    losses = [it for it in step.anchors_lost if it.stream_id != stream_id]
+    return replace(
+        step,
+        anchors=(*step.anchors, row),
+        drift=(*step.drift, DriftRow(tenant_id, stream_id, hour)),
+        anchors_lost=(*losses, loss) if window == 3 else step.anchors_lost,
+        scores=(*(it for it in step.scores if it.stream_id != stream_id), score),
     )
 
 

@@ -6,10 +6,13 @@ A block that fails names its seeds, each with the command that plays it alone.
 import gc
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from driftlock.engine.anchor import AnchorEnd, AnchorStanding
+from driftlock.engine.verdict import Question, StreamEventKind
 from tests.simulation.ablations import ABLATIONS
 from tests.simulation.database import Fault
 from tests.simulation.loop import Hang
@@ -18,6 +21,7 @@ from tests.simulation.simulator import Simulator
 from tests.simulation.world import TWIN
 
 BLOCKS, SEEDS = 40, 250
+PEOPLE_SEEDS = 100
 ABLATED_SEEDS_MAX = 400
 FIXED = Plan(clients=2, requests=4, records=5, streams=2, operator=True, trouble_s=6.0)
 FIXED_SEED = 4
@@ -60,7 +64,7 @@ def test_any_one_statement_may_go_wrong(simulator: Simulator, fault: Fault) -> N
 def test_a_promise_that_is_taken_out_is_missed(simulator: Simulator, name: str) -> None:
     ablation = ABLATIONS[name]
     for seed in range(ABLATED_SEEDS_MAX):
-        world = simulator.world(seed, parts=ablation.parts, rewrite=ablation.rewrite)
+        world = simulator.world(seed, parts=ablation.parts, rewrite=ablation.rewrite, people=ablation.people)
         if simulator.failures(world):
             return
     pytest.fail(f"{ABLATED_SEEDS_MAX} seeds did not notice: {name}")
@@ -93,6 +97,25 @@ def test_the_seeds_reach_what_they_are_for(simulator: Simulator) -> None:
         rows = [(row.tenant_id, row.body) for row in world.facts.history if row.kind == 0]
         seen["journaled again"] += len(rows) > len(set(rows))  # after the time for which requests are remembered
     assert all(count >= 3 for count in seen.values()), seen
+
+
+def test_people_reach_what_they_are_for(simulator: Simulator) -> None:
+    """Findings are silenced, anchors end in each way, streams drift and come back, rules are set."""
+    seen: Counter[str] = Counter()
+    for seed in range(PEOPLE_SEEDS):
+        world = simulator.world(seed, people=True)
+        assert simulator.failures(world) == []
+        tables, steps = world.tables, world.facts.steps
+        seen["withdrawn"] += any(action == "feedback.withdrawn" for _, action, _ in tables.audit.values())
+        seen["silenced"] += any(row.silenced_by is not None for step in steps for row in step.findings)
+        seen["rules"] += bool(tables.rules)
+        seen["drift"] += any(row.finding.question is Question.DRIFT for step in steps for row in step.findings)
+        seen["drift ended"] += any(row.event.kind is StreamEventKind.DRIFT_ENDED for step in steps for row in step.events)
+        for ended in AnchorEnd:
+            seen[ended] += any(row[18] == ended for row in tables.anchors.values())
+        seen["refused"] += any(row[4] == AnchorStanding.REFUSED for row in tables.anchors.values())
+    missed = {what for what, count in seen.items() if not count}
+    assert missed <= {AnchorEnd.LOST, AnchorEnd.DRIFT}, seen  # no state is damaged here, and few drifts are noticed in time
 
 
 def test_a_run_that_gets_nowhere_is_a_failure(simulator: Simulator) -> None:

@@ -10,7 +10,7 @@ from driftlock.engine.event import RecordBatch, Signal, StreamKey, trace_stream_
 from driftlock.engine.ports import StreamBatch, Submission
 from driftlock.engine.records import encode
 
-SECOND_NS = 1_000_000_000
+PACE_NS = 250_000_000
 SERIES = ("cpu load", "queue length")
 SPANS = ("web\x1fGET /\x1f2", "db\x1fselect\x1f3")
 
@@ -47,13 +47,17 @@ class Request:
 
 
 class Traffic:
-    """Makes requests; `first` is the number of the first record, `base_ns` its time, `odd_rate` the share of new things."""
+    """Makes requests; `first` is the number of the first record, `base_ns` its time, `odd_rate` the share of new things.
 
-    def __init__(self, rng: random.Random, first: int, base_ns: int, odd_rate: float) -> None:
+    `pace_ns` lies between two records, in event time.
+    """
+
+    def __init__(self, rng: random.Random, first: int, base_ns: int, odd_rate: float, pace_ns: int = PACE_NS) -> None:
         self._rng = rng
         self._odd_rate = odd_rate
         self._number = first
-        self._base_ns = base_ns
+        self._base_ns = base_ns + first * (PACE_NS - pace_ns)  # where the past ends, another pace begins
+        self._pace_ns = pace_ns
 
     @property
     def last(self) -> int:
@@ -64,7 +68,7 @@ class Traffic:
         for stream in sorted(self._rng.sample(range(streams), self._rng.randint(1, min(2, streams)))):
             odd = self._rng.random() < self._odd_rate
             lines = [self._line(odd) for _ in range(self._rng.randint(1, records))]
-            times = array("Q", [self._base_ns + (self._number - len(lines) + at) * SECOND_NS // 4 for at in range(len(lines))])
+            times = array("Q", [self._base_ns + (self._number - len(lines) + at) * self._pace_ns for at in range(len(lines))])
             batch = RecordBatch(b"".join(lines), array("I", map(len, lines)), times)
             parts.append(StreamBatch(StreamKey(Signal.LOGS, f"service-{stream}"), batch))
         return _request(name, tenant_id, Signal.LOGS, parts)
@@ -83,7 +87,7 @@ class Traffic:
         self._number += 2
         batch = RecordBatch(
             lengths=array("I", [0, 0]),
-            times_ns=array("Q", [self._base_ns + self._number * SECOND_NS // 4] * 2),
+            times_ns=array("Q", [self._base_ns + self._number * self._pace_ns] * 2),
             series=SERIES,
             series_index=array("I", [1, 2]),
             values=array("d", [self._number + 0.5, self._rng.gauss(5, 1)]),
@@ -95,7 +99,7 @@ class Traffic:
         self._number += 2
         trace = self._number.to_bytes(16, "big")
         ids = [(2 * self._number + at).to_bytes(8, "big") for at in range(2)]
-        start_ns = self._base_ns + self._number * SECOND_NS // 4
+        start_ns = self._base_ns + self._number * self._pace_ns
         texts = [b"GET / %d" % self._number]
         lines = RecordBatch(texts[0], array("I", [len(texts[0])]), array("Q", [start_ns]))
         spans = RecordBatch(

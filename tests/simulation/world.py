@@ -8,15 +8,13 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.ports import Receipt, Step, Submission
-from driftlock.engine.profile import PROFILES, Profile
 from driftlock.errors import DriftlockError, KeyReused, Unavailable
-from driftlock.storage.journal import Journal
 from tests.simulation.database import Fault, Server, Session
 from tests.simulation.facts import Base, Facts, idle
 from tests.simulation.loop import Hang, Process, SimLoop
 from tests.simulation.node import Node, Parts
+from tests.simulation.people import People
 from tests.simulation.plan import Event, Plan
 from tests.simulation.statements import OWNERS, Statement
 from tests.simulation.tables import Tables, Tenant
@@ -62,7 +60,7 @@ class World:
             stopped=self._told_to_stop,
             rewrite=rewrite,
         )
-        self.traffic = Traffic(rng, base.numbers, BASE_NS, plan.odd_rate)
+        self.traffic = Traffic(rng, base.numbers, BASE_NS, plan.odd_rate, plan.pace_ns)
         self.nodes: list[Node] = []
         self._epochs: dict[Process, int] = {}
         self.deadlines: dict[Any, asyncio.Task[None]] = {}
@@ -85,7 +83,10 @@ class World:
             self.loop.create_task(self._client(client), context=self.outside.copy())
         if plan.operator:
             self.unfinished += 1
-            self.loop.create_task(self._operator(), context=self.outside.copy())
+            self.loop.create_task(People(self).configure(), context=self.outside.copy())
+        if plan.people:
+            self.unfinished += 1
+            self.loop.create_task(People(self).teach(), context=self.outside.copy())
         self.loop.run_until(lambda: not self.unfinished and not self.troubled, CALM_S, "clients are answered")
         self._finish()
         while self._unsaved():  # the stop went wrong: a start and another stop have to make up for it
@@ -366,35 +367,3 @@ class World:
         else:
             self.wrong(f"{request.name} is under a key that was used, and is answered {result!r}")
         return True
-
-    async def _operator(self) -> None:
-        """Changes a profile and a budget now and then, and makes a stream, until it is told that this is done."""
-        rng = self.rng
-        known = next(iter(self.tables.streams))
-        for _ in range(2):
-            await asyncio.sleep(rng.random() * 5)
-            what = rng.randrange(3)
-            profile = rng.choice((self.plan.profile, PROFILES["sensitive"]))
-            while not await self._order(what, profile, known):  # noqa: ASYNC110  # so does an operator
-                await asyncio.sleep(0.3)
-        self.unfinished -= 1
-
-    async def _order(self, what: int, profile: Profile, stream_id: UUID) -> bool:
-        nodes = [node for node in self.nodes if node.running]
-        if not nodes:
-            return False
-        tenant_id, alerts = self.base.tenant_id, self.rng.randrange(5)
-
-        async def work(journal: Journal) -> None:
-            if what == 0:
-                await journal.configure(tenant_id, stream_id, profile)
-            elif what == 1:
-                await journal.set_budget(tenant_id, alerts)
-            else:
-                await journal.create_stream(tenant_id, StreamKey(Signal.LOGS, "service-2"), self.plan.profile)
-
-        answer: asyncio.Future[DriftlockError | None] = self.loop.create_future()
-        nodes[-1].handle(work, answer)
-        await asyncio.wait({answer}, timeout=REQUEST_DEADLINE_S)
-        self.deadlines.pop(answer, None)
-        return answer.done() and answer.result() is None
