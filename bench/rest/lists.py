@@ -26,7 +26,9 @@ from driftlock.storage.scores import Scores
 from driftlock.storage.streams import Streams
 
 PAGE, DEEP_PAGE = 50, 10_000
-COUNT = "select count(*) from driftlock.{} where tenant_id = $1 and {}"
+COUNT = "select count(*) from driftlock.{} where tenant_id = $1 and {} and {}"
+SHOWN = {"anomalies": "silenced_by is null"}
+"""What of a table is in its list without filters; all of it where nothing is said."""
 FLAT_MAX = 2.0
 DAY_S = 86_400
 PLACES = {
@@ -189,7 +191,7 @@ async def deep_cursor(
 ) -> tuple[int, str]:
     """A page far away, and the cursor that leads there: page 10,000, or the last full one but one."""
     table = case.rows
-    fits = await owner.fetchval(COUNT.format(table, case.where), tenant)
+    fits = await owner.fetchval(COUNT.format(table, SHOWN.get(table, "true"), case.where), tenant)
     page = min(DEEP_PAGE, fits // PAGE - 1)  # which is full, as is the one before
     if page < 2:
         return 0, ""
