@@ -37,6 +37,19 @@ values ($1, $2, $3, $4, $5, $6, $7) returning id, email, role, invited_by, creat
 REVOKE = "delete from driftlock.invitations where tenant_id = $1 and id = $2 returning email"
 FIND = "select i.id, i.tenant_id, i.email, i.role from driftlock.invitations i where i.digest = $1 and i.expires_at > $2"
 ACCEPT = "delete from driftlock.invitations where id = $1"
+# Others for the same address go with it: who is removed later must not come back by one of them, in another role.
+OTHERS = "delete from driftlock.invitations where tenant_id = $1 and email = $2"
+# Who is a member, and came by this very token: the audit log remembers what the invitation, which is gone, would say.
+ACCEPTED = """
+select m.tenant_id from driftlock.users u
+  join driftlock.members m on m.user_id = u.id
+  join driftlock.tenants t on t.id = m.tenant_id and t.closed_at is null
+ where u.issuer = $1 and u.subject = $2
+   and exists (select from driftlock.audit a
+                where a.tenant_id = m.tenant_id and a.action = 'invitation.accepted' and a.target = u.id::text
+                  and a.detail->>'token_sha256' = $3)
+ limit 1
+"""
 IS_MEMBER = "select exists (select from driftlock.members where tenant_id = $1 and user_id = $2)"
 MEMBERS = "select count(*) from driftlock.members where tenant_id = $1"
 UNKNOWN = "there is no such invitation, or no longer: ask for a new one"
@@ -110,8 +123,9 @@ class Invitations:
         return await self._database.node(work)
 
     async def accept(self, digest: bytes, identity: Identity, now: datetime, actor: Actor) -> UUID:
-        """Make a person a member, and the invitation gone; returns the tenant.
+        """Make a person a member, and all invitations of the address to this tenant gone; returns the tenant.
 
+        The same token again from the same person, as long as they are a member, changes nothing and gives the same tenant.
         Raises `NotFound` for a token that is unknown, used or expired, `PermissionDenied` for an invitation of another address
         and `Conflict` for a member and over the limits `MEMBERS_MAX` and `MEMBERSHIPS_MAX`: then it stays as it is.
         """
@@ -120,12 +134,14 @@ class Invitations:
             async with connection.transaction():
                 found = await connection.fetchrow(FIND, digest, now)
                 if found is None:
-                    raise NotFound(UNKNOWN)
+                    return await _accepted(connection, digest, identity)
                 check_invited(identity, found["email"])
                 tenant_id: UUID = found["tenant_id"]
                 await _lock(connection, tenant_id)
                 user_id = await know(connection, identity)
                 if await connection.fetchval(IS_MEMBER, tenant_id, user_id):
+                    if await connection.fetchval(ACCEPTED, *identity.key, digest.hex()) == tenant_id:
+                        return tenant_id  # the same request was faster
                     raise Conflict("you are a member of this account already")
                 if await connection.fetchval(MEMBERS, tenant_id) >= MEMBERS_MAX:
                     raise Conflict(f"this account has {MEMBERS_MAX} members (members_max): one has to leave first")
@@ -133,13 +149,22 @@ class Invitations:
                     raise Conflict(f"you are in {MEMBERSHIPS_MAX} accounts (memberships_max): leave one first")
                 if await connection.execute(ACCEPT, found["id"]) != "DELETE 1":  # somebody was faster
                     raise NotFound(UNKNOWN)
+                await connection.execute(OTHERS, tenant_id, found["email"])
                 await connection.execute(JOIN, tenant_id, user_id, found["role"], False)
                 who = replace(actor, id=str(user_id))
-                detail = {"invitation": str(found["id"]), "role": found["role"]}
+                detail = {"invitation": str(found["id"]), "role": found["role"], "token_sha256": digest.hex()}
                 await note(connection, tenant_id, who, "invitation.accepted", str(user_id), detail)
                 return tenant_id
 
         return await self._database.node(work)
+
+
+async def _accepted(connection: Connection, digest: bytes, identity: Identity) -> UUID:
+    """The tenant that a person has joined with a token that is used up; raise `NotFound` for everybody else."""
+    tenant_id: UUID | None = await connection.fetchval(ACCEPTED, *identity.key, digest.hex())
+    if tenant_id is None:
+        raise NotFound(UNKNOWN)
+    return tenant_id
 
 
 async def _lock(connection: Connection, tenant_id: UUID) -> None:

@@ -29,6 +29,11 @@ select m.user_id, m.role from driftlock.members m
 """
 SET_ROLE = "update driftlock.members set role = $3 where tenant_id = $1 and user_id = $2"
 REMOVE = "delete from driftlock.members where tenant_id = $1 and user_id = $2"
+# Only the case of ASCII letters is overlooked, as when an invitation is accepted.
+UNINVITE = """
+delete from driftlock.invitations i using driftlock.users u
+ where i.tenant_id = $1 and u.id = $2 and lower(i.email collate "C") = lower(u.email collate "C")
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +77,13 @@ class Members:
         return await self._change(tenant_id, user_id, change, keeps_owner=role is Role.OWNER)
 
     async def remove(self, tenant_id: UUID, user_id: UUID, actor: Actor) -> bool:
-        """Take a member out of the account; False when there is none of that id. Raises `Conflict` for the last owner."""
+        """Take a member out of the account; False when there is none of that id. Raises `Conflict` for the last owner.
+
+        Invitations of the address that are open go, too, so that nobody comes back by an older one.
+        """
 
         async def change(connection: Connection, before: Role) -> None:
+            await connection.execute(UNINVITE, tenant_id, user_id)
             await connection.execute(REMOVE, tenant_id, user_id)
             await note(connection, tenant_id, actor, "member.removed", str(user_id), {"role": before.value})
 

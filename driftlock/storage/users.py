@@ -12,11 +12,12 @@ import asyncpg
 from driftlock.accounts.actor import Actor
 from driftlock.accounts.keys import KeyKind, MintedKey, Role, Scope
 from driftlock.accounts.people import MEMBERSHIPS_MAX, NOBODY, Identity, Membership, Person, folded_email
-from driftlock.errors import Conflict
+from driftlock.errors import Conflict, Internal
+from driftlock.storage.account_names import check_account_name, shown_name
 from driftlock.storage.audit import note
 from driftlock.storage.columns import text
 from driftlock.storage.pool import Connection, Database
-from driftlock.storage.tenants import STREAMS_MAX_DEFAULT, check_name
+from driftlock.storage.tenants import STREAMS_MAX_DEFAULT
 
 FIND = """
 select u.id as user_id, t.id as tenant_id, t.name, t.plan, m.role, m.since
@@ -39,10 +40,16 @@ MAKE = """
 insert into driftlock.tenants (name, plan, streams_max) values ($1, $2, $3) on conflict (name) do nothing
 returning id as tenant_id, name, plan, created_at as since
 """
+# With its id behind the name, as `driftlock.storage.account_names` has it, which no other account has.
+MAKE_DISTINCT = """
+insert into driftlock.tenants (id, name, plan, streams_max)
+select i.id, $1 || ' #' || replace(i.id::text, '-', ''), $2, $3 from (select driftlock.uuid_v7() as id) i
+returning id as tenant_id, name, plan, created_at as since
+"""
 MEMBERSHIPS = "select count(*) from driftlock.members where user_id = $1"
 JOIN = "insert into driftlock.members (tenant_id, user_id, role, founder) values ($1, $2, $3, $4)"
 FIRST_KEY = """
-insert into driftlock.api_keys (id, tenant_id, kind, digest, name, scopes) values ($1, $2, $3, $4, $5, $6)
+insert into driftlock.api_keys (id, tenant_id, kind, digest, name, scopes, created_by) values ($1, $2, $3, $4, $5, $6, $7)
 """
 RECORDS = """
 select m.tenant_id, sum(m.records)::bigint as records from driftlock.meter m
@@ -84,10 +91,10 @@ class Users:
     async def sign_up(self, identity: Identity, name: str, minted: MintedKey, actor: Actor) -> SignedUp:
         """The account that the person has founded; if there is none it is made, they its owner, `minted` its first key.
 
-        Signing up again, also at the same moment, finds it. Raises `Conflict` when the name is taken, `InvalidArgument` when it
-        can not be one.
+        Signing up again, also at the same moment, finds it. Other accounts may be called the same. Raises
+        `InvalidArgument` for what can be no name, `Conflict` for one that is not to be had.
         """
-        check_name(name)
+        check_account_name(name)
 
         async def work(connection: Connection) -> SignedUp:
             async with connection.transaction():
@@ -97,18 +104,16 @@ class Users:
                     return SignedUp(user_id, _membership(found), created=False)
                 if await connection.fetchval(MEMBERSHIPS, user_id) >= MEMBERSHIPS_MAX:
                     raise Conflict(f"you are in {MEMBERSHIPS_MAX} accounts (memberships_max): leave one first")
-                made = await connection.fetchrow(MAKE, name, PLAN, STREAMS_MAX_DEFAULT)
-                if made is None:
-                    raise Conflict(f"there is an account called {name!r} already: choose another name", pointer="/name")
+                made = await _made(connection, name)
                 tenant_id = made["tenant_id"]
                 await connection.execute(JOIN, tenant_id, user_id, Role.OWNER.value, True)
                 scopes = sorted(scope.value for scope in FIRST_KEY_SCOPES)
                 key = (minted.key_id, tenant_id, KeyKind.LIVE.value, minted.digest, FIRST_KEY_NAME, scopes)
-                await connection.execute(FIRST_KEY, *key)
                 who = replace(actor, id=str(user_id))
+                await connection.execute(FIRST_KEY, *key, f"{who.kind}:{who.id}")
                 await note(connection, tenant_id, who, "account.created", str(tenant_id), {"name": name})
                 await note(connection, tenant_id, who, "key.created", minted.key_id, {"name": FIRST_KEY_NAME, "scopes": scopes})
-                founded = Membership(tenant_id, made["name"], made["plan"], Role.OWNER, made["since"])
+                founded = Membership(tenant_id, name, made["plan"], Role.OWNER, made["since"])
                 return SignedUp(user_id, founded, created=True)
 
         return await self._database.node(work)
@@ -186,5 +191,16 @@ class CachedPeople:
             done.exception()  # mark it as seen, for callers that have left
 
 
+async def _made(connection: Connection, name: str) -> asyncpg.Record:
+    """A new account, by its name alone where no other one is called so."""
+    made = await connection.fetchrow(MAKE, name, PLAN, STREAMS_MAX_DEFAULT)
+    if made is None:
+        made = await connection.fetchrow(MAKE_DISTINCT, name, PLAN, STREAMS_MAX_DEFAULT)
+    if made is None:
+        raise Internal("an account was not made")
+    return made
+
+
 def _membership(row: asyncpg.Record) -> Membership:
-    return Membership(row["tenant_id"], row["name"], row["plan"], Role(row["role"]), row["since"])
+    name = shown_name(row["name"], row["tenant_id"])
+    return Membership(row["tenant_id"], name, row["plan"], Role(row["role"]), row["since"])
