@@ -65,6 +65,8 @@ async def _serve(
     ready: asyncio.Event,
     began_s: float,
 ) -> None:
+    if settings.firebase_emulator:
+        log.warning("tokens of the Firebase emulator are believed, which prove nothing: for development only")
     async with AsyncExitStack() as stack:
         urls = await stack.enter_async_context(database_urls(settings, share=False))
         pipeline = await stack.enter_async_context(open_pipeline(settings, urls, log))
