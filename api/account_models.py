@@ -8,6 +8,7 @@ from pydantic import Field
 from api.body import Body, optional
 from api.evidence_models import Timestamp
 from driftlock.accounts.actor import ActorKind
+from driftlock.storage.account_names import ACCOUNT_NAME_BYTES_MAX
 
 DEDUP_WINDOW_SECONDS_MAX = 86_400
 
@@ -29,7 +30,7 @@ class Account(Body):
 class AccountChange(Body):
     """What is to change of the account; a member that is left out stays as it is."""
 
-    name: str = optional("Another name, 1 to 256 printable bytes; no two accounts are called the same.")
+    name: str = optional(f"Another name, 1 to {ACCOUNT_NAME_BYTES_MAX} printable bytes; other accounts may be called the same.")
     dedup_window_seconds: int | None = Field(
         default=None,
         ge=0,

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from api.body import Body
+from api.evidence_models import Timestamp
 
 
 class EvidenceRef(Body):
@@ -19,7 +20,7 @@ class EvidenceRef(Body):
     digest: str | None = Field(description="SHA-256 of its content in hexadecimal digits: the next one of the chain names it.")
     key_id: str | None = Field(description="The key that signed it, as in GET /v1/evidence-keys.")
     bytes: int = Field(description="Size of the file.")
-    made_at: str | None = Field(description="When it was signed.", json_schema_extra={"format": "date-time"})
+    made_at: Timestamp | None = Field(description="When it was signed.")
     href: str | None = Field(description="Path of the file.")
 
 
@@ -29,7 +30,7 @@ class EvidenceKey(Body):
     key_id: str = Field(description="First 16 hexadecimal digits of the SHA-256 of the key.")
     algorithm: Literal["Ed25519"]
     public_key: str = Field(description="32 bytes in hexadecimal digits, for `driftlock verify --key`.")
-    since: str = Field(description="When it signed first.", json_schema_extra={"format": "date-time"})
+    since: Timestamp = Field(description="When it signed first.")
 
 
 class EvidenceKeys(Body):

@@ -9,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 from api.account_ports import AccountRepository, AuditRepository
 from api.anchor_ports import AnchorRepository, DriftRepository
 from api.client_network import Network
+from api.headers import KEY_CHARS_MAX
 from api.idempotency import IdempotencyStore
 from api.people import PeopleDeps
 from api.ports import (
@@ -45,7 +46,7 @@ class ApiLimits:
     bodies_in_flight_max: int = 32
     events_max: int = 10_000
     stream_id_bytes_max: int = 256
-    idempotency_key_chars_max: int = 255
+    idempotency_key_chars_max: int = KEY_CHARS_MAX
     detect_wait_ms_max: int = 10_000
     detect_anomalies_max: int = 100
     operation_wait_ms_max: int = 2_000

@@ -7,6 +7,7 @@ ours, so what is documented is what is served.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import TypeVar
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from api.client_network import client_network
 from api.credentials import Caller, authenticate, presented_keys
 from api.cursors import Cursors
 from api.deps import ApiDeps
+from api.headers import Header
 from api.idempotency import idempotency_key, keyed_request, once
 from api.middleware import request_id_of
 from api.parsing import Query, check_content, members_of, off_loop, parse_query, pointer
@@ -35,7 +37,7 @@ from driftlock.accounts.people import Identity
 from driftlock.engine.event import Signal
 from driftlock.errors import Code, Internal, Unauthenticated, Unavailable
 
-__all__ = ["JSON_MEDIA_TYPE", "Call", "Endpoint", "Query", "Reply", "Runner", "off_loop", "parse_query", "pointer"]
+__all__ = ["JSON_MEDIA_TYPE", "Call", "Endpoint", "Query", "Repeated", "Reply", "Runner", "off_loop", "parse_query", "pointer"]
 
 PARSING = Because({Code.INVALID_ARGUMENT: Refusal.MALFORMED})
 
@@ -105,6 +107,17 @@ class Call:
         return _as(self.body_model, model)
 
 
+class Repeated(StrEnum):
+    """What becomes of a POST that comes again where the endpoint keeps no answers (`Endpoint.idempotent`)."""
+
+    COUNTED_ONCE = "counted_once"
+    """The Idempotency-Key is kept with the events: they count once, and the answer says so."""
+    SAME = "same"
+    """Nothing is done that was done already, so it needs no key."""
+    NOTHING_STORED = "nothing_stored"
+    """It changes nothing, so it may come as often as anybody likes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One route. `scope` None = nobody has to say who they are; `responses` maps a status to what it answers.
@@ -115,7 +128,9 @@ class Endpoint:
     where `ApiDeps.demo` is set. `signal`: records of it come in, and are counted. `problems` are codes that it
     answers with besides those that follow from the rest. `etag`: answers of 200 carry one, and a method that changes honours
     If-Match (`api.etag.check_if_match`). `idempotent`: a request that comes again with its Idempotency-Key gets its stored
-    answer.
+    answer; what else becomes of a POST that comes again is `repeated`.
+
+    `reply_headers` are headers that an answer of a status may have besides those that follow from the rest.
 
     `caller`: whether it is for people alone; it needs no scope where it is for a person outside of any account. `fresh_login`:
     a person's sign-in has to stand still, which is asked of the sign-in provider, or to be recent.
@@ -141,6 +156,8 @@ class Endpoint:
     problems: tuple[Code, ...] = ()
     etag: bool = False
     idempotent: bool = False
+    repeated: Repeated | None = None
+    reply_headers: Mapping[int, tuple[Header, ...]] = field(default_factory=dict)
     caller: Caller = Caller.ANYBODY
     fresh_login: bool = False
     unlimited: bool = False

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel
 
+from api import headers
 from api.endpoint import Call
 from api.problems import BadMembers, ProblemMember
 from driftlock.errors import PreconditionFailed
 
-ETAG_HEADER = "ETag"
-IF_MATCH_HEADER = "If-Match"
+ETAG_HEADER = headers.ETAG.name
+IF_MATCH_HEADER = headers.IF_MATCH.name
 IF_MATCH_CHARS_MAX = 1_000
 _TAGS = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"(?:[ \t]*,[ \t]*(?:W/)?"[\x21\x23-\x7e]*")*', re.ASCII)
 _TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"', re.ASCII)
@@ -34,12 +35,19 @@ def check_if_match(call: Call, current_etag: str) -> None:
     What is read and what is then changed must be one step of the repository's: this compares, it does not lock.
     """
     values = call.request.headers.getlist(IF_MATCH_HEADER)
-    if not values:
-        return
-    if [value.strip() for value in values] == ["*"]:
+    if not names_a_state(call):
         return
     if current_etag not in _tags(values):
         raise PreconditionFailed("this was changed since you read it: get it again and repeat your change, with its new ETag")
+
+
+def names_a_state(call: Call) -> bool:
+    """Whether a change is bound to what its client has read: If-Match with entity tags, rather than `*`, or none.
+
+    Then the repository has to look once more, in the transaction of the change.
+    """
+    values = call.request.headers.getlist(IF_MATCH_HEADER)
+    return bool(values) and [value.strip() for value in values] != ["*"]
 
 
 def _tags(values: Sequence[str]) -> list[str]:

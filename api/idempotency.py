@@ -13,15 +13,16 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api import headers
 from api.problems import BadMembers, ProblemMember
 from api.replies import JSON_MEDIA_TYPE, Reply
 from driftlock.errors import DriftlockError, Unavailable
 from driftlock.storage.idempotency import KeptAnswer, KeyedRequest
 
-IDEMPOTENCY_KEY_HEADER = "Idempotency-Key"
-REPLAYED_HEADER = "Idempotency-Replayed"
+IDEMPOTENCY_KEY_HEADER = headers.IDEMPOTENCY_KEY.name
+REPLAYED_HEADER = headers.REPLAYED.name
 HASH_BYTES = 16
-KEPT_HEADERS = frozenset({"Location", "ETag"})
+KEPT_HEADERS = frozenset({headers.LOCATION.name, headers.ETAG.name})
 
 
 class IdempotencyStore(Protocol):
@@ -75,8 +76,8 @@ async def once(
     """
     kept = await store.claim(tenant_id, request, claim)
     if kept is not None:
-        headers = {**kept.headers, REPLAYED_HEADER: "true"}
-        return Response(kept.body, kept.status, headers, media_type=JSON_MEDIA_TYPE if kept.body is not None else None)
+        told = {**kept.headers, REPLAYED_HEADER: "true"}
+        return Response(kept.body, kept.status, told, media_type=JSON_MEDIA_TYPE if kept.body is not None else None)
     try:
         reply = await work()
     except DriftlockError:
@@ -88,8 +89,8 @@ async def once(
 
 def _answer(reply: Reply) -> KeptAnswer:
     said = reply.body if reply.kept is None else reply.kept
-    headers = {name: value for name, value in reply.headers.items() if name in KEPT_HEADERS}
-    return KeptAnswer(reply.status, headers, said.model_dump_json().encode() if isinstance(said, BaseModel) else None)
+    told = {name: value for name, value in reply.headers.items() if name in KEPT_HEADERS}
+    return KeptAnswer(reply.status, told, said.model_dump_json().encode() if isinstance(said, BaseModel) else None)
 
 
 async def _quietly(work: Awaitable[None]) -> None:

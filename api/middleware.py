@@ -15,11 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 from structlog.typing import FilteringBoundLogger
 
+from api import headers
 from api.problems import problem_response
 from api.trace_context import TRACEPARENT_HEADER, trace_id_of
 from driftlock.errors import Code, DriftlockError, InvalidArgument, PayloadTooLarge
 
-REQUEST_ID_HEADER = "X-Request-ID"
+REQUEST_ID_HEADER = headers.REQUEST_ID.name
 _REQUEST_ID_KEY = "driftlock.request_id"
 _REQUEST_ID_BYTES = 16
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
@@ -55,8 +56,8 @@ class RequestId:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        sent = headers.get(REQUEST_ID_HEADER, "")
+        came = Headers(scope=scope)
+        sent = came.get(REQUEST_ID_HEADER, "")
         request_id = sent if _REQUEST_ID.fullmatch(sent) else self._randomness(_REQUEST_ID_BYTES).hex()
         scope[_REQUEST_ID_KEY] = request_id
 
@@ -65,7 +66,7 @@ class RequestId:
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
-        trace_id = trace_id_of(headers.getlist(TRACEPARENT_HEADER))
+        trace_id = trace_id_of(came.getlist(TRACEPARENT_HEADER))
         told = {"request_id": request_id} | ({} if trace_id is None else {"trace_id": trace_id})
         with bound_contextvars(**told):
             await self._app(scope, receive, send_with_id)
@@ -85,9 +86,9 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
+                answered = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS:
-                    headers.setdefault(name, value)
+                    answered.setdefault(name, value)
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

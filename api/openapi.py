@@ -4,17 +4,31 @@ import asyncio
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
 from api.credentials import Caller
-from api.endpoint import JSON_MEDIA_TYPE, Call, Endpoint, Reply
+from api.endpoint import JSON_MEDIA_TYPE, Call, Endpoint, Repeated, Reply
 from api.examples import EXAMPLES
-from api.idempotency import IDEMPOTENCY_KEY_HEADER
+from api.headers import (
+    ANSWERED,
+    CHALLENGE,
+    DEMO_RATES,
+    IDEMPOTENCY_KEY,
+    IF_MATCH,
+    RATES,
+    REPLAYED,
+    REQUEST_ID,
+    RETRY_AFTER,
+    Header,
+    promised,
+)
 from api.parsing import body_media_types
-from api.problems import KINDS, PROBLEM_MEDIA_TYPE, Problem
+from api.problems import KINDS, PROBLEM_MEDIA_TYPE, RETRYABLE, Problem
 from api.replies import Declared, media_types
 from driftlock.accounts.people import TENANT_HEADER
 from driftlock.accounts.roles import least_role
@@ -22,13 +36,19 @@ from driftlock.errors import Code
 
 OPENAPI_VERSION = "3.1.0"
 SAFE = frozenset({"GET", "HEAD"})
-IDEMPOTENCY_WORDS = (
-    "At most 255 printable ASCII characters. A request that comes again with its key within 24 hours is not done again: "
-    "it gets the stored answer, with `Idempotency-Replayed: true`. Another request with the same key is refused (422), "
-    "and one that comes while the first is at work as well (409)."
+KEPT = "May be sent again with its Idempotency-Key: it is answered again then, not done again."
+REPEATED: Mapping[Repeated, str] = MappingProxyType(
+    {
+        Repeated.COUNTED_ONCE: "May be sent again with its Idempotency-Key: its events are not counted again then.",
+        Repeated.SAME: "May be sent again: what was done already is not done again. It takes no Idempotency-Key.",
+        Repeated.NOTHING_STORED: "May be sent again: it changes nothing. It takes no Idempotency-Key.",
+    }
 )
+"""What is said of a POST that comes again."""
 PATH = "/v1/openapi.json"
 _REF = "#/components/schemas/{model}"
+_HEADER, _PARAMETER = "#/components/headers/{key}", "#/components/parameters/{key}"
+_SOMETIMES = "-sometimes"
 _OWN = "#/$defs/"
 _REFUSED_EARLY = {
     HTTPStatus.REQUEST_TIMEOUT: "The body took too long to arrive",
@@ -77,6 +97,8 @@ def document(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": _schemas(table),
+            "headers": _used(_headers_of(ANSWERED), paths),
+            "parameters": dict(parameter for endpoint in table for parameter in _header_parameters(endpoint)),
             "securitySchemes": {
                 "apiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
                 "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
@@ -101,10 +123,13 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "responses": {str(status): _response(endpoint, status) for status in endpoint.responses},
     }
     for status, codes in _problems(endpoint).items():
-        operation["responses"].setdefault(str(status), _problem(codes))
-    for status, said in _REFUSED_EARLY.items():
-        if status != HTTPStatus.REQUEST_TIMEOUT or endpoint.request is not None:
-            operation["responses"].setdefault(str(int(status)), _problem_of(f"{said} (`{Code.INVALID_ARGUMENT}`)"))
+        operation["responses"].setdefault(str(status), _problem(endpoint, status, codes))
+    for early, said in _REFUSED_EARLY.items():
+        if early != HTTPStatus.REQUEST_TIMEOUT or endpoint.request is not None:
+            words = f"{said} (`{Code.INVALID_ARGUMENT}`)"
+            counted = early == HTTPStatus.REQUEST_TIMEOUT  # the other one is refused before anybody counts
+            told = _common(endpoint) if counted else {REQUEST_ID.name: True}
+            operation["responses"].setdefault(str(int(early)), _problem_of(words, told))
     operation["responses"] = dict(sorted(operation["responses"].items()))
     if endpoint.request is not None:
         schema = {"$ref": _REF.format(model=endpoint.request.__name__)}
@@ -117,10 +142,18 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
             "content": dict.fromkeys(body_media_types(endpoint.method), content),
         }
     description, schemes = _credentials(endpoint)
-    if description:
-        operation["description"] = description
+    words = " ".join(part for part in (description, _again(endpoint)) if part)
+    if words:
+        operation["description"] = words
     operation["security"] = [{scheme: []} for scheme in schemes]
     return operation
+
+
+def _again(endpoint: Endpoint) -> str:
+    """What becomes of a request that comes again; "" where its method says so."""
+    if endpoint.idempotent:
+        return KEPT
+    return "" if endpoint.repeated is None else REPEATED[endpoint.repeated]
 
 
 def _credentials(endpoint: Endpoint) -> tuple[str, tuple[str, ...]]:
@@ -154,10 +187,7 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
         value.pop("title", None)
         required = name in schema.get("required", ())
         parameters.append({"name": name, "in": "query", "required": required, "description": description, "schema": value})
-    for name, description in _header_parameters(endpoint).items():
-        parameters.append(
-            {"name": name, "in": "header", "required": False, "description": description, "schema": {"type": "string"}}
-        )
+    parameters += [{"$ref": _PARAMETER.format(key=key)} for key, _ in _header_parameters(endpoint)]
     return parameters
 
 
@@ -174,14 +204,55 @@ def _inlined(value: Any, definitions: Mapping[str, Any]) -> Any:
     return {name: _inlined(inner, definitions) for name, inner in value.items()}
 
 
-def _header_parameters(endpoint: Endpoint) -> dict[str, str]:
-    """Headers that the endpoint reads, the ones that follow from its other members included."""
-    found = dict(endpoint.header_parameters)
+def _header_parameters(endpoint: Endpoint) -> list[tuple[str, dict[str, Any]]]:
+    """Headers that the endpoint reads, as components with their keys; its own words of one are a component of their own."""
+    shared = {IDEMPOTENCY_KEY.name: IDEMPOTENCY_KEY, IF_MATCH.name: IF_MATCH}
+    found: list[tuple[str, Header]] = []
+    for name, words in endpoint.header_parameters.items():
+        if name in shared:
+            found.append((f"{name}-{endpoint.name}", replace(shared[name], words=words)))
+        else:
+            found.append((name, Header(name, words)))
     if endpoint.idempotent:
-        found[IDEMPOTENCY_KEY_HEADER] = IDEMPOTENCY_WORDS
+        found.append((IDEMPOTENCY_KEY.name, IDEMPOTENCY_KEY))
     if endpoint.etag and endpoint.method not in SAFE:
-        found["If-Match"] = "Entity tags: nothing is changed (412) unless the resource has one of them."
-    return found
+        found.append((IF_MATCH.name, IF_MATCH))
+    return [
+        (
+            key,
+            {"name": it.name, "in": "header", "required": False, "description": it.words, "schema": dict(it.schema)},
+        )
+        for key, it in found
+    ]
+
+
+def _headers_of(table: Iterable[Header]) -> dict[str, Any]:
+    """Components of headers of answers, each as one that is always there, and as one that is there sometimes."""
+    return {
+        f"{it.name}{suffix}": {"description": it.words, "required": not suffix, "schema": dict(it.schema)}
+        for it in table
+        for suffix in ("", _SOMETIMES)
+    }
+
+
+def _used(components: Mapping[str, Any], paths: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Those of the components that answers refer to."""
+    operations = [operation for methods in paths.values() for operation in methods.values()]
+    answers = [answer for operation in operations for answer in operation["responses"].values()]
+    named = {reference["$ref"] for answer in answers for reference in answer["headers"].values()}
+    return {key: value for key, value in components.items() if _HEADER.format(key=key) in named}
+
+
+def _headers(told: Mapping[str, bool]) -> dict[str, Any]:
+    """References to headers by name; `told` says whether they are always there."""
+    return {name: {"$ref": _HEADER.format(key=name if always else name + _SOMETIMES)} for name, always in told.items()}
+
+
+def _common(endpoint: Endpoint) -> dict[str, bool]:
+    """Headers of every answer of an endpoint, and whether they are always there."""
+    if endpoint.demo:  # always counted
+        return {it.name: True for it in (REQUEST_ID, *DEMO_RATES)}
+    return {REQUEST_ID.name: True} | ({} if endpoint.unlimited else {it.name: False for it in RATES})
 
 
 def _response(endpoint: Endpoint, status: int) -> dict[str, Any]:
@@ -191,16 +262,11 @@ def _response(endpoint: Endpoint, status: int) -> dict[str, Any]:
     types = [media_type.partition(";")[0] for media_type in media_types(declared)]
     if types:
         response["content"] = {media_type: {"schema": _schema(declared, media_type)} for media_type in types}
-    headers = {}
-    if status == HTTPStatus.CREATED:
-        headers["Location"] = "Path of the new resource."
-    if endpoint.etag and status == HTTPStatus.OK:
-        headers["ETag"] = "Entity tag of the resource, for If-Match."
-    if headers:
-        response["headers"] = {
-            name: {"description": description, "required": True, "schema": {"type": "string"}}
-            for name, description in headers.items()
-        }
+    told = _common(endpoint) | {it.name: False for it in endpoint.reply_headers.get(status, ())}
+    if endpoint.idempotent:
+        told[REPLAYED.name] = False
+    told |= {it.name: True for it in promised(status, etag=endpoint.etag)}
+    response["headers"] = _headers(told)
     return response
 
 
@@ -237,13 +303,21 @@ def _problems(endpoint: Endpoint) -> dict[int, list[Code]]:
     return dict(sorted(by_status.items()))
 
 
-def _problem(codes: list[Code]) -> dict[str, Any]:
-    return _problem_of("; ".join(f"{KINDS[code].title} (`{code}`)" for code in codes))
+def _problem(endpoint: Endpoint, status: int, codes: list[Code]) -> dict[str, Any]:
+    told = _common(endpoint)
+    if status == HTTPStatus.UNAUTHORIZED:
+        told[CHALLENGE.name] = True
+    if RETRYABLE.issuperset(codes):
+        told[RETRY_AFTER.name] = True
+    elif endpoint.idempotent and Code.CONFLICT in codes:  # while the first request with the same key is at work
+        told[RETRY_AFTER.name] = False
+    return _problem_of("; ".join(f"{KINDS[code].title} (`{code}`)" for code in codes), told)
 
 
-def _problem_of(description: str) -> dict[str, Any]:
+def _problem_of(description: str, told: Mapping[str, bool]) -> dict[str, Any]:
     return {
         "description": description,
+        "headers": _headers(told),
         "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": _REF.format(model=Problem.__name__)}}},
     }
 

@@ -10,8 +10,8 @@ from api.body import Body
 from api.evidence_models import Timestamp
 from driftlock.accounts.invitations import VALID
 from driftlock.accounts.people import EMAIL_BYTES_MAX
+from driftlock.storage.account_names import ACCOUNT_NAME_BYTES_MAX
 
-ACCOUNT_NAME_BYTES_MAX = 256
 TOKEN_CHARS_MAX = 128
 
 
@@ -32,7 +32,7 @@ class SignUpRequest(Body):
 
     name: str = Field(
         min_length=1,
-        description=f"Name of the account, 1 to {ACCOUNT_NAME_BYTES_MAX} printable bytes; no two are called the same.",
+        description=f"Name of the account, 1 to {ACCOUNT_NAME_BYTES_MAX} printable bytes; others may be called the same.",
     )
 
 

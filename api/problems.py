@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from api import headers
 from driftlock.errors import Code, DriftlockError
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -39,6 +40,7 @@ KINDS: Mapping[Code, Kind] = MappingProxyType(
         Code.FORBIDDEN: Kind(403, "The credential does not allow this"),
         Code.EMAIL_UNVERIFIED: Kind(403, "The e-mail address is not verified"),
         Code.SIGN_IN_AGAIN: Kind(403, "A recent sign-in is needed"),
+        Code.ORIGIN_NOT_ALLOWED: Kind(403, "Pages of this origin may not call the API"),
         Code.NOT_FOUND: Kind(404, "There is no such resource"),
         Code.EVIDENCE_EXPIRED: Kind(404, "There is no evidence of this finding"),
         Code.CONFLICT: Kind(409, "The request contradicts the present state"),
@@ -53,7 +55,8 @@ KINDS: Mapping[Code, Kind] = MappingProxyType(
 RETRY_AFTER_MS_DEFAULT = 1000
 """What a retryable problem suggests when the error itself has no better idea."""
 
-_RETRYABLE = frozenset({Code.RATE_LIMITED, Code.UNAVAILABLE})
+RETRYABLE = frozenset({Code.RATE_LIMITED, Code.UNAVAILABLE})
+"""Problems that say after how long to ask again."""
 _CODE_OF_STATUS: Mapping[int, Code] = MappingProxyType(
     {404: Code.NOT_FOUND, 405: Code.INVALID_ARGUMENT, 408: Code.INVALID_ARGUMENT}
 )
@@ -100,13 +103,13 @@ class BadMembers(DriftlockError):
 def problem_of(error: Exception, *, instance: str, request_id: str) -> tuple[Problem, dict[str, str]]:
     """The problem and its headers for any exception; what we do not know is `internal` and tells nothing of itself."""
     status: int | None = None
-    headers: dict[str, str] = {}
+    told: dict[str, str] = {}
     if isinstance(error, HTTPException):
         status = error.status_code
         code = _CODE_OF_STATUS.get(status, Code.INTERNAL if status >= 500 else Code.INVALID_ARGUMENT)
         title = HTTPStatus(status).phrase
         detail = _router_detail(error)
-        headers.update(error.headers or {})
+        told.update(error.headers or {})
     elif isinstance(error, DriftlockError) and error.code is not Code.INTERNAL:
         code, title, detail = error.code, KINDS[error.code].title, error.message
     else:
@@ -114,12 +117,12 @@ def problem_of(error: Exception, *, instance: str, request_id: str) -> tuple[Pro
         detail = "an unexpected error; it has been logged under this request id"
     status = KINDS[code].status if status is None else status
     wait_ms = getattr(error, "retry_after_ms", None)
-    if code in _RETRYABLE or wait_ms is not None:
-        headers["Retry-After"] = str(_seconds_up(RETRY_AFTER_MS_DEFAULT if wait_ms is None else wait_ms))
+    if code in RETRYABLE or wait_ms is not None:
+        told[headers.RETRY_AFTER.name] = str(_seconds_up(RETRY_AFTER_MS_DEFAULT if wait_ms is None else wait_ms))
     if status == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = 'Bearer realm="driftlock"'
+        told[headers.CHALLENGE.name] = 'Bearer realm="driftlock"'
     if status == HTTPStatus.REQUEST_TIMEOUT:  # not after 413: closing on a client that still writes loses it the answer
-        headers["Connection"] = "close"
+        told["Connection"] = "close"
     problem = Problem(
         type=f"urn:driftlock:problem:{code}",
         title=title,
@@ -130,14 +133,14 @@ def problem_of(error: Exception, *, instance: str, request_id: str) -> tuple[Pro
         request_id=request_id,
         errors=_members(error),
     )
-    return problem, headers
+    return problem, told
 
 
 def problem_response(error: Exception, *, instance: str, request_id: str) -> Response:
     """The HTTP response for an exception."""
-    problem, headers = problem_of(error, instance=instance, request_id=request_id)
+    problem, told = problem_of(error, instance=instance, request_id=request_id)
     return Response(
-        problem.model_dump_json(exclude_none=True), status_code=problem.status, headers=headers, media_type=PROBLEM_MEDIA_TYPE
+        problem.model_dump_json(exclude_none=True), status_code=problem.status, headers=told, media_type=PROBLEM_MEDIA_TYPE
     )
 
 

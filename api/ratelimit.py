@@ -9,6 +9,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from api import headers
+
 MINUTE_NS = 60_000_000_000
 WINDOW_S = 60
 CALLS_PER_MINUTE_MAX = 1_000_000
@@ -45,8 +47,8 @@ class Decision:
         `q` calls in `w` seconds; `r` calls are left, and `t` seconds until all `q` are.
         """
         return {
-            "RateLimit-Policy": ", ".join(f'"{it.policy}";q={it.calls_per_minute};w={WINDOW_S}' for it in self.quotas),
-            "RateLimit": ", ".join(f'"{it.policy}";r={it.remaining};t={it.full_in_s}' for it in self.quotas),
+            headers.RATE_POLICY.name: ", ".join(f'"{it.policy}";q={it.calls_per_minute};w={WINDOW_S}' for it in self.quotas),
+            headers.RATE.name: ", ".join(f'"{it.policy}";r={it.remaining};t={it.full_in_s}' for it in self.quotas),
         }
 
 

@@ -61,8 +61,16 @@ class RedactedLine(Body):
     changed: bool
 
 
+class RuleFinds(Body):
+    """A rule, and what it found."""
+
+    name: str
+    found: int = Field(description="Places that are as this rule says; finds of several rules that overlap are one place.")
+
+
 class RedactionTested(Body):
     """The lines as they would be kept, in their order."""
 
     lines: tuple[RedactedLine, ...]
     changed: int = Field(description="Lines in which something was found.")
+    rules: tuple[RuleFinds, ...] = Field(description="The rules that were tried, in their order, with what each found.")

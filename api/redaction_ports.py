@@ -8,8 +8,9 @@ from driftlock.accounts.actor import Actor
 from driftlock.engine.profile import Profile
 from driftlock.engine.redaction import Redactor, Rule, TenantRules
 from driftlock.storage.redaction import RuleSet
+from driftlock.storage.stream_settings import NOTHING, SettingsSeen, settings_of
 
-__all__ = ["RedactionRepository", "RuleSet", "StreamSettingsRepository"]
+__all__ = ["NOTHING", "RedactionRepository", "RuleSet", "SettingsSeen", "StreamSettingsRepository", "settings_of"]
 
 
 class RedactionRepository(Protocol):
@@ -41,22 +42,53 @@ class StreamSettingsRepository(Protocol):
         """The most days that the tenant's plan keeps findings."""
         ...
 
-    async def change(self, tenant_id: UUID, stream_id: UUID, changes: Mapping[str, str | int | None], actor: Actor) -> None:
-        """Set `display_name` and `retention_days`, as far as `changes` has them; raise `NotFound`."""
+    async def change(
+        self,
+        tenant_id: UUID,
+        stream_id: UUID,
+        changes: Mapping[str, str | int | None],
+        actor: Actor,
+        seen: SettingsSeen | None = None,
+    ) -> None:
+        """Set `display_name` and `retention_days`, as far as `changes` has them.
+
+        Raise `NotFound`, or `PreconditionFailed` when there are other settings than those `seen`.
+        """
         ...
 
-    async def configure(self, tenant_id: UUID, stream_id: UUID, profile: Profile, expected: Profile, actor: Actor) -> None:
-        """Give the stream another profile and note who did; raise `NotFound`, or `Conflict` when another is in force."""
+    async def configure(
+        self,
+        tenant_id: UUID,
+        stream_id: UUID,
+        profile: Profile,
+        expected: Profile,
+        actor: Actor,
+        *,
+        changes: Mapping[str, str | int | None] = NOTHING,
+        seen: SettingsSeen | None = None,
+    ) -> None:
+        """Give the stream another profile, and what `changes` has with it, and note who did.
+
+        Raise `NotFound`, `Conflict` when another profile is in force, or `PreconditionFailed` as `change` does.
+        """
         ...
 
-    async def set_budget(self, tenant_id: UUID, alerts_per_day_max: int, actor: Actor) -> bool:
-        """Give the tenant another alert budget and note who did; False when it has that one. Raise `NotFound`."""
+    async def set_budget(
+        self, tenant_id: UUID, alerts_per_day_max: int, actor: Actor, expected: tuple[int | None] | None = None
+    ) -> bool:
+        """Give the tenant another alert budget and note who did; False when it has that one.
+
+        Raise `NotFound`, or `PreconditionFailed` when another one than `expected` holds.
+        """
         ...
 
     async def note_created(self, tenant_id: UUID, stream_id: UUID, actor: Actor) -> None:
-        """Note who has created a stream."""
+        """Note who has created a stream; the first of several stays."""
         ...
 
-    async def delete(self, tenant_id: UUID, stream_id: UUID, actor: Actor) -> None:
-        """Begin to delete a stream: nobody finds it from now on; raise `NotFound`."""
+    async def delete(self, tenant_id: UUID, stream_id: UUID, actor: Actor, seen: SettingsSeen | None = None) -> None:
+        """Begin to delete a stream: nobody finds it from now on.
+
+        Raise `NotFound`, or `PreconditionFailed` when it has other settings than those `seen`.
+        """
         ...

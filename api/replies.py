@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import TypeAlias
 
 from pydantic import BaseModel
@@ -11,6 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from api.headers import promised
 from driftlock.errors import Internal
 
 JSON_MEDIA_TYPE = "application/json"
@@ -39,15 +39,14 @@ class Reply:
 def response_of(name: str, responses: Mapping[int, Declared], reply: Reply, *, etag: bool = False) -> Response:
     """The HTTP response of a reply of the endpoint `name`; raise `Internal` for one that it does not declare.
 
-    201 says where the new resource is; with `etag` an answer with a body has an entity tag.
+    It has the headers that `api.headers.promised` names.
     """
-    headers = dict(reply.headers)
-    if reply.status == HTTPStatus.CREATED and "Location" not in headers:
-        raise Internal(f"{name} answered 201 without Location")
-    if etag and reply.status == HTTPStatus.OK and "ETag" not in headers:
-        raise Internal(f"{name} answered without the ETag that it declares")
+    told = dict(reply.headers)
+    for header in promised(reply.status, etag=etag):
+        if header.name not in told:
+            raise Internal(f"{name} answered {reply.status} without {header.name}")
     if reply.status in responses:
-        response = _declared(responses[reply.status], reply, headers)
+        response = _declared(responses[reply.status], reply, told)
         if response is not None:
             return response
     raise Internal(f"{name} answered {reply.status} with {type(reply.body).__name__}, which it does not declare")

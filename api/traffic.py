@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import headers
 from api.ratelimit import MINUTE_NS, Ask, Buckets, Decision, Policy, admit
 from driftlock.accounts.keys import Principal
 from driftlock.accounts.plans import plan_of
@@ -120,9 +121,9 @@ def headers_of(decision: Decision) -> Mapping[str, str]:
     tightest = min(decision.quotas, key=lambda quota: quota.remaining)
     return {
         **decision.headers(),
-        "X-RateLimit-Limit": str(tightest.calls_per_minute),
-        "X-RateLimit-Remaining": str(tightest.remaining),
-        "X-RateLimit-Reset": str(tightest.full_in_s),
+        headers.RATE_LIMIT.name: str(tightest.calls_per_minute),
+        headers.RATE_REMAINING.name: str(tightest.remaining),
+        headers.RATE_RESET.name: str(tightest.full_in_s),
     }
 
 

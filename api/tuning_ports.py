@@ -51,8 +51,10 @@ class TuningRepository(Protocol):
         """Whether thresholds follow feedback."""
         ...
 
-    async def switch(self, tenant_id: UUID, stream_id: UUID, actor: Actor, *, automatic: bool) -> None:
-        """Let them, or not."""
+    async def switch(
+        self, tenant_id: UUID, stream_id: UUID, actor: Actor, *, automatic: bool, expected: bool | None = None
+    ) -> None:
+        """Let them, or not; raise `PreconditionFailed` when it is not as `expected` by then."""
         ...
 
     async def undo(self, tenant_id: UUID, stream_id: UUID, number: int, actor: Actor) -> TuningRow:

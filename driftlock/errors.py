@@ -37,6 +37,7 @@ class Code(StrEnum):
     FORBIDDEN = "forbidden"
     EMAIL_UNVERIFIED = "email_unverified"
     SIGN_IN_AGAIN = "sign_in_again"
+    ORIGIN_NOT_ALLOWED = "origin_not_allowed"
     NOT_FOUND = "not_found"
     EVIDENCE_EXPIRED = "evidence_expired"
     CONFLICT = "conflict"
@@ -117,6 +118,12 @@ class SignInAgain(PermissionDenied):
     """A person has to prove once more who they are: what they ask for takes a recent sign-in."""
 
     code = Code.SIGN_IN_AGAIN
+
+
+class OriginNotAllowed(PermissionDenied):
+    """Web pages of this origin may not call the API; the text says which setting lists those that may."""
+
+    code = Code.ORIGIN_NOT_ALLOWED
 
 
 class NotFound(DriftlockError):

@@ -14,6 +14,7 @@ from api.cursors import Position
 from api.endpoint import Call, Endpoint, Reply, off_loop
 from api.etag import ETAG_HEADER, IF_MATCH_HEADER, check_if_match, etag_of
 from api.events import decode
+from api.headers import ETAG, LOCATION
 from api.paging import PageQuery, Pager
 from api.ports import StreamRow
 from api.problems import BadMembers, ProblemMember
@@ -210,7 +211,7 @@ async def _changed(
     headers = _tagged(view)
     if applied:
         return Reply(views.stream_anchor(stream, view), headers=headers)
-    headers["Location"] = f"/v1/streams/{stream.stream_id}/anchor"
+    headers[LOCATION.name] = f"/v1/streams/{stream.stream_id}/anchor"
     return Reply(views.stream_anchor(stream, view), 202, headers)
 
 
@@ -251,6 +252,9 @@ def _hour_key(position: Position) -> tuple[int, UUID]:
     return int(hour_ns), UUID(str(anchor_id))
 
 
+PENDING = {202: (LOCATION, ETAG)}
+"""Headers of an answer that a change has yet to take hold."""
+
 ENDPOINTS = (
     Endpoint(
         "GET",
@@ -278,6 +282,7 @@ ENDPOINTS = (
         path_parameters=PATH_PARAMETERS,
         problems=(Code.CONFLICT,),
         etag=True,
+        reply_headers=PENDING,
     ),
     Endpoint(
         "DELETE",
@@ -292,6 +297,7 @@ ENDPOINTS = (
         path_parameters=PATH_PARAMETERS,
         problems=(Code.CONFLICT,),
         etag=True,
+        reply_headers=PENDING,
     ),
     Endpoint(
         "POST",
@@ -308,6 +314,7 @@ ENDPOINTS = (
         problems=(Code.CONFLICT,),
         idempotent=True,
         etag=True,
+        reply_headers=PENDING,
     ),
     Endpoint(
         "GET",

@@ -3,7 +3,7 @@
 from api import people_models as bodies
 from api.client_network import client_network
 from api.credentials import Caller
-from api.endpoint import Call, Endpoint, Reply
+from api.endpoint import Call, Endpoint, Repeated, Reply
 from api.people import PeopleDeps
 from api.rfc3339 import datetime_of_ns, ns_of_datetime, rfc3339
 from driftlock.accounts.keys import RANDOMNESS_BYTES, KeyKind, mint
@@ -82,6 +82,7 @@ ENDPOINTS = (
         {200: bodies.SignUp, 201: bodies.SignUp},
         request=bodies.SignUpRequest,
         problems=(Code.EMAIL_UNVERIFIED, Code.CONFLICT, Code.RATE_LIMITED),
+        repeated=Repeated.SAME,
         caller=Caller.PERSON,
         fresh_login=True,
     ),

@@ -3,9 +3,10 @@
 from uuid import UUID
 
 from api import views
-from api.budget_models import BudgetChange, BudgetPage, ChangedBudget
+from api.budget_models import AlertBudget, BudgetChange, BudgetPage, ChangedBudget
 from api.deps import ApiDeps
 from api.endpoint import Call, Endpoint, Reply
+from api.etag import ETAG_HEADER, check_if_match, etag_of, names_a_state
 from api.paging import PageQuery, Pager
 from api.ports import BudgetRow
 from api.routes.streams import stream_key, stream_position
@@ -23,14 +24,23 @@ async def get_budget(call: Call) -> Reply:
     )
     streams = tuple(views.stream_budget(row) for row in rows)
     tenant = views.tenant_budget(await _budget(deps, tenant_id))
-    return Reply(BudgetPage(tenant=tenant, streams=streams, next_cursor=next_cursor))
+    return Reply(BudgetPage(tenant=tenant, streams=streams, next_cursor=next_cursor), headers={ETAG_HEADER: _etag(tenant)})
 
 
 async def change_budget(call: Call) -> Reply:
     """Give the tenant another budget; the one that is set again changes nothing."""
     deps, tenant_id = call.deps, call.principal.tenant_id
-    changed = await deps.stream_settings.set_budget(tenant_id, call.body(BudgetChange).alerts_per_day_max, call.actor)
-    return Reply(ChangedBudget(tenant=views.tenant_budget(await _budget(deps, tenant_id)), changed=changed))
+    wanted, before = call.body(BudgetChange).alerts_per_day_max, await _budget(deps, tenant_id)
+    check_if_match(call, _etag(views.tenant_budget(before)))
+    expected = (before.alerts_per_day_max,) if names_a_state(call) else None
+    changed = await deps.stream_settings.set_budget(tenant_id, wanted, call.actor, expected)
+    tenant = views.tenant_budget(await _budget(deps, tenant_id))
+    return Reply(ChangedBudget(tenant=tenant, changed=changed), headers={ETAG_HEADER: _etag(tenant)})
+
+
+def _etag(tenant: AlertBudget) -> str:
+    """Of the tenant's budget alone, which is what can be changed here."""
+    return etag_of(BudgetChange(alerts_per_day_max=tenant.allowed))
 
 
 async def _budget(deps: ApiDeps, tenant_id: UUID) -> BudgetRow:
@@ -51,6 +61,7 @@ ENDPOINTS = (
         {200: BudgetPage},
         scope=Scope.READ,
         query=PageQuery,
+        etag=True,
     ),
     Endpoint(
         "PATCH",
@@ -62,5 +73,6 @@ ENDPOINTS = (
         {200: ChangedBudget},
         scope=Scope.ADMIN,
         request=BudgetChange,
+        etag=True,
     ),
 )

@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass
 
 from api import models, views
-from api.endpoint import Call, Endpoint, Reply
+from api.endpoint import Call, Endpoint, Repeated, Reply
 from api.events import decode
 from api.overrides import given, overridden
 from api.throttle import rate_limit_of, slots_of
@@ -143,5 +143,6 @@ ENDPOINTS = (
         {200: models.DemoResponse},
         request=models.DemoRequest,
         demo=True,
+        repeated=Repeated.NOTHING_STORED,
     ),
 )

@@ -5,6 +5,7 @@ When that takes too long the events are safe all the same, and the answer names 
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -14,8 +15,9 @@ from uuid import UUID
 
 from api import models, views
 from api.deps import ApiDeps
-from api.endpoint import Call, Endpoint, Reply, off_loop
+from api.endpoint import Call, Endpoint, Repeated, Reply, off_loop
 from api.events import decode
+from api.headers import LOCATION
 from api.idempotency import HASH_BYTES, IDEMPOTENCY_KEY_HEADER, idempotency_key
 from api.operations import Operation, operation_id
 from api.overrides import REQUEST_MEMBERS, check_stream_members, given, overridden
@@ -80,6 +82,8 @@ async def detect(call: Call) -> Reply:
     with _SUBMITTING:
         receipt = await deps.intake.submit(submission)
     call.reception.journaled(receipt, decoded.cuts, redacted)
+    if before is None:
+        await _note_created(call, key, receipt)
     known = before if before is not None and before.stream_id == receipt.stream_ids[0] else None
     scored = await scored_in_time(deps, receipt.seq, deps.limits.detect_wait_ms_max)
     # Where the database goes away now, what is known is answered: the records are journaled.
@@ -93,7 +97,19 @@ async def detect(call: Call) -> Reply:
         found, scored = [], False
     operation = None if scored else _operation(tenant_id, submission, receipt, decoded.cuts)
     body = answer(call, stream, receipt, found, decoded.cuts, operation, round((clock() - started) * 1000))
-    return Reply(body) if operation is None else Reply(body, 202, {"Location": f"/v1/operations/{operation}"})
+    return Reply(body) if operation is None else Reply(body, 202, {LOCATION.name: f"/v1/operations/{operation}"})
+
+
+async def _note_created(call: Call, key: StreamKey, receipt: Receipt) -> None:
+    """Write down whose key has created the stream: the first events of it may have come with several requests at once.
+
+    The records are journaled by now, so what can not be noted because the database went away is no reason to refuse them.
+    """
+    tenant_id, (stream_id,) = call.principal.tenant_id, receipt.stream_ids
+    with contextlib.suppress(Unavailable):
+        stream = await call.deps.streams.get(tenant_id, stream_id)
+        if stream is not None and stream.key == key:  # rather than the one of all streams beyond the account's limit
+            await call.deps.stream_settings.note_created(tenant_id, stream_id, call.actor)
 
 
 def _operation(tenant_id: UUID, submission: Submission, receipt: Receipt, cuts: Cuts) -> str:
@@ -278,5 +294,7 @@ ENDPOINTS = (
         },
         signal=Signal.LOGS,
         problems=(Code.IDEMPOTENCY_KEY_REUSED,),
+        repeated=Repeated.COUNTED_ONCE,
+        reply_headers={202: (LOCATION,)},
     ),
 )

@@ -1,5 +1,6 @@
 """Releases of a service, and what changed from one to the other."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -7,6 +8,7 @@ from pydantic import AfterValidator, Field
 from api import diff_models, views
 from api.endpoint import Call, Endpoint, Reply
 from api.models import StreamRef
+from api.ports import StreamRow
 from api.problems import BadMembers, ProblemMember
 from api.reading import Between, between, reading
 from api.rfc3339 import event_time, rfc3339
@@ -14,10 +16,12 @@ from api.routes.streams import find_stream
 from driftlock.accounts.keys import Scope
 from driftlock.engine.releases.attribute import ATTRIBUTE_BYTES_MAX, VALUE_BYTES_MAX, VERSION_ATTRIBUTE
 from driftlock.engine.releases.diff import ChangeKind, ReleaseDiff, Side
-from driftlock.errors import Code
+from driftlock.errors import Code, NotFound
 from driftlock.storage.excerpts import Scan
 
 PATH_PARAMETERS = {"stream": "Id or slug of the stream."}
+RELEASES_NAMED_MAX = 5
+VALUE_CHARS_NAMED_MAX = 64
 PROBLEMS = (Code.RATE_LIMITED, Code.UNAVAILABLE)
 
 
@@ -87,7 +91,31 @@ async def diff_releases(call: Call) -> Reply:
         raise BadMembers([ProblemMember(detail="is the same as from; choose two values", parameter="to")])
     stream = await find_stream(call.deps, tenant_id, call.path("stream"))
     found, scan = await call.deps.readback.diff(tenant_id, stream, query.attribute, old, new, since_ns, until_ns)
+    missing = [value for value, side in ((old, found.old), (new, found.new)) if not side.lines]
+    if missing:
+        await _check_known(call, stream, query.attribute, missing)
     return Reply(_diff(views.stream_ref(stream), query, found, scan))
+
+
+async def _check_known(call: Call, stream: StreamRow, attribute: str, values: Sequence[str]) -> None:
+    """Raise `NotFound` where the journal knows nothing of a release, whenever its records came; it names those it knows."""
+    tenant_id = call.principal.tenant_id
+    releases, seen, scan = await call.deps.readback.releases(tenant_id, stream, attribute, since_ns=None, until_ns=None)
+    known = [it.value.decode("utf-8", "replace") for it in releases]
+    unknown = [value for value in values if value not in known]
+    if not unknown:
+        return
+    if scan.held_since_ns is None:
+        raise NotFound("the journal holds no records of this stream (any more), so there is nothing to compare")
+    named = " and ".join(repr(value[:VALUE_CHARS_NAMED_MAX]) for value in unknown)
+    text = f"no record that was read has {attribute} {named}"
+    if scan.cut or seen.omitted:
+        text += "; the journal holds more than was read: narrow it with since and until"
+    if not known:
+        raise NotFound(f"{text}; none has any value of {attribute}: choose another attribute, or send it")
+    first = ", ".join(repr(value[:VALUE_CHARS_NAMED_MAX]) for value in known[:RELEASES_NAMED_MAX])
+    more = f" and {len(known) - RELEASES_NAMED_MAX} more, see GET .../releases" if len(known) > RELEASES_NAMED_MAX else ""
+    raise NotFound(f"{text}; known, the newest first: {first}{more}")
 
 
 def _diff(stream: StreamRef, query: DiffQuery, found: ReleaseDiff, scan: Scan) -> diff_models.ReleaseDiff:

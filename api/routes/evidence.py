@@ -5,6 +5,7 @@ from uuid import UUID
 from api import bundle_models
 from api.endpoint import Call, Endpoint, Reply
 from api.etag import ETAG_HEADER
+from api.headers import DISPOSITION
 from api.rfc3339 import ns_of_datetime, rfc3339
 from api.routes.streams import parse_uuid
 from driftlock.accounts.keys import Scope
@@ -30,7 +31,7 @@ async def get_evidence(call: Call) -> Reply:
     name = f"{stored.number:06d}-{anomaly_id}.evidence"
     headers = {
         ETAG_HEADER: f'"{stored.digest.hex()}"',
-        "Content-Disposition": f'attachment; filename="{name}"',
+        DISPOSITION.name: f'attachment; filename="{name}"',
         "Cache-Control": "private, max-age=86400, immutable",
     }
     return Reply(stored.data, headers=headers)
@@ -87,6 +88,7 @@ ENDPOINTS = (
         path_parameters={"anomaly_id": "Id of the anomaly."},
         problems=(Code.EVIDENCE_EXPIRED, Code.UNAVAILABLE),
         etag=True,
+        reply_headers={200: (DISPOSITION,)},
     ),
     Endpoint(
         "GET",

@@ -7,12 +7,12 @@ from uuid import UUID
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from api import views
+from api import headers, views
 from api.anomaly_filters import AnomalyFilters, filter_of
 from api.body import Body, optional
 from api.choices import chosen, schema_of
 from api.cursors import CURSOR_CHARS_MAX, Position
-from api.endpoint import Call, Endpoint, Reply, pointer
+from api.endpoint import Call, Endpoint, Repeated, Reply, pointer
 from api.export import FILES, ExportFile, ExportFormat
 from api.ports import AnomalyFilter
 from api.problems import BadMembers, ProblemMember
@@ -22,7 +22,7 @@ from driftlock.accounts.keys import Scope
 from driftlock.errors import InvalidArgument
 from driftlock.storage.paging import PAGE_ITEMS_MAX
 
-NEXT_CURSOR_HEADER = "X-Next-Cursor"
+NEXT_CURSOR_HEADER = headers.NEXT_CURSOR.name
 Place = tuple[datetime, int, UUID]
 
 
@@ -56,11 +56,11 @@ async def export_anomalies(call: Call) -> Reply:
     end = await deps.anomalies.place(tenant_id, filters, rows=rows, after=after)
     file = FILES[asked.format]
     day = datetime_of_ns(deps.now_ns()).strftime("%Y-%m-%d")
-    headers = {"Content-Disposition": f'attachment; filename="anomalies-{day}.{file.suffix}"'}
+    told = {headers.DISPOSITION.name: f'attachment; filename="anomalies-{day}.{file.suffix}"'}
     if end is not None:
         place = (ns_of_datetime(end[0]), end[1], str(end[2]))
-        headers[NEXT_CURSOR_HEADER] = call.cursors.encode(place, tenant_id=tenant_id, scope=_scope(asked))
-    return Reply(_pieces(call, file, filters, after, end), headers=headers, media_type=file.media_type)
+        told[NEXT_CURSOR_HEADER] = call.cursors.encode(place, tenant_id=tenant_id, scope=_scope(asked))
+    return Reply(_pieces(call, file, filters, after, end), headers=told, media_type=file.media_type)
 
 
 async def _pieces(
@@ -108,5 +108,7 @@ ENDPOINTS = (
         {200: tuple(file.media_type for file in FILES.values())},
         scope=Scope.READ,
         request=ExportRequest,
+        repeated=Repeated.NOTHING_STORED,
+        reply_headers={200: (headers.DISPOSITION, headers.NEXT_CURSOR)},
     ),
 )

@@ -6,7 +6,7 @@ from uuid import UUID
 from api import people_models as bodies
 from api.credentials import Caller
 from api.cursors import Position
-from api.endpoint import Call, Endpoint, Reply
+from api.endpoint import Call, Endpoint, Repeated, Reply
 from api.paging import PageQuery, Pager
 from api.people import InvitationRow, MemberRow
 from api.rfc3339 import datetime_of_ns, ns_of_datetime, rfc3339
@@ -242,6 +242,7 @@ ENDPOINTS = (
         {200: bodies.Accepted},
         request=bodies.Acceptance,
         problems=(Code.NOT_FOUND, Code.EMAIL_UNVERIFIED, Code.CONFLICT),
+        repeated=Repeated.SAME,
         caller=Caller.PERSON,
         fresh_login=True,
     ),

@@ -1,6 +1,7 @@
 """`GET /v1/operations/{id}`: the result of a `POST /v1/detect` that was answered before its events were scored."""
 
 from api.endpoint import Call, Endpoint, Reply
+from api.headers import RETRY_AFTER
 from api.operation_models import Operation, OperationStatus
 from api.operations import parse_operation
 from api.routes.detect import answer, found_by, scored_in_time
@@ -18,7 +19,7 @@ async def get_operation(call: Call) -> Reply:
     if operation is None or stream is None:
         raise NotFound("there is no operation with this id; it is the one that POST /v1/detect gave with its 202")
     if not await scored_in_time(deps, operation.journal_seq, deps.limits.operation_wait_ms_max):
-        return Reply(Operation(id=name, status=OperationStatus.PENDING, result=None), headers={"Retry-After": "1"})
+        return Reply(Operation(id=name, status=OperationStatus.PENDING, result=None), headers={RETRY_AFTER.name: "1"})
     stream = await deps.streams.get(tenant_id, operation.stream_id) or stream  # as it is by now
     receipt = Receipt(operation.journal_seq, operation.records, operation.duplicate, stream_ids=(operation.stream_id,))
     found = [] if operation.duplicate else await found_by(deps, tenant_id, operation.stream_id, operation.journal_seq)
@@ -39,5 +40,6 @@ ENDPOINTS = (
         {200: Operation},
         scope=Scope.READ,
         path_parameters={"operation_id": "`operation` of the 202."},
+        reply_headers={200: (RETRY_AFTER,)},
     ),
 )

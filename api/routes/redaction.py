@@ -5,11 +5,19 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from api import views
-from api.endpoint import Call, Endpoint, Reply, off_loop, pointer
-from api.etag import ETAG_HEADER, IF_MATCH_HEADER, check_if_match, etag_of
+from api.endpoint import Call, Endpoint, Repeated, Reply, off_loop, pointer
+from api.etag import ETAG_HEADER, check_if_match, etag_of, names_a_state
 from api.ports import StreamRow
 from api.problems import BadMembers, ProblemMember
-from api.redaction_models import RedactedLine, Redaction, RedactionChange, RedactionRule, RedactionTest, RedactionTested
+from api.redaction_models import (
+    RedactedLine,
+    Redaction,
+    RedactionChange,
+    RedactionRule,
+    RedactionTest,
+    RedactionTested,
+    RuleFinds,
+)
 from api.redaction_ports import RuleSet
 from api.rfc3339 import ns_of_datetime, rfc3339
 from api.routes.streams import find_stream
@@ -67,13 +75,14 @@ async def try_rules(call: Call) -> Reply:
     redactor = await deps.redaction.preview(tenant_id, rules)
     raw = [line.encode("utf-8", "replace") for line in test.lines]
     text, lengths = b"".join(raw), array("I", map(len, raw))
-    kept = await off_loop(len(text), lambda: redactor.columns(text, lengths))
+    kept, found = await off_loop(len(text), lambda: (redactor.columns(text, lengths), redactor.counts(text, lengths)))
     lines, position = [], 0
     for before, length in zip(raw, kept.lengths, strict=True):
         after = kept.text[position : position + length]
         lines.append(RedactedLine(text=after.decode(), changed=after != before))
         position += length
-    return Reply(RedactionTested(lines=tuple(lines), changed=kept.records))
+    tried = tuple(RuleFinds(name=rule.name, found=count) for rule, count in zip(rules, found, strict=True))
+    return Reply(RedactionTested(lines=tuple(lines), changed=kept.records, rules=tried))
 
 
 async def _put(call: Call, stream_id: UUID | None) -> RuleSet:
@@ -82,8 +91,7 @@ async def _put(call: Call, stream_id: UUID | None) -> RuleSet:
     rules = _checked(call.body(RedactionChange).rules)
     now = await deps.redaction.get(tenant_id, stream_id)
     check_if_match(call, _etag(now))
-    named = IF_MATCH_HEADER in call.request.headers
-    return await deps.redaction.put(tenant_id, stream_id, rules, call.actor, now if named else None)
+    return await deps.redaction.put(tenant_id, stream_id, rules, call.actor, now if names_a_state(call) else None)
 
 
 def _checked(rules: Sequence[RedactionRule]) -> tuple[Rule, ...]:
@@ -156,6 +164,7 @@ ENDPOINTS = (
         {200: RedactionTested},
         scope=Scope.ADMIN,
         request=RedactionTest,
+        repeated=Repeated.NOTHING_STORED,
     ),
     Endpoint(
         "GET",

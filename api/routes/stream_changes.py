@@ -3,10 +3,11 @@
 from api import models, views
 from api.deps import ApiDeps
 from api.endpoint import Call, Endpoint, Reply
-from api.etag import ETAG_HEADER, check_if_match
+from api.etag import ETAG_HEADER, check_if_match, names_a_state
 from api.overrides import given, overridden
 from api.ports import StreamRow
 from api.problems import BadMembers, ProblemMember
+from api.redaction_ports import SettingsSeen, settings_of
 from api.routes.streams import find_stream, stream_etag
 from api.stream_models import StreamChange, StreamCreation, StreamDeletion
 from driftlock.accounts.keys import Role, Scope
@@ -45,14 +46,24 @@ async def create_stream(call: Call) -> Reply:
 
 
 async def change_stream(call: Call) -> Reply:
-    """Other settings for a stream."""
+    """Other settings for a stream, all of them or none."""
     deps, tenant_id, wanted = call.deps, call.principal.tenant_id, call.body(StreamChange)
-    settings = await _settings(call, wanted)
-    row = await find_stream(deps, tenant_id, call.path("stream"))
-    check_if_match(call, stream_etag(row))
-    if "alerts_per_day_max" in wanted.model_fields_set:
-        await _set_budget(call, row, wanted.alerts_per_day_max)
-    await deps.stream_settings.change(tenant_id, row.stream_id, settings, call.actor)
+    changes = await _settings(call, wanted)
+    budget = {"alerts_per_day_max": wanted.alerts_per_day_max} if "alerts_per_day_max" in wanted.model_fields_set else {}
+    for attempt in range(1, ATTEMPTS_MAX + 1):  # a budget is laid over the profile in force, so that has to be still in force
+        row = await find_stream(deps, tenant_id, call.path("stream"))
+        check_if_match(call, stream_etag(row))
+        seen, profile = _seen(call, row), overridden(row.profile, budget)
+        who = (tenant_id, row.stream_id)
+        try:
+            if profile == row.profile:
+                await deps.stream_settings.change(*who, changes, call.actor, seen)
+            else:
+                await deps.stream_settings.configure(*who, profile, row.profile, call.actor, changes=changes, seen=seen)
+            break
+        except Conflict:
+            if attempt == ATTEMPTS_MAX:
+                raise
     row = await find_stream(deps, tenant_id, str(row.stream_id))
     return Reply(views.stream(row), headers={ETAG_HEADER: stream_etag(row)})
 
@@ -61,8 +72,13 @@ async def delete_stream(call: Call) -> Reply:
     """Delete a stream: it is gone at once, and what it holds within seconds."""
     row = await find_stream(call.deps, call.principal.tenant_id, call.path("stream"))
     check_if_match(call, stream_etag(row))
-    await call.deps.stream_settings.delete(call.principal.tenant_id, row.stream_id, call.actor)
+    await call.deps.stream_settings.delete(call.principal.tenant_id, row.stream_id, call.actor, _seen(call, row))
     return Reply(StreamDeletion(id=row.stream_id, slug=row.slug, status="deleting"), 202)
+
+
+def _seen(call: Call, row: StreamRow) -> SettingsSeen | None:
+    """What has to be still so when the change is made; None where the client does not bind it to anything."""
+    return settings_of(row) if names_a_state(call) else None
 
 
 async def find_by_key(deps: ApiDeps, call: Call, key: StreamKey) -> StreamRow | None:
@@ -82,23 +98,6 @@ def _base(default: Profile, wanted: StreamCreation) -> Profile:
         detail = f"must be one of {', '.join(PROFILES)}; a custom profile is made by setting its values"
         raise BadMembers([ProblemMember(detail=detail, pointer="/profile")])
     return PROFILES[wanted.profile]
-
-
-async def _set_budget(call: Call, row: StreamRow, alerts_per_day_max: int) -> None:
-    """Let the stream have so many alerts a day; what else its profile says stays, also when that changes meanwhile."""
-    deps, tenant_id = call.deps, call.principal.tenant_id
-    for attempt in range(1, ATTEMPTS_MAX + 1):
-        wanted = overridden(row.profile, {"alerts_per_day_max": alerts_per_day_max})
-        if wanted == row.profile:
-            return
-        try:
-            await deps.stream_settings.configure(tenant_id, row.stream_id, wanted, row.profile, call.actor)
-        except Conflict:
-            if attempt == ATTEMPTS_MAX:
-                raise
-            row = await find_stream(deps, tenant_id, str(row.stream_id))
-        else:
-            return
 
 
 async def _settings(call: Call, wanted: StreamCreation | StreamChange) -> dict[str, str | int | None]:

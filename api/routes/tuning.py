@@ -5,6 +5,7 @@ from dataclasses import fields
 from api import views
 from api.cursors import Position
 from api.endpoint import Call, Endpoint, Reply
+from api.etag import ETAG_HEADER, check_if_match, etag_of, names_a_state
 from api.paging import PageQuery, Pager
 from api.rfc3339 import ns_of_datetime, rfc3339
 from api.routes.streams import find_stream
@@ -27,14 +28,16 @@ async def list_tuning(call: Call) -> Reply:
     rows, next_cursor = await Pager(call, call.query(PageQuery), f"streams/{stream.stream_id}/tuning").page(
         lambda limit, after: deps.tuning.list(tenant_id, stream.stream_id, limit=limit, after=after), _position, _key
     )
+    automatic = await deps.tuning.automatic(tenant_id, stream.stream_id)
     return Reply(
         TuningPage(
             stream=views.stream_ref(stream),
-            automatic=await deps.tuning.automatic(tenant_id, stream.stream_id),
+            automatic=automatic,
             members=tuned_members(stream.key),
             entries=tuple(map(_entry, rows)),
             next_cursor=next_cursor,
-        )
+        ),
+        headers={ETAG_HEADER: _etag(automatic=automatic)},
     )
 
 
@@ -43,8 +46,17 @@ async def switch_tuning(call: Call) -> Reply:
     deps, tenant_id = call.deps, call.principal.tenant_id
     stream = await find_stream(deps, tenant_id, call.path("stream"))
     automatic = call.body(TuningSwitch).automatic
-    await deps.tuning.switch(tenant_id, stream.stream_id, call.actor, automatic=automatic)
-    return Reply(TuningState(stream=views.stream_ref(stream), automatic=automatic))
+    before = await deps.tuning.automatic(tenant_id, stream.stream_id)
+    check_if_match(call, _etag(automatic=before))
+    expected = before if names_a_state(call) else None
+    await deps.tuning.switch(tenant_id, stream.stream_id, call.actor, automatic=automatic, expected=expected)
+    state = TuningState(stream=views.stream_ref(stream), automatic=automatic)
+    return Reply(state, headers={ETAG_HEADER: _etag(automatic=automatic)})
+
+
+def _etag(*, automatic: bool) -> str:
+    """Of the switch alone: changes of the profile are not changed here."""
+    return etag_of(TuningSwitch(automatic=automatic))
 
 
 async def undo_tuning(call: Call) -> Reply:
@@ -93,6 +105,7 @@ ENDPOINTS = (
         scope=Scope.READ,
         query=PageQuery,
         path_parameters=PATH_PARAMETERS,
+        etag=True,
     ),
     Endpoint(
         "PATCH",
@@ -106,6 +119,7 @@ ENDPOINTS = (
         role=Role.MEMBER,
         request=TuningSwitch,
         path_parameters=PATH_PARAMETERS,
+        etag=True,
     ),
     Endpoint(
         "POST",

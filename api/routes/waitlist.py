@@ -3,7 +3,7 @@
 import re
 
 from api.client_network import client_network
-from api.endpoint import Call, Endpoint, Reply
+from api.endpoint import Call, Endpoint, Repeated, Reply
 from api.plan_models import WaitlistAnswer, WaitlistRequest
 from api.problems import BadMembers, ProblemMember
 from driftlock.errors import Code, RateLimited
@@ -51,5 +51,6 @@ ENDPOINTS = (
         {202: WaitlistAnswer},
         request=WaitlistRequest,
         problems=(Code.RATE_LIMITED, Code.UNAVAILABLE),
+        repeated=Repeated.SAME,
     ),
 )

@@ -1,7 +1,7 @@
 """The models: a frozen dataclass for each object schema, a Literal for each enumeration."""
 
 import keyword
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from client.generator.annotations import Unsupported, annotation, literal, reachable, references, repr_of
@@ -32,8 +32,8 @@ def render(document: Mapping[str, Any]) -> str:
     taken = _TAKEN & set(schemas)
     if taken:
         raise Unsupported(f"schemas can not be called {sorted(taken)}")
-    sent = reachable(_bodies(document, "requestBody"), schemas)
-    received = reachable(_bodies(document, "responses"), schemas)
+    sent = reachable(_bodies(document, lambda it: [it.get("requestBody", {})]), schemas)
+    received = reachable(_bodies(document, lambda it: it["responses"].values()), schemas)
     parts = [HEAD, f"__all__ = [\n{''.join(f'    {repr_of(name)},{chr(10)}' for name in sorted(schemas))}]\n"]
     enums = [name for name in sorted(schemas) if "enum" in schemas[name]]
     for name in enums:
@@ -45,9 +45,10 @@ def render(document: Mapping[str, Any]) -> str:
     return "".join(parts)
 
 
-def _bodies(document: Mapping[str, Any], part: str) -> set[str]:
+def _bodies(document: Mapping[str, Any], parts: Callable[[Mapping[str, Any]], Iterable[Mapping[str, Any]]]) -> set[str]:
+    """Schemas that the bodies of `parts` of all operations refer to; headers are no bodies."""
     operations = [operation for path in document["paths"].values() for operation in path.values()]
-    return set().union(*(references(operation.get(part, {})) for operation in operations))
+    return set().union(*(references(part.get("content", {})) for operation in operations for part in parts(operation)))
 
 
 def _model(name: str, schema: Mapping[str, Any], *, sent: bool, received: bool) -> Iterator[str]:

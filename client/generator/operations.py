@@ -23,6 +23,7 @@ from driftlock_client.sending import AsyncSender, Sender
 from driftlock_client.values import UNSET, Content, Unset
 '''
 KEY = "Idempotency-Key"
+PARAMETERS = "#/components/parameters/"
 _PREFIX = "models."
 _JSON, _EVENTS = "application/json", "text/event-stream"
 
@@ -65,9 +66,9 @@ class Operation:
 
 def render(document: Mapping[str, Any]) -> str:
     """The module of the operations. Streams of events are left out: nobody can generate going on where one ended."""
-    schemas = document["components"]["schemas"]
+    schemas, shared = document["components"]["schemas"], document["components"].get("parameters", {})
     found = [
-        _operation(method, path, value, schemas)
+        _operation(method, path, value, schemas, shared)
         for path, methods in document["paths"].items()
         for method, value in methods.items()
         if not any(_EVENTS in answer.get("content", {}) for answer in value["responses"].values())
@@ -88,8 +89,10 @@ def render(document: Mapping[str, Any]) -> str:
     return "".join(parts)
 
 
-def _operation(method: str, path: str, value: Mapping[str, Any], schemas: Mapping[str, Any]) -> Operation:
-    parameters = [_parameter(one) for one in value["parameters"]]
+def _operation(
+    method: str, path: str, value: Mapping[str, Any], schemas: Mapping[str, Any], shared: Mapping[str, Any]
+) -> Operation:
+    parameters = [_parameter(_resolved(one, shared)) for one in value["parameters"]]
     body = value.get("requestBody")
     if body is not None:
         parameters += _members(schemas[reference(body["content"][_JSON]["schema"])], schemas)
@@ -104,6 +107,18 @@ def _operation(method: str, path: str, value: Mapping[str, Any], schemas: Mappin
     return Operation(
         snake_case(value["operationId"]), method.upper(), path, words, tuple(parameters), answers, body is not None, items
     )
+
+
+def _resolved(one: Mapping[str, Any], shared: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A parameter, or the one among the components that stands in its place."""
+    if "$ref" not in one:
+        return one
+    target = str(one["$ref"])
+    key = target.removeprefix(PARAMETERS)
+    if key == target or key not in shared:
+        raise Unsupported(f"a reference to the parameter {target}; only those of {PARAMETERS} are known")
+    found: Mapping[str, Any] = shared[key]
+    return found
 
 
 def _parameter(one: Mapping[str, Any]) -> Parameter:

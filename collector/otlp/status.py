@@ -39,6 +39,7 @@ ANSWERS: Mapping[Code, Answer] = {
     Code.FORBIDDEN: Answer(grpc.StatusCode.PERMISSION_DENIED, HTTPStatus.FORBIDDEN),
     Code.EMAIL_UNVERIFIED: Answer(grpc.StatusCode.PERMISSION_DENIED, HTTPStatus.FORBIDDEN),
     Code.SIGN_IN_AGAIN: Answer(grpc.StatusCode.PERMISSION_DENIED, HTTPStatus.FORBIDDEN),
+    Code.ORIGIN_NOT_ALLOWED: Answer(grpc.StatusCode.PERMISSION_DENIED, HTTPStatus.FORBIDDEN),
     Code.NOT_FOUND: Answer(grpc.StatusCode.NOT_FOUND, HTTPStatus.NOT_FOUND),
     Code.EVIDENCE_EXPIRED: Answer(grpc.StatusCode.NOT_FOUND, HTTPStatus.NOT_FOUND),
     # A receiver meets this when another process has taken over the journal: the data are good, this server is not.

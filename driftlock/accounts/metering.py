@@ -61,6 +61,7 @@ REFUSALS: Mapping[Code, Refusal] = {
     Code.FORBIDDEN: Refusal.FORBIDDEN,
     Code.EMAIL_UNVERIFIED: Refusal.FORBIDDEN,
     Code.SIGN_IN_AGAIN: Refusal.FORBIDDEN,
+    Code.ORIGIN_NOT_ALLOWED: Refusal.FORBIDDEN,
     Code.NOT_FOUND: Refusal.NO_TENANT,
     Code.EVIDENCE_EXPIRED: Refusal.NO_TENANT,
     Code.CONFLICT: Refusal.CONFLICT,

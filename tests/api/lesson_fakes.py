@@ -1,6 +1,6 @@
 """Feedback and tuning in memory, for the API's tests."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -8,7 +8,7 @@ from uuid import UUID
 from api.tuning_ports import FeedbackRow, Opinion, Preview, TuningKind, TuningRow
 from driftlock.accounts.actor import Actor
 from driftlock.engine.lessons import Lessons, effect, lesson_of
-from driftlock.errors import Conflict, NotFound
+from driftlock.errors import Conflict, NotFound, PreconditionFailed
 from tests.api.fakes import FakeHouse
 
 GIVEN_AT = datetime(2027, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -52,12 +52,13 @@ class FakeFeedback:
 
 
 class FakeTuning:
-    """Changes of profiles of a house's streams, and which of them follow feedback."""
+    """Changes of profiles of a house's streams, and which of them follow feedback; `meanwhile`: just before one is switched."""
 
     def __init__(self, house: FakeHouse) -> None:
         self.house = house
         self.entries: dict[UUID, list[TuningRow]] = {}
         self.switched: set[UUID] = set()
+        self.meanwhile: Callable[[], None] | None = None
 
     async def list(self, tenant_id: UUID, stream_id: UUID, *, limit: int, after: int | None) -> Sequence[TuningRow]:
         rows = self.entries.get(stream_id, []) if stream_id in self.house.stream_rows[tenant_id] else []
@@ -66,7 +67,19 @@ class FakeTuning:
     async def automatic(self, tenant_id: UUID, stream_id: UUID) -> bool:
         return stream_id in self.switched and stream_id in self.house.stream_rows[tenant_id]
 
-    async def switch(self, tenant_id: UUID, stream_id: UUID, actor: Actor, *, automatic: bool) -> None:  # noqa: ARG002
+    async def switch(
+        self,
+        tenant_id: UUID,  # noqa: ARG002
+        stream_id: UUID,
+        actor: Actor,  # noqa: ARG002
+        *,
+        automatic: bool,
+        expected: bool | None = None,
+    ) -> None:
+        if self.meanwhile is not None:
+            self.meanwhile()
+        if expected not in (None, stream_id in self.switched):
+            raise PreconditionFailed("this was switched since you read it")
         (self.switched.add if automatic else self.switched.discard)(stream_id)
 
     async def undo(self, tenant_id: UUID, stream_id: UUID, number: int, actor: Actor) -> TuningRow:  # noqa: ARG002

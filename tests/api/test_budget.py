@@ -83,6 +83,25 @@ async def test_a_change_is_said_and_shown(service: Service) -> None:
     assert (verb, tenant, actor.kind) == ("budgeted", TENANT, ActorKind.KEY), "who changed it is noted, and only if it changed"
 
 
+async def test_a_budget_is_changed_only_as_it_was_read(service: Service) -> None:
+    read = (await service.client.get("/v1/budget")).headers["ETag"]
+    add_stream(service.house, "new")
+    assert (await service.client.get("/v1/budget")).headers["ETag"] == read, "of what can be changed, and of nothing else"
+    ours = await service.client.patch("/v1/budget", json={"alerts_per_day_max": 5}, headers={"If-Match": read})
+    assert (ours.status_code, ours.headers["ETag"]) == (200, (await service.client.get("/v1/budget")).headers["ETag"])
+    late = await service.client.patch("/v1/budget", json={"alerts_per_day_max": 6}, headers={"If-Match": read})
+    assert (late.status_code, late.json()["code"]) == (412, "precondition_failed")
+    settings = service.deps.stream_settings
+    assert isinstance(settings, FakeStreamSettings)
+    settings.meanwhile = lambda: service.house.budgets.update({TENANT: BudgetRow(7, 0, 0, 0)})
+    crossed = await service.client.patch(
+        "/v1/budget", json={"alerts_per_day_max": 6}, headers={"If-Match": ours.headers["ETag"]}
+    )
+    assert (crossed.status_code, service.house.budgets[TENANT].alerts_per_day_max) == (412, 7)
+    any_state = await service.client.patch("/v1/budget", json={"alerts_per_day_max": 6}, headers={"If-Match": "*"})
+    assert any_state.json()["tenant"]["allowed"] == 6
+
+
 @pytest.mark.parametrize("value", [-1, TENANT_ALERTS_MAX + 1, 1.5, "5", None, True])
 async def test_a_wrong_budget_is_refused_by_name(service: Service, value: object) -> None:
     response = await patch(service, {"alerts_per_day_max": value})

@@ -5,7 +5,10 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from api import cors
+from api.headers import ANSWERED
 from driftlock.accounts.keys import ALL_SCOPES, Principal
+from server.setting_table import SETTINGS
 from tests.api.conftest import Service
 from tests.api.fakes import TENANT, RecordingAccess
 
@@ -36,9 +39,44 @@ async def test_other_pages_may_not(with_deps: Client) -> None:
     async with with_deps(cors_origins=(PAGE,)) as client:
         asked = await client.options("/v1/streams", headers={"Origin": STRANGER, **ASKED})
         answer = await client.get("/v1/streams", headers={"Origin": STRANGER})
-    assert asked.status_code == 400
+    assert (asked.status_code, asked.headers["content-type"]) == (403, "application/problem+json")
     assert "access-control-allow-origin" not in asked.headers
     assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_a_page_that_is_not_listed_is_told_its_origin_and_the_setting(with_deps: Client) -> None:
+    async with with_deps(cors_origins=(PAGE,)) as client:
+        asked = await client.options("/v1/streams", headers={"Origin": STRANGER, **ASKED, "X-Request-ID": "mine"})
+    problem = asked.json()
+    assert (problem["code"], problem["instance"], problem["request_id"]) == ("origin_not_allowed", "/v1/streams", "mine")
+    assert STRANGER in problem["detail"]
+    assert cors.SETTING in problem["detail"]
+    assert cors.SETTING in {setting.name for setting in SETTINGS}
+    assert "Origin" in asked.headers["vary"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"Access-Control-Request-Method": "TRACE"}, "TRACE"),
+        ({"Access-Control-Request-Headers": "if-match,x-odd"}, "the headers x-odd;"),
+        ({"Access-Control-Request-Private-Network": "true"}, "private"),
+    ],
+    ids=range(3),
+)
+async def test_a_listed_page_is_told_what_it_may_not_send(with_deps: Client, changed: dict[str, str], said: str) -> None:
+    async with with_deps(cors_origins=(PAGE,)) as client:
+        asked = await client.options("/v1/streams", headers={"Origin": PAGE, **ASKED, **changed})
+    assert (asked.status_code, asked.json()["code"]) == (400, "invalid_argument")
+    assert said in asked.json()["detail"]
+    assert asked.headers["access-control-allow-origin"] == PAGE
+
+
+async def test_pages_may_read_every_header_that_answers_have(with_deps: Client) -> None:
+    async with with_deps(cors_origins=(PAGE,)) as client:
+        answer = await client.get("/v1/version", headers={"Origin": PAGE})
+    exposed = {name.strip() for name in answer.headers["access-control-expose-headers"].split(",")}
+    assert exposed == {header.name.lower() for header in ANSWERED}
 
 
 async def test_it_is_off_unless_origins_are_listed(service: Service) -> None:

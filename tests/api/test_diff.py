@@ -99,10 +99,30 @@ async def test_since_and_until_are_times_of_receiving(shop: Shop) -> None:
     assert found["bits_per_line"] is None
 
 
+async def test_a_release_that_never_was_is_not_found(shop: Shop) -> None:
+    for number in range(5):
+        shop.add(10 + number, f"3.{number}", "x")
+    for query, told in (
+        (
+            {"from": "1.0", "to": "9"},
+            "has service.version '9'; known, the newest first: '3.4', '3.3', '3.2', '3.1', '3.0' and 2 more",
+        ),
+        ({"from": "8", "to": "9"}, "has service.version '8' and '9'; known"),
+        ({"from": "8" * 99, "to": "1.0"}, f"has service.version '{'8' * 64}'; known"),
+        ({"from": "eu", "to": "us", "attribute": "region"}, "none has any value of region"),
+    ):
+        answer = await shop.diff(**query)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        assert told in answer.json()["detail"]
+    shop.excerpts.cut = True
+    assert "holds more than was read" in (await shop.diff(**{"from": "1.0", "to": "9"})).json()["detail"]
+
+
 async def test_a_stream_whose_journal_is_gone_says_so(shop: Shop) -> None:
     shop.excerpts.rows.clear()
-    found = (await shop.diff(**{"from": "1.0", "to": "2.0"})).json()
-    assert (found["changes"], found["from_release"]["lines"], found["reading"]["held_since"]) == ([], 0, None)
+    answer = await shop.diff(**{"from": "1.0", "to": "2.0"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert "holds no records" in answer.json()["detail"]
     assert (await shop.client.get("/v1/streams/shop/releases")).json()["releases"] == []
 
 

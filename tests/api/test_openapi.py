@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from api.app import create_app
 from api.credentials import Caller
-from api.endpoint import Call, Endpoint, Query, Reply, Runner
+from api.endpoint import Call, Endpoint, Query, Repeated, Reply, Runner
 from api.middleware import Problems, RequestId
 from api.models import Liveness, Version
 from api.openapi import document
@@ -34,6 +34,25 @@ def references(value: object) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from references(inner)
+
+
+def resolved(value: dict[str, Any]) -> dict[str, Any]:
+    """A value, or the component in its place."""
+    _, _, path = value.get("$ref", "").partition("#/components/")
+    kind, _, key = path.partition("/")
+    return TABLE["components"][kind][key] if path else value
+
+
+def schemas(value: object) -> Iterator[dict[str, Any]]:
+    """Every object of the document that has alternatives."""
+    if isinstance(value, dict):
+        if "anyOf" in value or "oneOf" in value:
+            yield value
+        for inner in value.values():
+            yield from schemas(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from schemas(inner)
 
 
 async def test_every_served_route_is_described_and_every_described_one_is_served(service: Service) -> None:
@@ -65,7 +84,7 @@ def test_operation_ids_are_unique_and_everything_has_words() -> None:
     assert len(set(ids)) == len(ids)
     for operation in operations:
         assert operation["summary"]
-        assert all(parameter["description"] for parameter in operation["parameters"])
+        assert all(resolved(parameter)["description"] for parameter in operation["parameters"])
         assert all(response["description"] for response in operation["responses"].values())
 
 
@@ -77,6 +96,49 @@ def test_scopes_are_security_requirements() -> None:
         assert ({"signIn": []} in operation["security"]) == known
         assert ({"apiKey": []} in operation["security"]) == (known and endpoint.caller is Caller.ANYBODY)
         assert ("401" in operation["responses"]) == known
+
+
+def test_what_is_said_of_a_value_is_said_of_the_alternative_that_it_holds_for() -> None:
+    found = list(schemas(TABLE))
+    assert found
+    for schema in found:
+        assert set(schema) <= {"anyOf", "oneOf", "title", "description", "default"}, schema
+    made_at = TABLE["components"]["schemas"]["EvidenceRef"]["properties"]["made_at"]
+    assert made_at["anyOf"] == [{"type": "string", "format": "date-time"}, {"type": "null"}]
+
+
+def test_every_post_says_what_becomes_of_it_when_it_comes_again() -> None:
+    for endpoint in ENDPOINTS:
+        assert (endpoint.method == "POST") == (endpoint.idempotent or endpoint.repeated is not None), endpoint.name
+        assert not (endpoint.idempotent and endpoint.repeated), endpoint.name
+        operation = TABLE["paths"][endpoint.path][endpoint.method.lower()]
+        keyed = any(resolved(it)["name"] == "Idempotency-Key" for it in operation["parameters"])
+        assert keyed == (endpoint.idempotent or endpoint.repeated is Repeated.COUNTED_ONCE), endpoint.name
+        words = operation.get("description", "")
+        assert ("with its Idempotency-Key" in words) == keyed, endpoint.name
+        assert ("takes no Idempotency-Key" in words) == (endpoint.method == "POST" and not keyed), endpoint.name
+
+
+def test_headers_and_header_parameters_are_components() -> None:
+    for methods in TABLE["paths"].values():
+        for operation in methods.values():
+            assert all("$ref" in it for it in operation["parameters"] if resolved(it)["in"] == "header")
+            for status, response in operation["responses"].items():
+                assert all("$ref" in it for it in response["headers"].values())
+                assert resolved(response["headers"]["X-Request-ID"])["required"]
+                problem = "application/problem+json" in response.get("content", {})
+                if problem and status in ("429", "503"):
+                    assert resolved(response["headers"]["Retry-After"])["required"]
+
+
+def test_answers_tell_the_limits_that_they_were_counted_in() -> None:
+    older = {"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"}
+    for endpoint in ENDPOINTS:
+        responses = TABLE["paths"][endpoint.path][endpoint.method.lower()]["responses"]
+        told = set(responses["400"]["headers"]) & {"RateLimit-Policy", "RateLimit", *older}
+        expected = set() if endpoint.unlimited else {"RateLimit-Policy", "RateLimit"} | (set() if endpoint.demo else older)
+        assert told == expected, endpoint.name
+        assert set(responses["414"]["headers"]) == {"X-Request-ID"}
 
 
 def test_every_path_parameter_is_described() -> None:

@@ -173,10 +173,17 @@ async def test_names_of_accounts_are_checked(site: Site, name: object, status: i
     assert (await site.ask("ada", "POST", "/v1/auth/signup", {"name": name})).status_code == status
 
 
-async def test_a_name_that_is_taken_is_said(site: Site) -> None:
+async def test_who_takes_the_name_of_another_account_is_not_told(site: Site) -> None:
     await site.sign_up("ada")
     response = await site.ask("eve", "POST", "/v1/auth/signup", {"name": "account of ada"})
-    assert (response.status_code, response.json()["errors"][0]["pointer"]) == (409, "/name")
+    assert (response.status_code, response.json()["account"]["name"]) == (201, "account of ada")
+    seen = (await site.ask("eve", "GET", "/v1/auth/me")).json()
+    assert [each["account"]["name"] for each in seen["memberships"]] == ["account of ada"]
+    for name in ("nobody", "account of ada"):
+        renamed = await site.ask("eve", "PATCH", "/v1/account", {"name": name})
+        assert (renamed.status_code, renamed.json()["name"]) == (200, name)
+    local = await site.ask("eve", "PATCH", "/v1/account", {"name": "local"})
+    assert (local.status_code, local.json()["errors"][0]["pointer"]) == (409, "/name")
 
 
 async def test_a_network_signs_up_so_often(site: Site, database: Database) -> None:
@@ -334,7 +341,8 @@ async def test_an_invitation_from_its_making_to_its_end(site: Site) -> None:
     site.sign_ins.unverified.clear()
     accepted = await site.ask("bob", *accept)
     assert accepted.json() == {"account": account.model_dump(mode="json"), "role": "member"}
-    assert (await site.ask("bob", *accept)).status_code == 404
+    assert (await site.ask("bob", *accept)).json() == accepted.json()
+    assert (await site.ask("eve", *accept)).status_code == 404
     for wrong in ("", "dl_invite_x", token[:-1] + ("0" if token[-1] != "0" else "1"), "x" * 128):
         assert (await site.ask("bob", "POST", "/v1/invitations/accept", {"token": wrong})).status_code == 404
     assert (await site.ask("bob", "POST", "/v1/invitations/accept", {"token": "x" * 129})).status_code == 400

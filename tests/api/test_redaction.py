@@ -117,6 +117,7 @@ async def test_lines_are_tried_out_and_not_stored(service: Service) -> None:
             {"text": "", "changed": False},
         ],
         "changed": 2,
+        "rules": [{"name": "mail", "found": 1}, {"name": "user", "found": 1}],
     }
     assert redaction(service).kept == {}
     assert service.house.submissions == []

@@ -10,6 +10,7 @@ from starlette.types import Message
 
 from api import replies
 from api.endpoint import Endpoint, Reply
+from api.headers import RATES
 from api.models import Liveness
 from api.openapi import document
 from api.replies import Declared, Streamed, response_of
@@ -144,8 +145,9 @@ def test_the_document_says_what_is_answered() -> None:
     table = document([Endpoint("POST", "/x", "x", "x", "x", handler, responses, etag=True)], "1")
     found = table["paths"]["/x"]["post"]
     assert set(found["responses"]["200"]["content"]) == {"text/csv", LINES}
-    assert set(found["responses"]["200"]["headers"]) == {"ETag"}
-    assert set(found["responses"]["201"]["headers"]) == {"Location"}
+    everywhere = {"X-Request-ID", *(it.name for it in RATES)}
+    assert set(found["responses"]["200"]["headers"]) == {"ETag", *everywhere}
+    assert set(found["responses"]["201"]["headers"]) == {"Location", *everywhere}
     assert "content" not in found["responses"]["204"]
     assert "412" in found["responses"]
-    assert [item["name"] for item in found["parameters"]] == ["If-Match"]
+    assert found["parameters"] == [{"$ref": "#/components/parameters/If-Match"}]

@@ -1,9 +1,12 @@
 """Streams that people make, set and delete."""
 
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from driftlock.accounts.actor import ActorKind
 from driftlock.engine.event import Signal, StreamKey
 from tests.api.conftest import Service
 from tests.api.fakes import OTHER_TENANT, TENANT, key
@@ -117,3 +120,45 @@ async def test_streams_are_changed_by_those_who_administer(service: Service, nam
     assert (await service.client.post("/v1/streams", json=SHOP, headers=headers)).status_code == 403
     assert (await service.client.patch(f"/v1/streams/{stream}", json={}, headers=headers)).status_code == 403
     assert (await service.client.delete(f"/v1/streams/{stream}", headers=headers)).status_code == 403
+
+
+def renamed_meanwhile(service: Service, stream_id: str) -> None:
+    """Somebody else changes the stream after it was read for the change, and before that is made."""
+    fake, rows = service.deps.stream_settings, service.house.stream_rows[TENANT]
+    assert isinstance(fake, FakeStreamSettings)
+
+    def rename() -> None:
+        rows[UUID(stream_id)] = replace(rows[UUID(stream_id)], display_name="theirs")
+
+    fake.meanwhile = rename
+
+
+@pytest.mark.parametrize(
+    "body", [{"display_name": "mine"}, {"alerts_per_day_max": 3}, {"retention_days": 3, "alerts_per_day_max": 3}]
+)
+async def test_a_change_in_between_is_not_overwritten(service: Service, body: dict[str, Any]) -> None:
+    made = (await service.client.post("/v1/streams", json=SHOP)).json()
+    path = f"/v1/streams/{made['id']}"
+    read = (await service.client.get(path)).headers["ETag"]
+    renamed_meanwhile(service, made["id"])
+    for answer in (
+        await service.client.patch(path, json=body, headers={"If-Match": read}),
+        await service.client.delete(path, headers={"If-Match": read}),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (412, "precondition_failed")
+    now = (await service.client.get(path)).json()
+    assert (now["display_name"], now["retention_days"], now["profile"]) == ("theirs", None, made["profile"])
+    any_state = {"If-Match": "*"}
+    assert (await service.client.patch(path, json=body, headers=any_state)).status_code == 200
+    assert (await service.client.delete(path, headers=any_state)).status_code == 202
+
+
+async def test_a_stream_that_events_create_is_noted_once(service: Service) -> None:
+    for name in ("cart", "cart", "till"):
+        assert (await service.client.post("/v1/detect", json={"stream_id": name, "events": ["x"]})).status_code == 200
+    fake = service.deps.stream_settings
+    assert isinstance(fake, FakeStreamSettings)
+    assert [(verb, actor.kind) for verb, _, actor in fake.noted] == [("created", ActorKind.KEY)] * 2
+    assert (await service.client.post("/v1/streams", json={"service": "shop"})).status_code == 201
+    await service.client.post("/v1/detect", json={"stream_id": "shop", "events": ["x"]})
+    assert noted(service) == ["created"] * 3

@@ -65,6 +65,19 @@ async def test_thresholds_follow_feedback_where_that_is_switched_on(service: Ser
         assert (await reader.get(PATH)).status_code == 200
 
 
+async def test_the_switch_is_turned_only_as_it_was_read(service: Service, stream: UUID) -> None:
+    read = (await service.client.get(PATH)).headers["ETag"]
+    on = await service.client.patch(PATH, json={"automatic": True}, headers={"If-Match": read})
+    assert (on.status_code, on.headers["ETag"]) == (200, (await service.client.get(PATH)).headers["ETag"])
+    late = await service.client.patch(PATH, json={"automatic": False}, headers={"If-Match": read})
+    assert (late.status_code, late.json()["code"]) == (412, "precondition_failed")
+    tuning = service.deps.tuning
+    assert isinstance(tuning, FakeTuning)
+    tuning.meanwhile = lambda: tuning.switched.discard(stream)
+    crossed = await service.client.patch(PATH, json={"automatic": True}, headers={"If-Match": on.headers["ETag"]})
+    assert (crossed.status_code, (await service.client.get(PATH)).json()["automatic"]) == (412, False)
+
+
 async def test_traces_have_one_threshold(service: Service) -> None:
     key = StreamKey(Signal.TRACES, TRACES_SERVICE)
     row = replace(make_stream(stream_id_of(TENANT, key), "traces", key))

@@ -87,6 +87,7 @@ def test_names_that_clash_are_refused(openapi: dict[str, Any]) -> None:
     broken(lambda all_: all_[schemas[0]][schemas[1]]["StreamChange"]["properties"].update({"stream": {}}))
     broken(lambda all_: all_[schemas[0]][schemas[1]]["StreamPage"]["properties"].pop("next_cursor"))
     broken(lambda all_: all_["paths"]["/v1/streams"]["get"].update(operationId="getStream"))
+    broken(lambda all_: all_["components"]["parameters"].pop("If-Match"))
 
 
 def test_words_can_not_end_a_docstring() -> None:

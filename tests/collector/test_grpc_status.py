@@ -31,6 +31,7 @@ STATUS = {
     Code.FORBIDDEN: (grpc.StatusCode.PERMISSION_DENIED, FINAL),
     Code.EMAIL_UNVERIFIED: (grpc.StatusCode.PERMISSION_DENIED, FINAL),
     Code.SIGN_IN_AGAIN: (grpc.StatusCode.PERMISSION_DENIED, FINAL),
+    Code.ORIGIN_NOT_ALLOWED: (grpc.StatusCode.PERMISSION_DENIED, FINAL),
     Code.NOT_FOUND: (grpc.StatusCode.NOT_FOUND, FINAL),
     Code.EVIDENCE_EXPIRED: (grpc.StatusCode.NOT_FOUND, FINAL),
     Code.CONFLICT: (grpc.StatusCode.UNAVAILABLE, RETRY),

@@ -135,7 +135,7 @@ def nobody(value: str) -> str:
 def parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     """The query parameters of an endpoint as they are documented."""
     listed = TABLE[endpoint.path][endpoint.method.lower()]["parameters"]
-    return [it for it in listed if it["in"] == "query"]
+    return [it for it in listed if it.get("in") == "query"]  # those of headers are references
 
 
 def base_query(endpoint: Endpoint) -> dict[str, str]:
