@@ -19,6 +19,15 @@ class ClientError(Exception):
     """A server can not be used; the text is one line that says what to do."""
 
 
+class Conflicting(ClientError):
+    """A request contradicts the state of the server (409)."""
+
+    def __init__(self, message: str, detail: str) -> None:
+        """`detail` is what the server says, without where it is."""
+        super().__init__(message)
+        self.detail = detail
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoints:
     """Where a server is: REST as a URL, OTLP/gRPC as host:port or a URL, and the key to present."""
@@ -145,7 +154,8 @@ class RestClient:
             raise ClientError(f"{self._endpoint} is not a Driftlock server: it answered {response.status_code}") from None
         if not response.is_success:
             advice = "; set --api-key or DRIFTLOCK_API_KEY" if response.status_code == 401 else ""
-            raise ClientError(f"{self._endpoint} answered {response.status_code}: {_detail(body)}{advice}")
+            text = f"{self._endpoint} answered {response.status_code}: {_detail(body)}{advice}"
+            raise Conflicting(text, _detail(body)) if response.status_code == 409 else ClientError(text)
         return dict(body)
 
 

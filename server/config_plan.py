@@ -16,13 +16,17 @@ OF_TRACES = ("p_value_threshold", "alerts_per_day_max")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One request, and what it changes in words, a line a member."""
+    """One request, and what it changes in words, a line a member.
+
+    `waits`: what of it may be impossible for now (409), as a baseline is not there at once; None where nothing may.
+    """
 
     method: str
     path: Callable[[], str] = field(repr=False)
     body: Mapping[str, Any]
     where: str
     lines: tuple[str, ...]
+    waits: str | None = None
     answered: Callable[[Mapping[str, Any]], None] = field(default=lambda _answer: None, repr=False)
 
 
@@ -88,10 +92,12 @@ def _created(stream: StreamConfig) -> Iterator[Change]:
         known["path"] = _path(answer)
 
     where = f"new stream {_words(stream.key)}"
-    yield Change("POST", lambda: "/v1/streams", body, where, lines or ("+ with the default profile",), answered)
+    lines = lines or ("+ with the default profile",)
+    if stream.anchor is not None:  # there is nothing to freeze yet
+        lines += ("(its anchor is frozen when the file is applied again, once the stream has a baseline)",)
+    yield Change("POST", lambda: "/v1/streams", body, where, lines, answered=answered)
     if stream.redaction:
         yield from _redaction(lambda: known["path"] + "/redaction", where, [], stream.redaction)
-    # An anchor needs a baseline: it is set once the stream has one, by applying the file again.
 
 
 def _changed(client: RestClient, wanted: StreamConfig, stream: Mapping[str, Any]) -> Iterator[Change]:
@@ -124,7 +130,7 @@ def _anchor(client: RestClient, path: str, where: str, wanted: Mapping[str, Any]
     if found["anchor"] is None:
         told.append("+ anchor: the baseline is frozen")
     if told:
-        yield Change("PUT", lambda: path, settings, where, tuple(told))
+        yield Change("PUT", lambda: path, settings, where, tuple(told), waits="anchor")
 
 
 def _redaction(

@@ -106,10 +106,12 @@ def _check_signature(done: Verification, sealed: Sealed, pinned: Sequence[bytes]
 
 def _check_finding(done: Verification, sealed: Sealed) -> bool:
     try:
-        done.finding = Finding.from_json(sealed.material.finding)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        finding = Finding.from_json(sealed.material.finding)
+        canonical = finding.to_json()  # which a number beyond JSON has not
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         return done.note("finding", False, "it can not be read")
-    if done.finding.to_json() != sealed.material.finding:
+    done.finding = finding
+    if canonical != sealed.material.finding:
         return done.note("finding", False, "it is not in canonical form")
     if done.finding.stream != sealed.material.key.text:
         return done.note("finding", False, f"it is of another stream than its rows: {done.finding.stream}")

@@ -87,8 +87,11 @@ class _Element(NamedTuple):
     match: bytes | Run
 
 
-def parse_mask(text: str) -> MaskPattern:
+def parse_mask(text: str, *, may_grow: bool = False) -> MaskPattern:
     r"""What a mask looks for. Raises `BadMask`.
+
+    What masks lines before they are compared must not make them longer, so its shortest match has at least the bytes of its
+    mark. With `may_grow` it need not: what stands in place of a match is not a mark of this pattern then.
 
     >>> parse_mask(r"\{{digits:4-}\}").elements
     (b'{', Run(members=b'0123456789', least=4, most=1048576), b'}')
@@ -106,7 +109,9 @@ def parse_mask(text: str) -> MaskPattern:
     items = items[starts_within:]
     ends_within = bool(items) and _is_within(items[-1])
     elements = _elements(items[: len(items) - ends_within])
-    _check_elements(elements, name, named_at)
+    _check_elements(elements)
+    if not may_grow:
+        _check_room(elements, name, named_at)
     return MaskPattern(name.encode(), tuple(element.match for element in elements), starts_within, ends_within)
 
 
@@ -268,7 +273,7 @@ def _length(item: _Item, text: str) -> tuple[int, ...]:
     return tuple(bounds)
 
 
-def _check_elements(elements: Sequence[_Element], name: str, named_at: int) -> None:
+def _check_elements(elements: Sequence[_Element]) -> None:
     """Raise `BadMask` for what can be read and yet makes no sense."""
     runs = [element for element in elements if isinstance(element.match, Run)]
     if not runs:
@@ -283,11 +288,15 @@ def _check_elements(elements: Sequence[_Element], name: str, named_at: int) -> N
         raise BadMask(last.position, "ends with a space; leave it out: a match ends where a word does")
     for before, after in pairwise(elements):
         _check_neighbours(before.match, after)
+
+
+def _check_room(elements: Sequence[_Element], name: str, named_at: int) -> None:
+    """Raise `BadMask` where the shortest match is shorter than its mark."""
     least = sum(element.match.least if isinstance(element.match, Run) else len(element.match) for element in elements)
     if least < len(name) + 2:
         longest = f"a name of {least - 2} character{'s' * (least > 3)}" if least > 2 else "no mark"
         raise BadMask(
-            named_at or runs[0].position,
+            named_at or next(element.position for element in elements if isinstance(element.match, Run)),
             f"the shortest match (bytes: {least}) leaves room for {longest}, because masking must not make lines longer; "
             f"ask for more characters, as in {{digits:3-}}{', or shorten the name' if least > 2 else ''}",
         )

@@ -9,6 +9,7 @@ Everything here is pure; the language is told with examples in `docs/redaction.m
 """
 
 from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -145,7 +146,7 @@ def _wrong_sought(rule: Rule) -> dict[str, str]:
             if _is_named(rule.mask):
                 wrong["mask"] = "has a name {as:...}; leave it out: the rule's own name is what stands in its place"
             else:
-                parse_mask(rule.mask)
+                parse_mask(rule.mask, may_grow=True)
         except BadMask as error:
             wrong["mask"] = error.message
     if rule.action not in list(Action):
@@ -156,7 +157,7 @@ def _wrong_sought(rule: Rule) -> dict[str, str]:
 
 
 def _is_named(mask: str) -> bool:
-    return parse_mask(mask).name != b"M"
+    return parse_mask(mask, may_grow=True).name != b"M"
 
 
 class Redactor:
@@ -189,6 +190,12 @@ class Redactor:
         ]
         return Redacted(*redact.replaced(text, lengths, found, marks, GROWTH_BYTES_MAX))
 
+    def counts(self, text: bytes, lengths: "array[int]") -> tuple[int, ...]:
+        """How many places of such lines each rule decides, in the order of the rules; finds that overlap are one place."""
+        found = self._finder.find(text, lengths)
+        told = Counter(() if found is None else found.rules)
+        return tuple(told[number] for number in range(len(self._rules)))
+
     def text(self, text: str) -> str:
         """One line as it may be kept; a surrogate, which no text has, becomes U+FFFD."""
         raw = text.encode("utf-8", "replace")
@@ -212,7 +219,7 @@ def _sought(rule: Rule) -> Sought:
     drops = rule.action == Action.DROP
     if not rule.mask:
         return Sought(KINDS[rule.kind] if rule.kind else redact.Kind.WHOLE, attribute, prefix, drops)
-    pattern = parse_mask(rule.mask)
+    pattern = parse_mask(rule.mask, may_grow=True)  # `[name]` may be longer than what was found
     elements = tuple(
         (element.members, element.least, element.most) if isinstance(element, tokenize.Run) else element
         for element in pattern.elements

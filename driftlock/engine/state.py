@@ -21,6 +21,7 @@ from driftlock.engine.interaction import Interactions
 from driftlock.engine.lesson_record import lessons_from, lessons_state
 from driftlock.engine.lessons import Lessons
 from driftlock.engine.limits import Limits
+from driftlock.engine.plausible import check_counts
 from driftlock.engine.profile import Profile
 from driftlock.engine.rate import OddMinute
 from driftlock.engine.records import SCHEMA, Damaged, config_message, parse_stored, profile_of
@@ -180,6 +181,7 @@ def restore_stream(
         raise Damaged(f"checkpoint belongs to {state.stream!r}, not to {key.text!r}")
     if not state.HasField("calibration"):
         raise Damaged("it was written by a version whose numbers can not be compared with those of this one")
+    _check(state, key)
     profile = profile_of(state.config)
     codec = codec_of(profile)
     detector = Detector(key, profile, seed, limits)
@@ -203,6 +205,20 @@ def restore_stream(
     except (ValueError, OverflowError) as error:
         raise Damaged(f"checkpoint of {key.text!r} does not fit together: {error}") from error
     return detector
+
+
+def _check(state: state_pb2.StreamState, key: StreamKey) -> None:
+    """Raise `Damaged` for numbers that no stream comes to."""
+    anchor = state.anchor
+    parts = (state.calibration, state.episode, anchor, anchor.frozen, anchor.far, *state.happened, *state.odd_minute)
+    try:
+        check_counts(state, but=("codec_level", "context"))
+        for part in parts:
+            check_counts(part, but=("codec_level", "known"))
+        if not state.origin <= state.events:
+            raise ValueError("it began after its newest event")
+    except ValueError as error:
+        raise Damaged(f"checkpoint of {key.text!r} does not fit together: {error}") from error
 
 
 def _restore_presence(detector: Detector, state: state_pb2.StreamState, *, lines: bool) -> None:

@@ -8,11 +8,12 @@ import asyncpg
 
 from driftlock.accounts.actor import Actor
 from driftlock.errors import Conflict, InvalidArgument
+from driftlock.storage.account_names import check_account_name, distinct_name, shown_name
 from driftlock.storage.audit import note
 from driftlock.storage.deletion import CLOSE
 from driftlock.storage.paging import check_limit
 from driftlock.storage.pool import Connection, Database
-from driftlock.storage.tenants import DEDUP_WINDOW_NS_MAX, LOCAL, check_name
+from driftlock.storage.tenants import DEDUP_WINDOW_NS_MAX, LOCAL
 
 GET = """
 select t.id, t.name, t.plan, t.streams, t.streams_max, t.created_at, t.dedup_window_ns
@@ -21,7 +22,6 @@ select t.id, t.name, t.plan, t.streams, t.streams_max, t.created_at, t.dedup_win
 # Whoever changes the same account waits; records are taken in meanwhile.
 LOCK = GET + " for no key update"
 NAME = "update driftlock.tenants set name = $2 where id = $1"
-TAKEN = "select exists (select from driftlock.tenants where name = $2 and id <> $1)"
 WINDOW = "update driftlock.tenants set dedup_window_ns = $2 where id = $1"
 # A tenant's days end at midnight UTC; every node has rows of its own.
 USAGE = """
@@ -85,10 +85,9 @@ class Accounts:
     async def change(self, tenant_id: UUID, change: AccountChange, actor: Actor) -> AccountRow | None:
         """The account with `change`, which is noted as far as it changes anything; None when the account is gone.
 
-        Raises `Conflict` for a name that another has and `InvalidArgument` for values that can not be.
+        Other accounts may be called the same. Raises `Conflict` where an account may not be renamed, or not so, and
+        `InvalidArgument` for values that can not be.
         """
-        if change.name is not None:
-            check_name(change.name)
         window_ns = change.dedup_window_ns
         if window_ns is not None and not 0 <= window_ns <= DEDUP_WINDOW_NS_MAX:
             raise InvalidArgument("the window of resends is 0 to 86400 seconds", pointer="/dedup_window_seconds")
@@ -99,9 +98,10 @@ class Accounts:
                 if row is None:
                     return None
                 changed: dict[str, object] = {}
-                if change.name not in (None, row["name"]):
-                    await _rename(connection, tenant_id, row["name"], str(change.name))
-                    changed["name"] = {"before": row["name"], "after": change.name}
+                name = shown_name(row["name"], tenant_id)
+                if change.name is not None and change.name != name:
+                    await _rename(connection, tenant_id, name, change.name)
+                    changed["name"] = {"before": name, "after": change.name}
                 if change.sets_window and window_ns != row["dedup_window_ns"]:
                     await connection.execute(WINDOW, tenant_id, window_ns)
                     changed["dedup_window_ns"] = {"before": row["dedup_window_ns"], "after": window_ns}
@@ -126,7 +126,7 @@ class Accounts:
                     return False
                 if row["name"] == LOCAL:
                     raise Conflict(f"the account {LOCAL!r} belongs to the data folder: `driftlock tenant delete {LOCAL}` there")
-                if row["name"] != name:
+                if shown_name(row["name"], tenant_id) != name:
                     raise InvalidArgument("give the name of the account, as GET /v1/account has it", pointer="/name")
                 # Closing takes the lock of appends first, as they do; so nothing of the tenant is locked before it.
                 await connection.execute(CLOSE, tenant_id)
@@ -143,14 +143,15 @@ class Accounts:
 
 
 async def _rename(connection: Connection, tenant_id: UUID, before: str, after: str) -> None:
-    """Raises `Conflict` for a name that is taken, or that is not this account's to take or to give up."""
+    """Raises `Conflict` for a name that is not this account's to take or to give up, `InvalidArgument` for what can be none."""
     if before == LOCAL:
         raise Conflict(f"this is the account of the data folder: it keeps the name {LOCAL!r}", pointer="/name")
-    if after == LOCAL:
-        raise Conflict(f"the name {LOCAL!r} belongs to the account of the data folder: choose another", pointer="/name")
-    if await connection.fetchval(TAKEN, tenant_id, after):
-        raise Conflict(f"there is an account called {after!r} already: choose another name", pointer="/name")
-    await connection.execute(NAME, tenant_id, after)  # one that takes it at this moment is refused by the index
+    check_account_name(after)
+    try:
+        async with connection.transaction():
+            await connection.execute(NAME, tenant_id, after)
+    except asyncpg.UniqueViolationError:
+        await connection.execute(NAME, tenant_id, distinct_name(after, tenant_id))
 
 
 def month_of(now: datetime) -> datetime:
@@ -161,7 +162,7 @@ def month_of(now: datetime) -> datetime:
 def _row(row: asyncpg.Record) -> AccountRow:
     return AccountRow(
         row["id"],
-        row["name"],
+        shown_name(row["name"], row["id"]),
         row["plan"],
         row["streams"],
         row["streams_max"],

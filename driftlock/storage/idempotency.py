@@ -19,7 +19,6 @@ from driftlock.storage.pool import Connection, Database
 KEPT = timedelta(hours=24)
 LEASE = timedelta(seconds=60)
 ANSWER_BYTES_MAX = 65_536
-RETRY_AFTER_MS = 1_000
 
 CLAIM = """
 insert into driftlock.idempotent_requests (tenant_id, route, key_hash, content_hash, claim, expires_at)
@@ -29,7 +28,7 @@ returning claim
 """
 LOOK = """
 select content_hash, happened, status, headers, body,
-       expires_at <= clock_timestamp() as expired, claimed_at <= clock_timestamp() - $4::interval as abandoned
+       expires_at <= clock_timestamp() as expired, claimed_at + $4::interval - clock_timestamp() as lease_left
   from driftlock.idempotent_requests
  where tenant_id = $1 and route = $2 and key_hash = $3
    for update
@@ -96,7 +95,7 @@ class IdempotentRequests:
                 return None
             row = await connection.fetchrow(LOOK, *who, LEASE)
             if row is None:  # forgotten in this very moment
-                raise _under_way()
+                raise _under_way(timedelta(0))
             if not row["expired"]:
                 answer = _known(row, request.content_hash)
                 if answer is not None:
@@ -147,13 +146,14 @@ def _known(row: asyncpg.Record, content_hash: bytes) -> KeptAnswer | None:
         raise KeyReused("this Idempotency-Key came with another request before; use a new one")
     if row["status"] is not None:
         return KeptAnswer(row["status"], json.loads(row["headers"]), row["body"])
-    if not row["abandoned"]:
-        raise _under_way()
+    if row["lease_left"] > timedelta(0):
+        raise _under_way(row["lease_left"])
     if row["happened"]:
         raise Conflict(LOST)
     return None
 
 
-def _under_way() -> Conflict:
-    text = "a request with this Idempotency-Key is under way: ask again in a moment to get its answer"
-    return Conflict(text, retry_after_ms=RETRY_AFTER_MS)
+def _under_way(lease_left: timedelta) -> Conflict:
+    """With the time after which this is not the answer any more: of a process that has died nobody knows before."""
+    text = "a request with this Idempotency-Key is under way, or ended with its server: ask again after Retry-After"
+    return Conflict(text, retry_after_ms=max(1_000, min(lease_left, LEASE) // timedelta(milliseconds=1)))

@@ -1,7 +1,7 @@
 """How the thresholds of streams came to be what they are: every change of a profile, automatic steps, and their undoing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -12,10 +12,10 @@ import asyncpg
 from driftlock.accounts.actor import SYSTEM, Actor
 from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.lessons import Verdict
-from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
+from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, BadOverride, Profile, custom
 from driftlock.engine.tuning import LABELS_MAX, Label, Proposal, propose, tuned_members
 from driftlock.engine.verdict import Question
-from driftlock.errors import Conflict, NotFound
+from driftlock.errors import Conflict, NotFound, PreconditionFailed
 from driftlock.storage.audit import note
 from driftlock.storage.columns import text
 from driftlock.storage.journal import Journal
@@ -29,8 +29,10 @@ ENTRIES_MAX = 1000
 SELECT = "select t.n, t.at, t.kind, t.before, t.after, t.reason, t.undoes, t.undone_by from driftlock.tuning t"
 LIST = SELECT + " where t.stream_id = $2 and ($3::bigint is null or t.n < $3) order by t.n desc limit $1"
 GET = SELECT + " where t.stream_id = $1 and t.n = $2"
+PROFILE = "select s.profile from driftlock.streams s where s.id = $1"
 SWITCHED = "select s.auto_tune from driftlock.streams s where s.id = $1"
 SWITCH = "update driftlock.streams s set auto_tune = $3 where s.id = $1 and s.tenant_id = $2 and s.auto_tune <> $3 returning 1"
+LOCKED = "select s.auto_tune from driftlock.streams s where s.id = $1 and s.tenant_id = $2 for no key update"
 TUNED = "select s.tenant_id, s.id from driftlock.streams s where s.auto_tune and s.id > $1 order by s.id limit $2"
 OF_STREAM = """
 select s.signal, s.service, s.namespace, s.environment, s.profile,
@@ -92,23 +94,29 @@ class Tuning:
         async with self._database.tenant(tenant_id) as connection:
             return bool(await connection.fetchval(SWITCHED, stream_id))
 
-    async def switch(self, tenant_id: UUID, stream_id: UUID, actor: Actor, *, automatic: bool) -> None:
-        """Let thresholds follow feedback, or not."""
+    async def switch(
+        self, tenant_id: UUID, stream_id: UUID, actor: Actor, *, automatic: bool, expected: bool | None = None
+    ) -> None:
+        """Let thresholds follow feedback, or not; raise `PreconditionFailed` when it is not as `expected` by then."""
 
         async def work(connection: Connection) -> None:
             async with connection.transaction():
+                if expected is not None and await connection.fetchval(LOCKED, stream_id, tenant_id) is not expected:
+                    raise PreconditionFailed("this was switched since you read it: get it again and repeat your change")
                 if await connection.fetchval(SWITCH, stream_id, tenant_id, automatic):
                     await note(connection, tenant_id, actor, "tuning.switched", str(stream_id), {"automatic": automatic})
 
         await self._database.node(work)
 
     async def undo(self, tenant_id: UUID, stream_id: UUID, number: int, actor: Actor) -> TuningRow:
-        """Put the profile back that was there before a change; the entry of doing so.
+        """Put back the values that a change has changed, and none besides; the entry of doing so.
 
-        Raises `NotFound` for a change that is not known, `Conflict` where a later one has taken its place.
+        Raises `NotFound` for a change that is not known, `Conflict` where later ones have changed the same values, which it
+        names, or where the profile that would come of it can not be.
         """
         async with self._database.tenant(tenant_id) as connection:
             row = await connection.fetchrow(GET, stream_id, number)
+            stored = await connection.fetchval(PROFILE, stream_id)
         if row is None:
             raise NotFound("there is no such change of this stream's profile; GET /v1/streams/{id}/tuning lists them")
         entry = _entry(row)
@@ -116,6 +124,8 @@ class Tuning:
             raise Conflict(f"this change was undone already, by change {entry.undone_by}")
         if entry.before == entry.after:
             raise Conflict("this change named the values that held before, so there is nothing to undo")
+        now = _profile(stored)
+        wanted = _without(entry, now)
         made: list[int] = []
 
         async def beside(connection: Connection, _: int) -> None:
@@ -124,11 +134,11 @@ class Tuning:
             await note(connection, tenant_id, actor, "tuning.undone", str(stream_id), {"n": number, "by": made[-1]})
 
         try:
-            await self._journal.configure(tenant_id, stream_id, entry.before, expected=entry.after, beside=beside)
+            await self._journal.configure(tenant_id, stream_id, wanted, expected=now, beside=beside)
         except Conflict:
-            raise Conflict(
-                "a later change of this stream's profile has taken the place of this one; undo that first, or set the profile"
-            ) from None
+            raise Conflict("the profile of this stream was changed at the same moment: look at it, and try again") from None
+        if not made:
+            raise Conflict(f"the values that held before change {number} hold by now, so there is nothing to undo")
         async with self._database.tenant(tenant_id) as connection:
             row = await connection.fetchrow(GET, stream_id, made[-1])
         if row is None:
@@ -164,6 +174,27 @@ class Tuning:
         except (Conflict, NotFound):
             return None
         return proposal
+
+
+def _without(entry: TuningRow, now: Profile) -> Profile:
+    """The profile in force without what a change did. Raises `Conflict` where a later one has changed the same values."""
+    before, after = asdict(entry.before), asdict(entry.after)
+    changed = [name for name in after if name != "name" and before[name] != after[name]]
+    later = [name for name in changed if getattr(now, name) != after[name]]
+    if later:
+        raise Conflict(
+            f"a later change of this stream's profile has taken the place of this one: {', '.join(later)}; "
+            "undo that first, or set the profile"
+        )
+    if now == entry.after:
+        return entry.before  # by its own name
+    back = {name: before[name] for name in changed}
+    if "codec" in back:
+        back.setdefault("codec_level", now.codec_level)  # rather than the default one of the codec
+    try:
+        return custom(now, back)
+    except BadOverride as error:
+        raise Conflict(f"what this change has changed does not go with later changes: {error.message}") from None
 
 
 async def _looked_up(connection: Connection, tenant_id: UUID, stream_id: UUID) -> tuple[asyncpg.Record | None, list[Label]]:

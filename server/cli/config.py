@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from server.cli.options import client_settings, server_options
-from server.client import ClientError, RestClient, find_endpoints
+from server.client import ClientError, Conflicting, RestClient, find_endpoints
 from server.config_file import ConfigError, parse, render
 from server.config_plan import Change, exported, planned
 from server.terminal import visible
@@ -38,7 +38,10 @@ def export(file: str | None, endpoint: str | None, api_key: str | None) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @server_options
 def apply(file: str, dry_run: bool, yes: bool, endpoint: str | None, api_key: str | None) -> None:
-    """Make the server as FILE (- is standard input) says; what it does not speak of stays. Shows what changes first."""
+    """Make the server as FILE (- is standard input) says; what it does not speak of stays. Shows what changes first.
+
+    Ends with 0 when all is as FILE says, but for anchors that wait for a baseline, which are named; else with 1.
+    """
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
         wanted = parse(text)
@@ -58,12 +61,25 @@ def apply(file: str, dry_run: bool, yes: bool, endpoint: str | None, api_key: st
             if file == "-":
                 raise click.ClickException("standard input is the file, so nobody can be asked: add --yes")
             click.confirm("Apply?", abort=True)
-        for done, change in enumerate(changes):
-            try:
-                change.answered(client.change(change.method, change.path(), change.body))
-            except ClientError as error:
+        _apply(client, changes)
+
+
+def _apply(client: RestClient, changes: list[Change]) -> None:
+    """Ask for one change after the other; raise `ClientError` at the first refusal of what does not wait for anything."""
+    done = 0
+    for change in changes:
+        try:
+            change.answered(client.change(change.method, change.path(), change.body))
+            done += 1
+        except ClientError as error:
+            if change.waits is None or not isinstance(error, Conflicting):
                 raise ClientError(f"{error} ({done} of {len(changes)} changes are made; apply the file again)") from None
-        click.echo(f"{len(changes)} changes applied")
+            click.echo(visible(f"{change.where}: {change.waits} not yet: {error.detail}; apply the file again then"))
+    click.echo(f"{_changes(done)} applied")
+
+
+def _changes(count: int) -> str:
+    return f"{count} change" if count == 1 else f"{count} changes"
 
 
 def _show(changes: list[Change]) -> None:

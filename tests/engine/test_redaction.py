@@ -33,6 +33,8 @@ def kept(line: str, *rules: Rule) -> str:
     [
         (Rule("mail", kind="email"), "to bob@x.de now", "to [mail] now"),
         (Rule("o", mask="order-{digits}"), "order-17 xorder-1", "[o] xorder-1"),
+        (Rule("room", mask="x{digits}"), "x7 x42 ax1", "[room] [room] ax1"),
+        (Rule("number", mask="{digits}"), "1 a2 33", "[number] a2 [number]"),
         (Rule("o", mask="{within}order-{digits}{within}"), "xorder-17y", "x[o]y"),
         (Rule("u", "attribute:user"), "hi user=bob lee z=1", "hi user=[u] z=1"),
         (Rule("u", "attribute:user", action="drop"), "hi user=bob lee z=1", "hi z=1"),
@@ -42,7 +44,7 @@ def kept(line: str, *rules: Rule) -> str:
         (Rule("m", "attribute:user", kind="ip", action="drop"), "a user=10.0.0.1", "a"),
         (Rule("m", "attribute:user", kind="ip", action="drop"), "a user=bob", "a user=bob"),
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_what_rules_leave(rule: Rule, line: str, left: str) -> None:
     assert kept(line, rule) == left

@@ -9,12 +9,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 import server.cli.config
-from api.app import create_app
+from api.app import ApiDeps, create_app
 from driftlock.accounts.keys import ALL_SCOPES
 from driftlock.engine.event import TRACES_SERVICE, Signal, StreamKey
 from server.client import RestClient
 from server.config_file import FILE_BYTES_MAX, Config, ConfigError, StreamConfig, parse, render
 from server.config_plan import exported, planned
+from tests.api.anchor_fakes import FakeAnchors
 from tests.api.conftest import make_deps
 from tests.api.fakes import TENANT, FakeDirectory, FakeHouse, RecordingAccess, key
 
@@ -62,10 +63,21 @@ def house() -> FakeHouse:
 
 
 @pytest.fixture
-def bridge(house: FakeHouse) -> Bridge:
+def deps(house: FakeHouse) -> ApiDeps:
     keys = FakeDirectory()
     keys.add("good", TENANT, ALL_SCOPES)
-    return Bridge(create_app(make_deps(house, RecordingAccess(keys))))
+    return make_deps(house, RecordingAccess(keys))
+
+
+@pytest.fixture
+def anchors(deps: ApiDeps) -> FakeAnchors:
+    assert isinstance(deps.anchors, FakeAnchors)
+    return deps.anchors
+
+
+@pytest.fixture
+def bridge(deps: ApiDeps) -> Bridge:
+    return Bridge(create_app(deps))
 
 
 @pytest.fixture
@@ -132,6 +144,22 @@ def test_what_is_there_is_changed_and_what_is_not_named_stays(
     assert planned(client, after) == []
     run("apply", "-", "--yes", stdin="version: 1\nstreams:\n- {service: checkout, display_name: null, redaction: []}\n")
     assert bridge.changes == [f"PATCH /v1/streams/{next(iter(house.stream_rows[TENANT]))}"]
+
+
+def test_an_anchor_that_waits_for_a_baseline_keeps_nothing_else_back(run: Any, anchors: FakeAnchors, bridge: Bridge) -> None:
+    text = "version: 1\nstreams:\n- {service: cart, anchor: {drift_ncd_threshold: 0.4}}\n- {service: till}\n"
+    made = run("apply", "-", "--yes", stdin=text)
+    assert (made.exit_code, "once the stream has a baseline" in made.output) == (0, True), made.output
+    assert made.output.endswith("2 changes applied\n")
+    anchors.lines = 0
+    early = run("apply", "-", "--yes", stdin=text.replace("{service: till}", "{service: till, display_name: Till}"))
+    assert early.exit_code == 0, early.output
+    assert "stream logs cart: anchor not yet: no anchor was frozen: " in early.output
+    assert early.output.endswith("\n1 change applied\n"), "what comes after it is done"
+    anchors.lines = 400
+    assert run("apply", "-", "--yes", stdin=text).output.endswith("\n1 change applied\n")
+    bridge.changes.clear()
+    assert (run("apply", "-", "--yes", stdin=text).output, bridge.changes) == ("nothing to change\n", [])
 
 
 def test_rules_of_another_order_are_a_change(client: RestClient) -> None:

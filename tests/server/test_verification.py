@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -128,6 +129,14 @@ def test_what_is_signed_and_does_not_follow_differs(materials: dict[str, Materia
         done = run(file)
         assert done.exit_code == 1
         assert told in done.output
+
+
+@pytest.mark.parametrize("value", [b"NaN", b"-Infinity", b"1e999"])
+def test_a_finding_that_no_server_writes_is_answered(materials: dict[str, Material], value: bytes) -> None:
+    finding = re.sub(rb'"p_value":[0-9.e-]+', b'"p_value":' + value, materials["lines"].finding)
+    assert finding != materials["lines"].finding
+    done = verify(sealed(replace(materials["lines"], finding=finding)), pinned=[])
+    assert (done.result, [check.ok for check in done.checks if check.name == "finding"]) == (Result.FORGED, [False])
 
 
 def test_another_version_of_a_library_is_not_comparable(materials: dict[str, Material], tmp_path: Path) -> None:

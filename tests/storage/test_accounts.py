@@ -41,18 +41,38 @@ async def test_changes_are_noted_and_those_that_change_nothing_are_not(database:
     ]
 
 
-@pytest.mark.parametrize("name", ["", "x" * 257, "a\x7fb", "deleted-1"])
+@pytest.mark.parametrize("name", ["", "x" * 223, "a\x7fb", "deleted-1"])
 async def test_names_that_can_not_be(database: Database, name: str) -> None:
     tenant_id = await made(database)
     with pytest.raises(InvalidArgument):
         await Accounts(database).change(tenant_id, AccountChange(name=name), ACTOR)
 
 
-async def test_names_of_others_and_the_local_one_are_not_to_be_had(database: Database) -> None:
+async def test_who_takes_the_name_of_another_is_not_told(database: Database, owner: asyncpg.Connection) -> None:
+    """The answer is that of any name, so nobody can try out who has an account."""
+    tenant_id, accounts = await made(database), Accounts(database)
+    await made(database, "x" * 222)
+    await made(database, "other")
+    answers = [await accounts.change(tenant_id, AccountChange(name=name), ACTOR) for name in ("nobody", "other", "x" * 222)]
+    assert [None if row is None else row.name for row in answers] == ["nobody", "other", "x" * 222]
+    assert await accounts.get(tenant_id) == answers[-1]
+    last, _, first = await AuditLog(database).list(tenant_id, limit=9)
+    assert (dict(first.detail), last.detail["name"]) == (
+        {"name": {"before": "mine", "after": "nobody"}},
+        {"before": "other", "after": "x" * 222},
+    )
+    await accounts.change(tenant_id, AccountChange(name="other"), ACTOR)
+    assert await owner.fetchval("select name from driftlock.tenants where id = $1", tenant_id) == f"other #{tenant_id.hex}"
+    again = await accounts.change(tenant_id, AccountChange(name="other"), ACTOR)
+    assert again is not None
+    assert len(await AuditLog(database).list(tenant_id, limit=9)) == 4, "it is called so already"
+    assert await accounts.close(tenant_id, "other", ACTOR)
+
+
+async def test_the_local_name_is_not_to_be_had(database: Database) -> None:
     tenant_id, other, accounts = await made(database), await made(database, "other"), Accounts(database)
-    for name in ("other", "local"):
-        with pytest.raises(Conflict):
-            await accounts.change(tenant_id, AccountChange(name=name), ACTOR)
+    with pytest.raises(Conflict):
+        await accounts.change(tenant_id, AccountChange(name="local"), ACTOR)
     local = (await Tenants(database).ensure_local()).tenant_id
     with pytest.raises(Conflict, match="keeps the name 'local'"):
         await accounts.change(local, AccountChange(name="elsewhere"), ACTOR)

@@ -120,3 +120,18 @@ async def test_answers_are_kept_for_a_day_and_then_forgotten_in_bites(
     assert await requests.claim(tenant, replace(ASKED, key_hash=bytes(16)), UUID(int=9)) is None, "not forgotten yet, but over"
     assert await forget_requests(database, rows_max=2) == 4
     assert await owner.fetchval("select count(*) from driftlock.idempotent_requests") == 1
+
+
+async def test_who_has_to_wait_is_told_how_long_at_most(
+    requests: IdempotentRequests, tenant: UUID, owner: asyncpg.Connection
+) -> None:
+    """A claim whose process has died stands until its lease is over."""
+    assert await requests.claim(tenant, ASKED, FIRST) is None
+    waits = []
+    for by in (timedelta(0), idempotency.LEASE / 2, idempotency.LEASE / 2 - timedelta(milliseconds=500)):
+        await age(owner, by)
+        with pytest.raises(Conflict, match="under way") as refused:
+            await requests.claim(tenant, ASKED, SECOND)
+        assert refused.value.retry_after_ms is not None
+        waits.append(-(-refused.value.retry_after_ms // 1000))
+    assert waits == [60, 30, 1]

@@ -8,12 +8,13 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from driftlock.accounts.actor import SYSTEM
+from driftlock.accounts.actor import SYSTEM, Actor, ActorKind
 from driftlock.engine.ports import Checkpoint, FindingRow, IncidentRow, Step, StreamStatus
-from driftlock.engine.profile import PROFILES
+from driftlock.engine.profile import PROFILES, custom
 from driftlock.engine.verdict import Incident, IncidentState
-from driftlock.errors import NotFound
+from driftlock.errors import Conflict, NotFound, PreconditionFailed
 from driftlock.storage.audit import AuditLog
+from driftlock.storage.budgets import Budgets
 from driftlock.storage.checkpoints import Checkpoints
 from driftlock.storage.deletion import DeletionLimits
 from driftlock.storage.journal import Journal
@@ -22,7 +23,7 @@ from driftlock.storage.pool import Database
 from driftlock.storage.shard import Shard
 from driftlock.storage.stream_deletion import StreamDeletions
 from driftlock.storage.stream_ids import StreamIds
-from driftlock.storage.stream_settings import StreamSettings
+from driftlock.storage.stream_settings import SettingsSeen, StreamSettings, settings_of
 from driftlock.storage.streams import Streams
 from driftlock.storage.tenants import Tenants
 from tests.storage.helpers import CHECKOUT, NOW_NS, finding, submission
@@ -163,6 +164,82 @@ async def test_only_ones_own_stream_and_only_once(
         await settings.delete(tenant, stream, SYSTEM)
     with pytest.raises(NotFound):
         await settings.change(tenant, stream, {"display_name": "x"}, SYSTEM)
+
+
+SEEN = SettingsSeen("", None, PROFILES["balanced"].alerts_per_day_max)
+STRICT = PROFILES["strict"]
+
+
+async def test_of_changes_based_on_the_same_state_one_is_made(
+    database: Database, journal: Journal, settings: StreamSettings, tenant: UUID
+) -> None:
+    """Whatever they change, and in whichever order they come."""
+    assert STRICT.alerts_per_day_max == SEEN.alerts_per_day_max
+    few = custom(PROFILES["balanced"], {"alerts_per_day_max": 3})
+    for number in range(4):
+        key = replace(CHECKOUT, service=f"s{number}")
+        stream = (await journal.submit(submission(tenant, "a", key=key))).stream_ids[0]
+        found = await asyncio.gather(
+            settings.change(tenant, stream, {"display_name": "one"}, SYSTEM, SEEN),
+            settings.change(tenant, stream, {"retention_days": 3}, SYSTEM, SEEN),
+            settings.configure(tenant, stream, few, PROFILES["balanced"], SYSTEM, changes={"display_name": "two"}, seen=SEEN),
+            settings.delete(tenant, stream, SYSTEM, SEEN),
+            return_exceptions=True,
+        )
+        assert found.count(None) == 1, found
+        assert all(isinstance(it, PreconditionFailed | NotFound | Conflict) for it in found if it is not None), found
+        noted = await AuditLog(database).list(tenant, limit=99)
+        assert [entry.target for entry in noted].count(str(stream)) == 1
+
+
+async def test_a_stream_that_was_changed_since_it_was_read_stays(
+    database: Database, journal: Journal, settings: StreamSettings, tenant: UUID
+) -> None:
+    stream = (await journal.submit(submission(tenant, "a"))).stream_ids[0]
+    await settings.configure(tenant, stream, STRICT, PROFILES["balanced"], SYSTEM)  # no setting of it
+    await settings.change(tenant, stream, {"display_name": "theirs"}, SYSTEM, SEEN)
+    with pytest.raises(PreconditionFailed):
+        await settings.delete(tenant, stream, SYSTEM, SEEN)
+    with pytest.raises(PreconditionFailed):
+        await settings.change(tenant, stream, {"display_name": "mine"}, SYSTEM, SEEN)
+    few = custom(STRICT, {"alerts_per_day_max": 3})
+    with pytest.raises(PreconditionFailed):
+        await settings.configure(tenant, stream, few, STRICT, SYSTEM, changes={"display_name": "mine"}, seen=SEEN)
+    row = await Streams(database).get(tenant, stream)
+    assert row is not None
+    assert (row.profile, settings_of(row)) == (STRICT, replace(SEEN, display_name="theirs"))
+    await settings.configure(tenant, stream, few, STRICT, SYSTEM, changes={"display_name": "mine"}, seen=settings_of(row))
+    row = await Streams(database).get(tenant, stream)
+    assert row is not None
+    assert settings_of(row) == SettingsSeen("mine", None, 3)
+    [entry] = await AuditLog(database).list(tenant, limit=1)
+    assert entry.detail == {"alerts_per_day_max": 3, "display_name": "mine", "name": "custom"}
+    await settings.delete(tenant, stream, SYSTEM, settings_of(row))
+
+
+async def test_of_budgets_based_on_the_same_one_one_is_set(
+    database: Database, journal: Journal, settings: StreamSettings, tenant: UUID
+) -> None:
+    found = await asyncio.gather(
+        *(settings.set_budget(tenant, most, SYSTEM, (None,)) for most in (5, 6, 7)), return_exceptions=True
+    )
+    assert sorted(map(str, map(type, found))) == sorted(map(str, [bool, PreconditionFailed, PreconditionFailed])), found
+    row = await Budgets(database).get(tenant)
+    assert row is not None
+    assert row.alerts_per_day_max in (5, 6, 7)
+    assert not await settings.set_budget(tenant, row.alerts_per_day_max, SYSTEM, (row.alerts_per_day_max,))
+    assert await settings.set_budget(tenant, 9, SYSTEM)
+    assert [entry.action for entry in await AuditLog(database).list(tenant, limit=9)] == ["budget.changed"] * 2
+    assert (await journal.submit(submission(tenant, "a"))).records == 1, "nobody has taken the journal over"
+
+
+async def test_a_stream_is_created_by_one(database: Database, journal: Journal, settings: StreamSettings, tenant: UUID) -> None:
+    stream = (await journal.submit(submission(tenant, "a"))).stream_ids[0]
+    actors = [Actor(ActorKind.KEY, str(number), "k") for number in range(3)]
+    await asyncio.gather(*(settings.note_created(tenant, stream, actor) for actor in actors))
+    [entry] = await AuditLog(database).list(tenant, limit=9)
+    assert (entry.action, entry.target) == ("stream.created", str(stream))
+    assert entry.actor in actors
 
 
 async def test_a_stream_that_nobody_deletes_is_not_emptied(

@@ -1,5 +1,6 @@
 """How profiles change: by hand, by feedback, and back; each change in the history, with its reason, in its transaction."""
 
+import asyncio
 from dataclasses import replace
 from uuid import UUID
 
@@ -85,6 +86,15 @@ async def test_streams_follow_feedback_only_when_they_are_told_to(
     assert (switched.actor, switched.action, switched.detail) == (ANN, "tuning.switched", {"automatic": True})
 
 
+async def test_of_two_who_switch_by_what_they_have_read_one_does(tuning: Tuning, tenant: UUID, stream: UUID) -> None:
+    found = await asyncio.gather(
+        *(tuning.switch(tenant, stream, ANN, automatic=True, expected=False) for _ in range(2)), return_exceptions=True
+    )
+    assert sorted(type(it).__name__ for it in found) == ["NoneType", "PreconditionFailed"]
+    await tuning.switch(tenant, stream, ANN, automatic=True, expected=True)
+    assert await tuning.automatic(tenant, stream)
+
+
 async def test_a_day_passes_between_steps_and_labels_count_once(
     tuning: Tuning, tenant: UUID, stream: UUID, owner: asyncpg.Connection
 ) -> None:
@@ -115,6 +125,53 @@ async def test_undoing_puts_the_profile_back(
     with pytest.raises(Conflict, match="undone already"):
         await tuning.undo(tenant, stream, 2, ANN)
     assert (await tuning.undo(tenant, stream, 1, ANN)).after == BALANCED  # what it made holds again
+
+
+async def test_undoing_leaves_what_was_changed_since(
+    database: Database, tuning: Tuning, journal: Journal, tenant: UUID, stream: UUID
+) -> None:
+    await journal.configure(tenant, stream, TUNED)
+    later = custom(TUNED, {"alerts_per_day_max": 3})
+    await journal.configure(tenant, stream, later)
+    undone = await tuning.undo(tenant, stream, 1, ANN)
+    assert (undone.before, undone.after, undone.undoes) == (later, custom(BALANCED, {"alerts_per_day_max": 3}), 1)
+    assert await profile_of(database, tenant, stream) == undone.after
+
+
+async def test_undoing_names_the_values_that_were_changed_since(
+    database: Database, tuning: Tuning, journal: Journal, tenant: UUID, stream: UUID
+) -> None:
+    both = custom(TUNED, {"p_value_threshold": 0.02})
+    await journal.configure(tenant, stream, both)
+    for changes, told in (
+        ({"ncd_threshold": 0.4}, "ncd_threshold"),
+        ({"ncd_threshold": 0.4, "p_value_threshold": 0.03, "window_size": 60}, "ncd_threshold, p_value_threshold"),
+    ):
+        now = custom(both, changes)
+        await journal.configure(tenant, stream, now)
+        with pytest.raises(Conflict, match=f"later change .*: {told};"):
+            await tuning.undo(tenant, stream, 1, ANN)
+        assert await profile_of(database, tenant, stream) == now
+
+
+async def test_undoing_makes_no_profile_that_can_not_be(
+    database: Database, tuning: Tuning, journal: Journal, tenant: UUID, stream: UUID
+) -> None:
+    wide = custom(BALANCED, {"window_size": 100})
+    await journal.configure(tenant, stream, wide)
+    now = custom(wide, {"hop_size": 80})
+    await journal.configure(tenant, stream, now)
+    with pytest.raises(Conflict, match="does not go with later changes: hop_size"):
+        await tuning.undo(tenant, stream, 1, ANN)
+    assert await profile_of(database, tenant, stream) == now
+
+
+async def test_undoing_keeps_a_level_that_was_set_since(tuning: Tuning, journal: Journal, tenant: UUID, stream: UUID) -> None:
+    gzip = custom(BALANCED, {"codec": "gzip"})
+    await journal.configure(tenant, stream, custom(BALANCED, {"codec": "zstd"}))
+    await journal.configure(tenant, stream, gzip)
+    await journal.configure(tenant, stream, custom(gzip, {"codec_level": 7}))
+    assert (await tuning.undo(tenant, stream, 2, ANN)).after == custom(BALANCED, {"codec": "zstd", "codec_level": 7})
 
 
 async def test_what_is_not_there_is_not_undone(

@@ -12,6 +12,7 @@ from driftlock.engine.limits import MINUTE_NS, Limits
 from driftlock.engine.numbers.detector import NumberDetector
 from driftlock.engine.numbers.directory import Entry, Seen
 from driftlock.engine.numbers.finding import CODEC_VERSION
+from driftlock.engine.plausible import check_counts
 from driftlock.engine.records import SCHEMA, Damaged, config_message, parse_stored, profile_of
 from driftlock.engine.state import STATE_BYTES_MAX, STATE_LEVEL, restored_lessons
 from driftlock.engine.verdict import StreamEvent, StreamEventKind
@@ -104,6 +105,13 @@ def restore_numbers(body: bytes, key: StreamKey, seed: int, limits: Limits, *, a
     parse_stored(state, body, "checkpoint", STATE_BYTES_MAX)
     if state.stream != key.text:
         raise Damaged(f"checkpoint belongs to {state.stream!r}, not to {key.text!r}")
+    try:
+        check_counts(state, but=("dropped",))
+        for part in state.happened:
+            check_counts(part)
+        happened = [StreamEvent(StreamEventKind(it.kind), it.event, it.window, it.time_ns, it.reason) for it in state.happened]
+    except ValueError as error:
+        raise Damaged(f"checkpoint of {key.text!r} does not fit together: {error}") from error
     detector = NumberDetector(key, profile_of(state.config), seed, limits)
     detector.events, detector.offset = state.events, state.offset
     detector.first_minute = state.first_minute if state.HasField("first_minute") else -1
@@ -112,9 +120,7 @@ def restore_numbers(body: bytes, key: StreamKey, seed: int, limits: Limits, *, a
     clock.first_event_ns, clock.watermark_ns = state.first_event_ns, state.watermark_ns
     _restore_disorder(detector, state)
     detector.lessons = restored_lessons(state.lessons, key)
-    detector.happened = [
-        StreamEvent(StreamEventKind(it.kind), it.event, it.window, it.time_ns, it.reason) for it in state.happened
-    ]
+    detector.happened = happened
     memory = detector.memory
     memory.dropped = dict.fromkeys(state.dropped)
     if anew or state.codec_version != CODEC_VERSION:

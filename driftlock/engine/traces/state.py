@@ -10,6 +10,7 @@ import zstandard
 from driftlock.engine.event import StreamKey
 from driftlock.engine.lesson_record import lessons_state
 from driftlock.engine.limits import Limits
+from driftlock.engine.plausible import check_counts
 from driftlock.engine.records import SCHEMA, Damaged, config_message, parse_stored, profile_of
 from driftlock.engine.state import restored_lessons
 from driftlock.engine.traces.detector import TraceDetector
@@ -85,6 +86,12 @@ def restore_traces(body: bytes, key: StreamKey, seed: int, limits: Limits, *, an
     parse_stored(state, body, "checkpoint", _raw_bytes_max(body))
     if state.stream != key.text:
         raise Damaged(f"checkpoint belongs to {state.stream!r}, not to {key.text!r}")
+    try:
+        check_counts(state)
+        for part in (state.passed, *state.happened, *state.told):
+            check_counts(part)
+    except ValueError as error:
+        raise Damaged(f"checkpoint of {key.text!r} does not fit together: {error}") from error
     detector = TraceDetector(key, profile_of(state.config), seed, limits)
     detector.events, detector.offset = state.events, state.offset
     detector.mark_ns, detector.mark_event = state.mark_ns, state.mark_event
@@ -108,6 +115,8 @@ def restore_traces(body: bytes, key: StreamKey, seed: int, limits: Limits, *, an
         detector.instances.restore(state.instance)
         detector.traffic = Traffic(*state.traffic)
         detector.traces.restore(state.open_traces)
+        if detector.traffic.late_before > detector.traces.late:
+            raise ValueError("more spans were late than came")
         detector.calls.restore(state.calls)
         detector.shapes.restore(state.shapes)
         detector.joining.restore(ToldOf(it.about, it.service, it.time_ns, it.bits) for it in state.told)
