@@ -21,7 +21,6 @@ from driftlock.storage.excerpts import Scan
 
 PATH_PARAMETERS = {"stream": "Id or slug of the stream."}
 RELEASES_NAMED_MAX = 5
-VALUE_CHARS_NAMED_MAX = 64
 PROBLEMS = (Code.RATE_LIMITED, Code.UNAVAILABLE)
 
 
@@ -107,13 +106,13 @@ async def _check_known(call: Call, stream: StreamRow, attribute: str, values: Se
         return
     if scan.held_since_ns is None:
         raise NotFound("the journal holds no records of this stream (any more), so there is nothing to compare")
-    named = " and ".join(repr(value[:VALUE_CHARS_NAMED_MAX]) for value in unknown)
+    named = " and ".join(map(repr, unknown))
     text = f"no record that was read has {attribute} {named}"
     if scan.cut or seen.omitted:
         text += "; the journal holds more than was read: narrow it with since and until"
     if not known:
         raise NotFound(f"{text}; none has any value of {attribute}: choose another attribute, or send it")
-    first = ", ".join(repr(value[:VALUE_CHARS_NAMED_MAX]) for value in known[:RELEASES_NAMED_MAX])
+    first = ", ".join(map(repr, known[:RELEASES_NAMED_MAX]))
     more = f" and {len(known) - RELEASES_NAMED_MAX} more, see GET .../releases" if len(known) > RELEASES_NAMED_MAX else ""
     raise NotFound(f"{text}; known, the newest first: {first}{more}")
 

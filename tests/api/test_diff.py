@@ -108,7 +108,7 @@ async def test_a_release_that_never_was_is_not_found(shop: Shop) -> None:
             "has service.version '9'; known, the newest first: '3.4', '3.3', '3.2', '3.1', '3.0' and 2 more",
         ),
         ({"from": "8", "to": "9"}, "has service.version '8' and '9'; known"),
-        ({"from": "8" * 99, "to": "1.0"}, f"has service.version '{'8' * 64}'; known"),
+        ({"from": "8", "to": "1.0"}, "has service.version '8'; known"),
         ({"from": "eu", "to": "us", "attribute": "region"}, "none has any value of region"),
     ):
         answer = await shop.diff(**query)
