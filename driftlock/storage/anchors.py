@@ -73,7 +73,10 @@ on conflict (stream_id) do update set
 NEWEST = "select c.seq from driftlock.anchor_settings c where c.stream_id = $1"
 SETTINGS = """
 select c.seq, c.drift_ncd_threshold, c.reset_on_drift, c.seq <= p.applied_seq as applied
-  from driftlock.anchor_settings c, driftlock.journal_position p where c.stream_id = $1 and p.shard = $2
+  from driftlock.anchor_settings c
+  join driftlock.streams s on s.id = c.stream_id
+  join driftlock.journal_position p on p.shard = s.shard
+ where c.stream_id = $1
 """
 SELECT = """
 select a.id, a.seq, a.standing, a.source, a.cause, a.frozen_ns, a.event_no, a.codec, a.codec_level, a.codec_version,
@@ -113,7 +116,7 @@ class Anchors:
     """Anchors of one tenant at a time. Raises `Unavailable` when the database is away."""
 
     def __init__(self, database: Database, controls: Controls, shard: int = ONLY_SHARD) -> None:
-        """`controls` are those of the journal of `shard`."""
+        """`shard` is the one in which `due` looks."""
         self._database = database
         self._controls = controls
         self._shard = shard
@@ -121,7 +124,7 @@ class Anchors:
     async def get(self, tenant_id: UUID, stream_id: UUID) -> AnchorView:
         """The settings, the anchor and the newest hour of a stream."""
         async with self._database.tenant(tenant_id) as connection:
-            said = await connection.fetchrow(SETTINGS, stream_id, self._shard)
+            said = await connection.fetchrow(SETTINGS, stream_id)
             anchor = await connection.fetchrow(IN_FORCE, stream_id)
             hour = None if anchor is None else await connection.fetchrow(NEWEST_HOUR, anchor["id"])
         settings = AnchorSettings() if said is None else AnchorSettings(said["drift_ncd_threshold"], said["reset_on_drift"])
@@ -134,7 +137,7 @@ class Anchors:
         )
 
     async def due(self) -> list[DueReset]:
-        """The streams of all tenants that are to get another anchor by themselves."""
+        """The streams of all tenants of the shard that are to get another anchor by themselves."""
         return await due_resets(self._database, self._shard)
 
     async def of_row(self, tenant_id: UUID, stream_id: UUID, seq: int) -> StoredAnchor | None:

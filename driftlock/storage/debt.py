@@ -25,8 +25,7 @@ select coalesce(parent.relname, c.relname) as name,
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace and n.nspname = 'driftlock'
   left join pg_class toast on toast.oid = c.reltoastrelid
-  left join pg_inherits i on i.inhrelid = c.oid
-  left join pg_class parent on parent.oid = i.inhparent
+  left join pg_class parent on parent.oid = pg_partition_root(c.oid)
  where c.relkind = 'r'
  group by 1 order by 1
 """

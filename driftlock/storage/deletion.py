@@ -16,7 +16,8 @@ IS_CLOSED = "select exists (select from driftlock.tenants where id = $1 and clos
 LOOK = """
 select f.shard, f.slot, f.seq, f.bytes from (
   select j.shard, j.slot, j.seq, octet_length(j.body) as bytes
-    from driftlock.streams s join driftlock.journal j on j.stream_id = s.id where s.tenant_id = $1
+    from driftlock.streams s join driftlock.journal j on j.shard = s.shard and j.stream_id = s.id
+   where s.tenant_id = $1
   union all
   select j.shard, j.slot, j.seq, octet_length(j.body)
     from driftlock.journal j where j.kind = 4 and j.tenant_id = $1

@@ -44,6 +44,7 @@ LIST = f"""{SELECT_HOURS}
 DUE = """
 select a.tenant_id, a.stream_id, a.id
   from driftlock.anchor_settings c
+  join driftlock.streams s on s.id = c.stream_id and s.shard = $1
   join driftlock.journal_position p on p.shard = $1 and c.seq <= p.applied_seq
   join driftlock.anchors a on a.stream_id = c.stream_id and a.standing = 'in_force'
   join driftlock.stream_status t on t.stream_id = c.stream_id
@@ -94,7 +95,7 @@ class DriftHours:
 
 
 async def due_resets(database: Database, shard: int = ONLY_SHARD) -> list[DueReset]:
-    """The streams of all tenants whose settings want another anchor after a day of drift without open incidents."""
+    """The streams of all tenants of a shard whose settings want another anchor after a day of drift without open incidents."""
     rows = await database.node(lambda connection: connection.fetch(DUE, shard, DAY_NS, DUE_MAX))
     return [DueReset(row["tenant_id"], row["stream_id"], row["id"]) for row in rows]
 

@@ -68,7 +68,12 @@ class EraJournal:
 
 async def read_eras(database: Database, shard: int = ONLY_SHARD) -> list[Era]:
     """All eras that the journal has begun, the oldest first. Raises `Unavailable`."""
-    rows = await database.node(lambda connection: connection.fetch(ERAS, shard))
+    return await database.node(lambda connection: eras_of(connection, shard))
+
+
+async def eras_of(connection: Connection, shard: int) -> list[Era]:
+    """The same, on a connection."""
+    rows = await connection.fetch(ERAS, shard)
     return [
         Era(row["since_seq"], tuple(Change(*change) for change in json.loads(row["changes"])), row["database"]) for row in rows
     ]

@@ -19,7 +19,6 @@ from driftlock.engine.event import TRACES_SERVICE, RecordBatch
 from driftlock.errors import Internal
 from driftlock.storage.faults import is_damage
 from driftlock.storage.pool import Connection, Database
-from driftlock.storage.shard import ONLY_SHARD
 
 SEQ_MAX = 2**63 - 1
 # The row that is due first is always read. Sizes are summed before bodies are fetched, as the applier's reader does.
@@ -32,6 +31,7 @@ select b.seq, b.received_ns, b.crc, b.records, case when $6 then b.body end as b
  where b.before < $7 order by b.seq asc
 """
 NEWEST = OLDEST.replace(" asc", " desc")
+SHARD = "select shard from driftlock.streams where id = $1"
 BODY = "select body from driftlock.journal where shard = $1 and stream_id = $2 and seq = $3"
 NEXT = """
 select seq, received_ns from driftlock.journal
@@ -122,14 +122,16 @@ Look = Callable[[Sequence[ExcerptRow]], bool]
 """Called in a thread with the rows of a page, in the order of the reading; False ends it."""
 
 
+Place = tuple[int | None, UUID]
+"""Where the rows of a stream are: its shard of the journal (None: there is no such stream), and its id."""
+
+
 class Excerpts:
     """Reads journals of one tenant at a time. Raises `Unavailable` when the database is away or slower than its timeout."""
 
-    def __init__(
-        self, database: Database, executor: Executor, limits: ExcerptLimits | None = None, shard: int = ONLY_SHARD
-    ) -> None:
+    def __init__(self, database: Database, executor: Executor, limits: ExcerptLimits | None = None) -> None:
         """`database` must be entered before use. Bodies are decoded in `executor`."""
-        self._database, self._executor, self._shard = database, executor, shard
+        self._database, self._executor = database, executor
         self._limits = limits or ExcerptLimits()
 
     async def scan(self, tenant_id: UUID, stream_id: UUID, reach: Reach, look: Look, *, bytes_max: int | None = None) -> Scan:
@@ -139,16 +141,17 @@ class Excerpts:
         """
         room = min(bytes_max or SEQ_MAX, self._limits.excerpt_bytes_max)
         async with self._database.tenant(tenant_id) as connection:
-            held = await self._after(connection, stream_id, 0)
-            first = 0 if reach.since_ns is None else await self._position(connection, stream_id, reach.since_ns)
-            stop = SEQ_MAX if reach.before_ns is None else await self._position(connection, stream_id, reach.before_ns)
+            of = await connection.fetchval(SHARD, stream_id), stream_id
+            held = await _after(connection, of, 0)
+            first = 0 if reach.since_ns is None else await _position(connection, of, reach.since_ns)
+            stop = SEQ_MAX if reach.before_ns is None else await _position(connection, of, reach.before_ns)
         if held is None:
             return Scan()
         times: list[int] = []
         rows = records_read = damaged = 0
         cut = enough = False
         while not (cut or enough):
-            page = await self._page(tenant_id, stream_id, first, stop, newest_first=reach.newest_first)
+            page = await self._page(tenant_id, of, first, stop, newest_first=reach.newest_first)
             if not page:
                 break
             first, stop = (first, page[-1][0]) if reach.newest_first else (page[-1][0] + 1, stop)
@@ -185,11 +188,11 @@ class Excerpts:
         return None
 
     async def _page(
-        self, tenant_id: UUID, stream_id: UUID, first: int, stop: int, *, newest_first: bool
+        self, tenant_id: UUID, of: Place, first: int, stop: int, *, newest_first: bool
     ) -> list[tuple[int, int, int, bytes | None]]:
         """Sequence number, receive time, checksum and body (None: damaged) of some rows from `first` to before `stop`."""
         sql = NEWEST if newest_first else OLDEST
-        where = (self._shard, stream_id, first, stop, self._limits.page_rows_max)
+        where = (*of, first, stop, self._limits.page_rows_max)
         async with self._database.tenant(tenant_id) as connection:
             try:
                 async with connection.transaction():  # a savepoint
@@ -199,28 +202,30 @@ class Excerpts:
                 if not is_damage(error):
                     raise
             rows = await connection.fetch(sql, *where, False, self._limits.page_bytes_max)
-            bodies = [await _readable(connection, BODY, self._shard, stream_id, row["seq"]) for row in rows]
+            bodies = [await _readable(connection, BODY, *of, row["seq"]) for row in rows]
             return [(row["seq"], row["received_ns"], row["crc"], body) for row, body in zip(rows, bodies, strict=True)]
 
-    async def _after(self, connection: Connection, stream_id: UUID, seq: int) -> tuple[int, int] | None:
-        """Sequence number and receive time of the stream's first row from `seq` on."""
-        row = await connection.fetchrow(NEXT, self._shard, stream_id, seq)
-        return None if row is None else (row["seq"], row["received_ns"])
 
-    async def _position(self, connection: Connection, stream_id: UUID, received_ns: int) -> int:
-        """From where on the stream's rows were received at `received_ns` or later.
+async def _after(connection: Connection, of: Place, seq: int) -> tuple[int, int] | None:
+    """Sequence number and receive time of the stream's first row from `seq` on."""
+    row = await connection.fetchrow(NEXT, *of, seq)
+    return None if row is None else (row["seq"], row["received_ns"])
 
-        Rows stand in the order in which they were journaled, which is that of their receive times but for the requests of one
-        group; so it is found by halving.
-        """
-        low, high = 0, 1 + (await connection.fetchval(LAST, self._shard, stream_id) or 0)
-        while low < high:
-            found = await self._after(connection, stream_id, (low + high) // 2)
-            if found is None or found[1] >= received_ns:
-                high = (low + high) // 2
-            else:
-                low = found[0] + 1
-        return low
+
+async def _position(connection: Connection, of: Place, received_ns: int) -> int:
+    """From where on the stream's rows were received at `received_ns` or later.
+
+    Rows stand in the order in which they were journaled, which is that of their receive times but for the requests of one
+    group; so it is found by halving.
+    """
+    low, high = 0, 1 + (await connection.fetchval(LAST, *of) or 0)
+    while low < high:
+        found = await _after(connection, of, (low + high) // 2)
+        if found is None or found[1] >= received_ns:
+            high = (low + high) // 2
+        else:
+            low = found[0] + 1
+    return low
 
 
 async def _readable(connection: Connection, sql: str, *arguments: object) -> bytes | None:

@@ -13,6 +13,8 @@ from driftlock.errors import Conflict, DriftlockError, Internal, InvalidArgument
 
 RETRY_AFTER_MS = 1000
 FENCED = "another process has taken over this database: this one must stop"
+ELSEWHERE = "this tenant's records are kept in another shard of the journal: send them to where its first ones went"
+MOVED = "the source was read further by another process, or is another one: read its position again"
 
 Make = Callable[[str], DriftlockError]
 
@@ -46,6 +48,8 @@ def _damaged(_: str) -> DriftlockError:
 SQLSTATES: dict[str, Make] = {
     "ZD001": lambda _: Conflict(FENCED),
     "ZD002": _unavailable("the journal is full: older records have to be applied first"),
+    "ZD409": lambda _: InvalidArgument(ELSEWHERE),
+    "ZD412": lambda _: Conflict(MOVED),
     "ZD404": lambda _: NotFound("there is no such tenant"),
     "03": AWAY,  # SQL statement not yet complete
     "08": AWAY,  # connection exception

@@ -8,7 +8,6 @@ A group is all or nothing; when the data of one request makes it fail, halves of
 
 import asyncio
 import logging
-import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
@@ -20,11 +19,15 @@ from driftlock.engine.event import StreamKey
 from driftlock.engine.ports import Receipt, Submission
 from driftlock.engine.profile import Profile
 from driftlock.errors import Conflict, DriftlockError, Internal, KeyReused, NotFound, Unavailable
-from driftlock.storage.appending import NS_MAX, Pending, columns, encode
+from driftlock.storage.appending import Pending, columns, encode
 from driftlock.storage.backlog import ROW_BYTES, Backlog
-from driftlock.storage.beside import Beside, NotWritten, write_beside
+from driftlock.storage.clock_rows import APPEND_CLOCK as APPEND_CLOCK
+from driftlock.storage.clock_rows import APPEND_TIME as APPEND_TIME
+from driftlock.storage.clock_rows import clock_row, time_row
 from driftlock.storage.configuring import CONFIGURE as CONFIGURE
 from driftlock.storage.configuring import Configuration
+from driftlock.storage.control_journal import SET_BUDGET as SET_BUDGET
+from driftlock.storage.control_journal import ControlJournal, Owner, Work
 from driftlock.storage.faults import FENCED, RETRY_AFTER_MS, is_poison
 from driftlock.storage.journal_limits import JournalLimits
 from driftlock.storage.pool import Connection, Database, Lane
@@ -42,12 +45,9 @@ select outcome, seq from driftlock.journal_append(
   $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) order by request
 """
 DUPLICATE, KEY_REUSED = 1, 2  # its outcomes besides 0, journaled
-APPEND_CLOCK = "select driftlock.journal_append_control($1, $2, $3, $4, $5)"
-APPEND_TIME = "select driftlock.journal_append_time($1, $2, $3, $4, $5, $6, $7)"
-SET_BUDGET = "select driftlock.journal_set_budget($1, $2, $3, $4, $5, $6, $7)"
 
 
-class Journal:
+class Journal(ControlJournal):
     """Implements `Intake` and `Configurator` of `driftlock.engine.ports`.
 
     An async context manager: leaving it commits what is queued. `shard` has to be acquired. `node` names this process in the
@@ -76,7 +76,7 @@ class Journal:
         self.recent = RecentBatches(self._limits.recent_bytes_max)
         self._arriving = Room(requests_max=self._limits.arriving_requests_max, bytes_max=self._limits.arriving_bytes_max)
         self._compressor = records.body_compressor()
-        self._stream_ids = StreamIds(database, entries_max=self._limits.stream_cache_entries_max)
+        self._stream_ids = StreamIds(database, entries_max=self._limits.stream_cache_entries_max, shard=shard.number)
         self._queue: deque[Pending] = deque()
         self._queued_bytes = 0
         self._crowded = False  # had the last group more than one request?
@@ -106,7 +106,7 @@ class Journal:
         self._queue.clear()
 
     @property
-    def owner(self) -> tuple[int, int, int]:
+    def owner(self) -> Owner:
         """Shard, epoch and the most bytes of the journal: what statements of the owner begin with."""
         return self._shard.number, self._shard.epoch, self._limits.journal_bytes_max
 
@@ -160,16 +160,8 @@ class Journal:
 
     async def append_clock(self, now_ns: int) -> int:
         """Journal what the wall clock says; returns the position. Raises `Conflict` after a take-over, `Unavailable`."""
-        body = records.encode_clock(now_ns)
-
-        async def work(connection: Connection) -> int:
-            position: int = await connection.fetchval(
-                APPEND_CLOCK, self._shard.number, self._shard.epoch, min(now_ns, NS_MAX), zlib.crc32(body), body
-            )
-            return position
-
         try:
-            seq = await self._appending.node(work)
+            seq = await self._appending.node(clock_row(self._shard, now_ns))
         except Conflict as error:
             raise self._shard.lost() from error
         self._on_commit(seq)
@@ -180,69 +172,11 @@ class Journal:
 
         Raises `Unavailable`, after a take-over too.
         """
-        body = records.encode_clock(now_ns)
-        owner, told = (self._shard.number, self._shard.epoch), (min(now_ns, NS_MAX), zlib.crc32(body), body)
+        return await self.owning(time_row(self._shard, tenant_id, stream_id, now_ns))
 
-        async def work(connection: Connection) -> int | None:
-            position: int | None = await connection.fetchval(APPEND_TIME, *owner, tenant_id, stream_id, *told)
-            return position
-
-        return await self.owning(work)
-
-    async def configure(
-        self,
-        tenant_id: UUID,
-        stream_id: UUID,
-        profile: Profile,
-        *,
-        expected: Profile | None = None,
-        beside: Beside | None = None,
-    ) -> int:
-        """Let `profile` hold for all records after the returned position; it is on disk then, and shown by `Streams`.
-
-        The profile that is configured already leaves no row. `beside` writes what goes with it, in its transaction. Raises
-        `NotFound` for a stream that the tenant does not have, `Conflict` when it has another profile than `expected` (None:
-        whatever it has), `Unavailable` as `submit` does, and whatever `beside` raises: then nothing has changed.
-        """
-        try:
-            seq = await self.owning(Configuration(tenant_id, stream_id, profile, expected=expected).work(self.owner, beside))
-        except NotWritten as refused:
-            raise refused.error from None
-        if seq is None:
-            raise NotFound("there is no such stream")
-        if seq < 0:
-            raise Conflict("the profile of this stream has been changed meanwhile; read it and try again")
-        return seq
-
-    async def set_budget(self, tenant_id: UUID, alerts_per_day_max: int, *, beside: Beside | None = None) -> bool:
-        """Let the tenant have at most so many alerts in any 24 hours of event time; on disk, and shown by `Budgets`, then.
-
-        False when that holds already: it leaves no row. `beside` writes what goes with a row, in its transaction. Raises
-        `NotFound` (no such tenant), `Unavailable` as `submit` does, and whatever `beside` raises: then nothing has changed.
-        """
-        body = records.encode_budget(alerts_per_day_max)
-
-        async def work(connection: Connection) -> int | None:
-            owner, size_max = (self._shard.number, self._shard.epoch), self._limits.journal_bytes_max
-            position: int | None = await connection.fetchval(
-                SET_BUDGET, *owner, size_max, tenant_id, alerts_per_day_max, zlib.crc32(body), body
-            )
-            return position
-
-        async def together(connection: Connection) -> int | None:
-            async with connection.transaction():
-                position = await work(connection)
-                if position is not None and position > 0:
-                    await write_beside(beside, connection, position)
-                return position
-
-        try:
-            seq = await self.owning(work if beside is None else together)
-        except NotWritten as refused:
-            raise refused.error from None
-        if seq is None:
-            raise NotFound("there is no such tenant")
-        return seq > 0
+    async def controlling(self, tenant_id: UUID, stream_id: UUID | None, work: Work) -> int | None:  # noqa: ARG002  # its own
+        """Do `work` as the owner: this one, whatever it is about. Raises as `owning` does."""
+        return await self.owning(lambda connection: work(connection, self.owner))
 
     async def create_stream(self, tenant_id: UUID, key: StreamKey, profile: Profile) -> bool:
         """Create the stream of `key` with `profile` in force before its first record.

@@ -39,6 +39,8 @@ begin
 end
 $$
 """
+SHARDS_MAX = 1024
+ADD_SHARDS = "select driftlock.journal_add_shards($1)"
 BOOTSTRAP = """
 create schema if not exists driftlock;
 create table if not exists driftlock.schema_migrations (
@@ -121,6 +123,28 @@ async def migrate(
                 f"the migration failed and was rolled back ({type(error).__name__}, SQLSTATE {sqlstate_of(error)}: {error}); "
                 "check that DRIFTLOCK_MIGRATE_DATABASE_URL names the owner of the database"
             ) from error
+    finally:
+        await connection.close()
+
+
+async def add_shards(owner_dsn: str, count: int, *, limits: MigrationLimits | None = None) -> int:
+    """Let the journal have the shards 1 to `count` beside shard 0; returns how many were made. Those that are there stay.
+
+    Each is made in a transaction of its own, beside servers that use the others. Raises `StartupRefused`.
+    """
+    limits = limits or MigrationLimits()
+    connection = await open_connection(owner_dsn, "DRIFTLOCK_MIGRATE_DATABASE_URL", limits.connect_timeout_s)
+    try:
+        await connection.execute(f"set lock_timeout = {round(limits.turn_timeout_s * 1000)}")
+        made = 0
+        for shard in range(1, count + 1):
+            made += await connection.fetchval(ADD_SHARDS, shard)
+        return made
+    except (asyncpg.PostgresError, OSError) as error:
+        raise StartupRefused(
+            f"shards of the journal could not be made ({type(error).__name__}, SQLSTATE {sqlstate_of(error)}: {error}); "
+            "check that DRIFTLOCK_MIGRATE_DATABASE_URL names the owner of the database"
+        ) from error
     finally:
         await connection.close()
 

@@ -22,7 +22,10 @@ select stream_id as id, newest_seq, after_newest, after_previous from driftlock.
 TENANT_FOLDS = """
 select tenant_id as id, newest_seq, after_newest, after_previous from driftlock.tenant_folds($1) where after_newest is not null
 """
-TENANTS = "select distinct tenant_id from driftlock.tenant_checkpoints order by tenant_id"
+TENANTS = """
+select distinct c.tenant_id from driftlock.tenant_checkpoints c join driftlock.tenants t on t.id = c.tenant_id
+ where coalesce(t.shard, 0) = $1 order by c.tenant_id
+"""
 
 
 async def recovery_position(
@@ -47,12 +50,12 @@ async def recovery_position(
     return first_needed - 1
 
 
-async def tenants_with_state(database: Database, *, timeout_ms: int = FOLDS_TIMEOUT_MS) -> list[UUID]:
-    """Tenants whose folds have a past: what waits there must go on as time passes, even if no record comes.
+async def tenants_with_state(database: Database, shard: int = ONLY_SHARD, *, timeout_ms: int = FOLDS_TIMEOUT_MS) -> list[UUID]:
+    """Tenants of a shard whose folds have a past: what waits there must go on as time passes, even if no record comes.
 
     Raises `Unavailable`.
     """
-    return [row["tenant_id"] for row in await _all(database, timeout_ms, TENANTS)]
+    return [row["tenant_id"] for row in await _all(database, timeout_ms, TENANTS, shard)]
 
 
 async def _all(database: Database, timeout_ms: int, sql: str, *arguments: object) -> list[asyncpg.Record]:

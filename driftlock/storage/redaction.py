@@ -30,7 +30,10 @@ REMOVE = "delete from driftlock.redaction_rules where tenant_id = $1 and stream_
 ADD = "insert into driftlock.redaction_rules (tenant_id, stream_id, seq, rules) values ($1, $2, $3, $4)"
 ADD_KEY = "insert into driftlock.redaction_keys (tenant_id, key) values ($1, $2) on conflict do nothing"
 KEY = "select key from driftlock.redaction_keys where tenant_id = $1"
-STATE = "select count(*) as rows, coalesce(max(seq), 0) as seq from driftlock.redaction_rules"
+# Every change makes a row with another id; positions of several shards say nothing of which is the newest.
+STATE = """
+select count(*) as rows, coalesce(bit_xor(hashtextextended(r.id::text, 0)), 0)::bigint as ids from driftlock.redaction_rules r
+"""
 ALL = """
 select r.tenant_id, r.rules, k.key, s.signal, s.service, s.namespace, s.environment
   from driftlock.redaction_rules r
@@ -99,7 +102,7 @@ class RedactionTable:
 
 async def _state(connection: Connection) -> tuple[int, int]:
     row = await connection.fetchrow(STATE)
-    return NEVER if row is None else (row["rows"], row["seq"])
+    return NEVER if row is None else (row["rows"], row["ids"])
 
 
 def _by_tenant(rows: Sequence[asyncpg.Record]) -> dict[UUID, TenantRules]:

@@ -9,6 +9,12 @@ from driftlock.storage.pool import Connection, Database
 ONLY_SHARD = 0  # the embedded journal is one shard
 EPOCH = "select epoch from driftlock.journal_shard where shard = $1"
 HELD = "select array['driftlock.journal_shard'::regclass, 'driftlock.journal_position'::regclass]::oid[]"
+# The transactions that hold the shard's own two rows, or held them last. Other shards have owners who are at work.
+HOLDERS = """
+select array(
+  select s.xmax::text from driftlock.journal_shard s where s.shard = $1
+  union select p.xmax::text from driftlock.journal_position p where p.shard = $1)
+"""
 # As the role that logged in, which may see nothing of the schema: only it may end its own sessions.
 OWN_ROLE = "set local role none"
 # Whoever waits for a lock itself holds nobody up for long: another process that takes over, say.
@@ -18,7 +24,10 @@ select count(*) filter (where pg_terminate_backend(h.pid))
     select distinct a.pid from pg_stat_activity a
       join pg_locks l on l.pid = a.pid and l.database = a.datid and l.granted
      where l.relation = any ($2)
-       and l.mode in ('RowShareLock', 'RowExclusiveLock')
+       and exists (
+       select from pg_locks x
+        where x.pid = a.pid and x.locktype = 'transactionid' and x.granted and x.transactionid::text = any ($3))
+     and l.mode in ('RowShareLock', 'RowExclusiveLock')
        and a.usename = session_user and a.pid <> pg_backend_pid() and a.wait_event_type is distinct from 'Lock'
        and a.xact_start < clock_timestamp() - make_interval(secs => $1)
   ) h
@@ -64,8 +73,9 @@ class Shard:
         async def work(connection: Connection) -> int:
             async with connection.transaction():
                 held = await connection.fetchval(HELD)
+                holders = await connection.fetchval(HOLDERS, self.number)
                 await connection.execute(OWN_ROLE)
-                ended: int = await connection.fetchval(PUT_OUT, held_s_min, held)
+                ended: int = await connection.fetchval(PUT_OUT, held_s_min, held, holders)
                 return ended
 
         return await self._database.node(work)

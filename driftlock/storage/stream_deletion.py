@@ -8,7 +8,8 @@ from driftlock.storage.pool import Connection, Database
 
 CLOSED = "select id from driftlock.streams where closed_at is not null order by closed_at, id limit $1"
 LOOK = """
-select j.shard, j.slot, j.seq, octet_length(j.body) as bytes from driftlock.journal j where j.stream_id = $1
+select j.shard, j.slot, j.seq, octet_length(j.body) as bytes
+  from driftlock.streams s join driftlock.journal j on j.shard = s.shard and j.stream_id = s.id where s.id = $1
  order by j.shard, j.slot, j.seq limit $2
 """
 PURGE = "select driftlock.stream_purge($1, $2, $3, $4)"

@@ -11,10 +11,11 @@ from driftlock.engine.event import StreamKey
 from driftlock.errors import InvalidArgument, Unavailable
 from driftlock.storage.faults import RETRY_AFTER_MS
 from driftlock.storage.pool import Connection, Database
+from driftlock.storage.shard import ONLY_SHARD
 from driftlock.storage.slugs import slug, unique_slug
 
 KEY_PART_BYTES_MAX = 256
-RESOLVE = "select stream_id, overflow from driftlock.streams_resolve($1, $2, $3, $4, $5, $6, $7)"
+RESOLVE = "select stream_id, overflow from driftlock.streams_resolve($1, $2, $3, $4, $5, $6, $7, $8)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,16 @@ class StreamIds:
     """
 
     def __init__(
-        self, database: Database, *, entries_max: int, tenant_calls_max: int = 2, turn_timeout_ms: int = 2_000
+        self,
+        database: Database,
+        *,
+        entries_max: int,
+        shard: int = ONLY_SHARD,
+        tenant_calls_max: int = 2,
+        turn_timeout_ms: int = 2_000,
     ) -> None:
-        """Starts knowing nothing."""
+        """Starts knowing nothing. `shard` is the one of the journal to which all of them belong."""
+        self._shard = shard
         self._tenant_calls_max = tenant_calls_max
         self._turn_timeout_s = turn_timeout_ms / 1000
         self._turns: dict[UUID, _Turns] = {}
@@ -60,7 +68,8 @@ class StreamIds:
     async def resolve(self, tenant_id: UUID, keys: Sequence[StreamKey]) -> list[StreamId]:
         """The streams of `keys`, in their order; at most one call of the database.
 
-        Raises `NotFound` for an unknown tenant, `InvalidArgument` for a key that can not be one, `Unavailable`.
+        Raises `NotFound` for an unknown tenant, `InvalidArgument` for a key that can not be one and for a stream of another
+        shard, `Unavailable`.
         """
         found = self._recall(tenant_id, keys)
         if len(found) < len(set(keys)):
@@ -128,6 +137,7 @@ class StreamIds:
             [key.environment for key in ordered],
             [slug(key) for key in ordered],
             [unique_slug(key) for key in ordered],
+            self._shard,
         )
 
         async def work(connection: Connection) -> list[StreamId]:

@@ -13,8 +13,8 @@ from driftlock.storage.audit import note
 from driftlock.storage.beside import NotWritten
 from driftlock.storage.columns import text
 from driftlock.storage.configuring import BudgetSetting
+from driftlock.storage.control_journal import ControlJournal, Owner
 from driftlock.storage.idempotency import mark_happened
-from driftlock.storage.journal import Journal
 from driftlock.storage.pool import Connection, Database
 from driftlock.storage.streams import StreamRow, stored_profile
 
@@ -58,8 +58,8 @@ def settings_of(row: StreamRow) -> SettingsSeen:
 class StreamSettings:
     """Changes streams of one tenant at a time. Raises `Unavailable` when the database is away, or another process owns it."""
 
-    def __init__(self, database: Database, journal: Journal) -> None:
-        """`journal` is that of the owner of the shard."""
+    def __init__(self, database: Database, journal: ControlJournal) -> None:
+        """`journal` is that of the owner of the shard, or one for all shards."""
         self._database = database
         self._journal = journal
 
@@ -110,7 +110,8 @@ class StreamSettings:
     ) -> None:
         """Give the stream another profile, and the settings that `changes` has with it, and note who did.
 
-        Raises as `Journal.configure` does, and `PreconditionFailed` as `change` does, of settings that are not the profile's.
+        Raises as `ControlJournal.configure` does, and `PreconditionFailed` as `change` does of settings that are not the
+        profile's.
         """
         told = _told(changes)
 
@@ -129,9 +130,10 @@ class StreamSettings:
     async def set_budget(
         self, tenant_id: UUID, alerts_per_day_max: int, actor: Actor, expected: tuple[int | None] | None = None
     ) -> bool:
-        """Give the tenant another alert budget, and note who did; False when it has that one. As `Journal.set_budget` does.
+        """Give the tenant another alert budget, and note who did; False when it has that one.
 
-        Raises `PreconditionFailed` when another one than `expected` holds by then: see `BudgetSetting`.
+        As `ControlJournal.set_budget` does. Raises `PreconditionFailed` when another one than `expected` holds by then: see
+        `BudgetSetting`.
         """
 
         async def beside(connection: Connection, _seq: int) -> None:
@@ -141,7 +143,9 @@ class StreamSettings:
 
         setting = BudgetSetting(tenant_id, alerts_per_day_max, expected)
         try:
-            position = await self._journal.owning(setting.work(self._journal.owner, beside))
+            position = await self._journal.controlling(
+                tenant_id, None, lambda connection, owner: setting.work(owner, beside)(connection)
+            )
         except NotWritten as refused:
             raise refused.error from None
         if position is None:
@@ -171,9 +175,9 @@ class StreamSettings:
         """
         closed = False
 
-        async def work(connection: Connection) -> None:
+        async def work(connection: Connection, owner: Owner) -> None:
             nonlocal closed
-            shard, epoch, _ = self._journal.owner
+            shard, epoch, _ = owner
             async with connection.transaction():
                 closed = await connection.fetchval(CLOSE, shard, epoch, tenant_id, stream_id)
                 if closed:
@@ -181,7 +185,7 @@ class StreamSettings:
                     await _check_seen(connection, tenant_id, stream_id, seen)
                     await note(connection, tenant_id, actor, "stream.deleted", str(stream_id))
 
-        await self._journal.owning(work)
+        await self._journal.controlling(tenant_id, stream_id, work)
         self._journal.forget_streams(tenant_id)
         if not closed:
             raise NotFound("there is no such stream")

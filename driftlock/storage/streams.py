@@ -13,7 +13,6 @@ from driftlock.engine.event import Signal, StreamKey
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, Profile
 from driftlock.storage.paging import check_limit
 from driftlock.storage.pool import Database
-from driftlock.storage.shard import ONLY_SHARD
 
 SELECT = """
 select s.id, s.slug, s.signal, s.service, s.namespace, s.environment, s.created_at, s.profile,
@@ -22,13 +21,13 @@ select s.id, s.slug, s.signal, s.service, s.namespace, s.environment, s.created_
        coalesce(t.last_event_ns, 0) as last_event_ns, coalesce(t.calibration, 'calibrating') as calibration,
        coalesce(t.events_until_ready, 0) as events_until_ready, coalesce(t.calibration_reason, '') as calibration_reason,
        (select count(*)::integer from driftlock.incidents i
-         where i.began_in = s.id and i.end_ns > t.last_event_ns - $2::bigint and i.alerted_ns > t.last_event_ns - $2::bigint
+         where i.began_in = s.id and i.end_ns > t.last_event_ns - $1::bigint and i.alerted_ns > t.last_event_ns - $1::bigint
        ) as alerts_spent,
        (select count(*)::integer from driftlock.incidents i
-         where i.began_in = s.id and i.end_ns > t.last_event_ns - $2::bigint and not i.alerted) as alerts_muted,
+         where i.began_in = s.id and i.end_ns > t.last_event_ns - $1::bigint and not i.alerted) as alerts_muted,
        (select coalesce(sum(j.records), 0)::bigint from driftlock.journal j
-         where j.stream_id = s.id and j.shard = $1
-           and j.seq > (select p.applied_seq from driftlock.journal_position p where p.shard = $1)) as pending
+         where j.stream_id = s.id and j.shard = s.shard
+           and j.seq > (select p.applied_seq from driftlock.journal_position p where p.shard = s.shard)) as pending
   from driftlock.streams s left join driftlock.stream_status t on t.stream_id = s.id
 """
 
@@ -65,18 +64,16 @@ class StreamRow:
 class Streams:
     """Streams of one tenant at a time, by (slug, id). Every method raises `Unavailable` when the database is away."""
 
-    def __init__(self, database: Database, shard: int = ONLY_SHARD) -> None:
-        """`shard` is the journal in which pending records are counted."""
+    def __init__(self, database: Database) -> None:
+        """`database` must be entered before use."""
         self._database = database
-        self._shard = shard
 
     async def list(self, tenant_id: UUID, *, limit: int, after: tuple[str, UUID] | None = None) -> list[StreamRow]:
         """One page, ascending; `after` is the position of the last stream of the page before."""
         async with self._database.tenant(tenant_id) as connection:
             rows = await connection.fetch(
-                f"{SELECT} where s.closed_at is null and ($4::text is null or (s.slug, s.id) > ($4, $5::uuid)) "
-                "order by s.slug, s.id limit $3",
-                self._shard,
+                f"{SELECT} where s.closed_at is null and ($3::text is null or (s.slug, s.id) > ($3, $4::uuid)) "
+                "order by s.slug, s.id limit $2",
                 DAY_NS,
                 check_limit(limit),
                 *(after or (None, None)),
@@ -88,9 +85,8 @@ class Streams:
         stream_id = stream if isinstance(stream, UUID) else None
         async with self._database.tenant(tenant_id) as connection:
             row = await connection.fetchrow(
-                f"{SELECT} where s.closed_at is null and (s.id = $3::uuid or s.slug = $4) "
-                "order by s.id = $3::uuid desc nulls last limit 1",
-                self._shard,
+                f"{SELECT} where s.closed_at is null and (s.id = $2::uuid or s.slug = $3) "
+                "order by s.id = $2::uuid desc nulls last limit 1",
                 DAY_NS,
                 stream_id,
                 str(stream).replace("\x00", ""),

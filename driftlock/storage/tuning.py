@@ -18,7 +18,7 @@ from driftlock.engine.verdict import Question
 from driftlock.errors import Conflict, NotFound, PreconditionFailed
 from driftlock.storage.audit import note
 from driftlock.storage.columns import text
-from driftlock.storage.journal import Journal
+from driftlock.storage.control_journal import ControlJournal
 from driftlock.storage.paging import check_limit
 from driftlock.storage.pool import Connection, Database
 from driftlock.storage.streams import stored_profile
@@ -78,7 +78,7 @@ class TuningRow:
 class Tuning:
     """The tuning of streams of one tenant at a time. Raises `Unavailable` when the database is away."""
 
-    def __init__(self, database: Database, journal: Journal) -> None:
+    def __init__(self, database: Database, journal: ControlJournal) -> None:
         """`database` must be entered before use; `journal` is where profiles are configured."""
         self._database = database
         self._journal = journal
