@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields
+from uuid import UUID
 
 from structlog.typing import FilteringBoundLogger
 
@@ -121,10 +122,10 @@ class DemoRules:
 class ApiDeps:
     """Everything that the endpoints call. `meter` counts the records that come in.
 
-    `scored(seq)` returns once the journal is applied up to position `seq`. A readiness check raises what is wrong; the text of
-    a `DriftlockError` is shown. `metrics` renders the Prometheus text format. `now_ns` is the wall clock, `randomness(n)` n
-    unpredictable bytes. `trusted_proxies`: whose X-Forwarded-For is believed. `cursor_key` signs cursors: at least 32 bytes,
-    shared by the processes behind one address. Without `demo` there is no demo; without `people` nobody
+    `scored(stream, seq)` returns once the journal of the stream is applied up to position `seq`. A readiness check raises what
+    is wrong; the text of a `DriftlockError` is shown. `metrics` renders the Prometheus text format. `now_ns` is the wall clock,
+    `randomness(n)` n unpredictable bytes. `trusted_proxies`: whose X-Forwarded-For is believed. `cursor_key` signs cursors: at
+    least 32 bytes, shared by the processes behind one address. Without `demo` there is no demo; without `people` nobody
     signs in, and keys alone are known; without `rates` nobody is limited; without
     `evidence` none is signed. `idempotency` keeps answers for Idempotency-Keys.
     Scripts of web pages of `cors_origins` may read answers.
@@ -152,7 +153,7 @@ class ApiDeps:
     views: ViewDeps
     access: Authenticator
     keys: KeyRepository
-    scored: Callable[[int], Awaitable[None]]
+    scored: Callable[[UUID, int], Awaitable[None]]
     readiness: Mapping[str, Callable[[], Awaitable[None]]]
     metrics: Callable[[], bytes]
     detector: DetectorInfo

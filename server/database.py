@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from driftlock.storage.checks import UnsafeDatabase, check_role
 from driftlock.storage.datafolder import running
 from driftlock.storage.embedded import EmbeddedPostgres
-from driftlock.storage.migrate import migrate, shipped
+from driftlock.storage.migrate import add_shards, migrate, shipped
 from driftlock.storage.startup import StartupRefused
 from server.settings import Settings
 
@@ -58,11 +58,15 @@ async def prepare(urls: DatabaseUrls, unsafe: UnsafeDatabase, warn: Callable[[st
     return shipped()[-1].version
 
 
-async def migrate_only(urls: DatabaseUrls) -> tuple[int, tuple[str, ...]]:
-    """Apply missing migrations; returns the version and the names of what was applied. Raises `StartupRefused`."""
+async def migrate_only(urls: DatabaseUrls, shards: int = 0) -> tuple[int, tuple[str, ...], int]:
+    """Apply missing migrations, and let the journal have `shards` beside shard 0; none that is there goes.
+
+    Returns the version, the names of what was applied, and how many shards were made. Raises `StartupRefused`.
+    """
     if urls.owner is None:
         raise StartupRefused(
             "DRIFTLOCK_MIGRATE_DATABASE_URL is not set: set it to the database as the role that owns the schema"
         )
     result = await migrate(urls.owner, urls.app_role)
-    return result.version, result.applied
+    made = await add_shards(urls.owner, shards) if shards else 0
+    return result.version, result.applied, made

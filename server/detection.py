@@ -75,6 +75,8 @@ async def running_dispatcher(dispatcher: Dispatcher, stop_s: float, log: Filteri
     except BaseException:
         try:
             await _stop(dispatcher, stop_s, log)
+        except Conflict as error:
+            log.warning("the last step was refused, and changed nothing", why=error.message)
         except Exception as error:
             log.error("detection has failed", exc_info=error)
         raise

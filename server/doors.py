@@ -2,34 +2,22 @@
 
 import asyncio
 import contextlib
-import math
 import os
-import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from uuid import UUID
 
 from structlog.typing import FilteringBoundLogger
 
 import api.app
-import collector.otlp.http
 import driftlock
 from api.app import ApiDeps, CodecInfo, DemoRules, DetectorInfo, VersionInfo
 from api.traffic import RateRules
 from cbad_cy.codec import CODECS
-from collector.admission import Admission, AdmissionLimits
-from collector.auth import IngestAccess
-from collector.otlp.export import Exporter
-from collector.otlp.grpc import GrpcLimits, OtlpGrpcServer
-from collector.otlp.grpc_tls import GrpcTls
-from collector.otlp.http import HttpLimits
-from collector.otlp.limits import OtlpLimits
-from collector.routing import ResourceRouter
-from driftlock.accounts.certificates import ClientTable
 from driftlock.engine.profile import DEFAULT_PROFILE, PROFILES, level_range
 from driftlock.errors import Unavailable
 from driftlock.storage.accounts import Accounts
@@ -44,27 +32,24 @@ from driftlock.storage.idempotency import IdempotentRequests
 from driftlock.storage.incidents import Incidents
 from driftlock.storage.keys import Keys
 from driftlock.storage.known_requests import KnownRequests
+from driftlock.storage.pool import Database
 from driftlock.storage.readback import Readback
 from driftlock.storage.service_graphs import ServiceGraphs
-from driftlock.storage.startup import StartupRefused
+from driftlock.storage.shared_secrets import shared_secret
 from driftlock.storage.stream_events import StreamEvents
 from driftlock.storage.streams import Streams
-from driftlock.storage.tenants import Tenants
 from server.addresses import Address
 from server.asgi import AsgiServer
-from server.asgi_protocol import AsgiLimits
 from server.firebase import CERTIFICATES_URL
+from server.otlp_doors import Ingest, asgi_limits, listen_at, open_otlp_doors, stop_all
 from server.people import open_people
-from server.pipeline import Pipeline
+from server.pipeline import Served
 from server.settings import Settings
-from server.tls import CLIENTS, TlsFiles, TlsStore, open_tls
 from server.views import view_deps
 
-RECEIVER_GRACE_S = 2.0
-DECODE_THREADS = 2
 DEMO_THREADS = 2
 READBACK_THREADS = 2
-CURSOR_KEY_BYTES = 32
+CURSOR_KEY, CURSOR_KEY_BYTES = "list cursors", 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,51 +66,25 @@ class Doors:
 
 @asynccontextmanager
 async def open_doors(
-    settings: Settings, pipeline: Pipeline, log: FilteringBoundLogger, certificates_url: str = CERTIFICATES_URL
+    settings: Settings, pipeline: Served, log: FilteringBoundLogger, certificates_url: str = CERTIFICATES_URL
 ) -> AsyncIterator[Doors]:
     """All listeners; closed gracefully. Connections wait until `serve`. Raises OSError for an address that is not to be had.
 
     `certificates_url`: where the keys of the sign-in provider are published.
     """
-    watched: dict[str, Callable[[], Awaitable[None]]] = {}
     async with AsyncExitStack() as stack:
-        threads = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
-        stack.callback(threads.shutdown, wait=False, cancel_futures=True)  # nobody waits for their results any more
-        tls = await _tls(settings, pipeline, log)
-        if tls is not None:
-            watched["TLS files"] = tls.watch
-        exporter = _exporter(settings, pipeline, threads, tls)
-        grpc_server, otlp_grpc, otlp_http, rest = None, None, None, None
-        doors: list[OtlpGrpcServer | AsgiServer] = []
-        limits = AsgiLimits(unlimited_peers=settings.trusted_proxies)
-        if settings.otlp_grpc is not None:
-            grpc_server = OtlpGrpcServer(
-                exporter,
-                address=settings.otlp_grpc.text,
-                limits=GrpcLimits(),
-                grace_s=RECEIVER_GRACE_S,
-                tls=None if tls is None else GrpcTls(tls.identity),
-                reflection=settings.otlp_reflection,
-                reuse_port=settings.reuse_port,
-            )
-            await _listen(grpc_server, doors, stack)
-            otlp_grpc = replace(settings.otlp_grpc, port=grpc_server.port)
-        if settings.otlp_http is not None:
-            app = collector.otlp.http.create_app(exporter, HttpLimits(), settings.otlp_cors_origins)
-            context = None if tls is None else tls.context()
-            address, reuse_port = settings.otlp_http, settings.reuse_port
-            http_server = AsgiServer(app, address=address, what="OTLP/HTTP", limits=limits, tls=context, reuse_port=reuse_port)
-            await _listen(http_server, doors, stack)
-            watched["OTLP/HTTP"] = http_server.failed
-            otlp_http = replace(settings.otlp_http, port=http_server.port)
+        otlp = await stack.enter_async_context(open_otlp_doors(settings, _ingest(pipeline), log))
+        rest, watched, doors = None, dict(otlp.watched), list(otlp.doors)
         if settings.http is not None:
             demo = _demo(settings, stack)
             people = await stack.enter_async_context(open_people(settings, pipeline.database, certificates_url))
             readback = ThreadPoolExecutor(READBACK_THREADS, thread_name_prefix="readback")
             stack.callback(readback.shutdown, wait=False, cancel_futures=True)
-            app = api.app.create_app(replace(_deps(settings, pipeline, demo, readback, log), people=people))
-            rest_server = AsgiServer(app, address=settings.http, what="REST", limits=limits, reuse_port=settings.reuse_port)
-            await _listen(rest_server, doors, stack)
+            key = await cursor_key(settings, pipeline.database)
+            app = api.app.create_app(replace(_deps(settings, pipeline, demo, readback, key, log), people=people))
+            limits, reuse_port = asgi_limits(settings), settings.reuse_port
+            rest_server = AsgiServer(app, address=settings.http, what="REST", limits=limits, reuse_port=reuse_port)
+            await listen_at(rest_server, doors, stack)
             watched["REST"] = rest_server.failed
             rest = replace(settings.http, port=rest_server.port)
 
@@ -138,68 +97,30 @@ async def open_doors(
             """Not ready, NOT_SERVING, and no new records; what is under way goes on."""
             pipeline.draining.set()
             pipeline.live.wake_all()
-            exporter.admission.drain()
-            if grpc_server is not None:
-                await grpc_server.drain()
+            await otlp.drain()
 
         try:
-            yield Doors(otlp_grpc, otlp_http, rest, watched, serve, drain)
-        finally:  # all at once: the slowest sender of each door would else be waited for one after the other
-            await asyncio.gather(*(door.stop() for door in doors))
+            yield Doors(otlp.grpc, otlp.http, rest, watched, serve, drain)
+        finally:
+            await stop_all(*doors)
 
 
-async def _listen(door: OtlpGrpcServer | AsgiServer, doors: list[OtlpGrpcServer | AsgiServer], stack: AsyncExitStack) -> None:
-    """Take the door's address, to be given back even if it is never served."""
-    await door.listen()
-    stack.push_async_callback(door.stop)
-    doors.append(door)
-
-
-async def _tls(settings: Settings, pipeline: Pipeline, log: FilteringBoundLogger) -> TlsStore | None:
-    """Certificates of the OTLP ports; None where they are without TLS. Raises `StartupRefused`, `Unavailable`."""
-    if settings.otlp_tls_cert is None or settings.otlp_tls_key is None:
-        return None
-    tenants = Tenants(pipeline.database)
-
-    async def check(clients: ClientTable) -> None:
-        for tenant_id in sorted(clients.tenant_ids):
-            if await tenants.get(tenant_id) is None:
-                raise StartupRefused(f"{CLIENTS}: there is no tenant {tenant_id}; see `driftlock tenant list`")
-
-    files = TlsFiles(settings.otlp_tls_cert, settings.otlp_tls_key, settings.otlp_tls_client_ca, settings.otlp_tls_clients)
-    return await open_tls(files, check, log)
-
-
-def _exporter(settings: Settings, pipeline: Pipeline, threads: ThreadPoolExecutor, tls: TlsStore | None) -> Exporter:
-    """What OTLP/gRPC and OTLP/HTTP share: one gate, one decoder, one intake."""
-    default = AdmissionLimits()
-    needed = math.ceil(2 * settings.request_bytes_max / default.tenant_share_max)  # a request, packed and unpacked
-    admission = Admission(replace(default, bytes_max=max(default.bytes_max, needed)), random.random)
-    return Exporter(
-        intake=pipeline.intake,
-        authenticator=IngestAccess(pipeline.access, lambda: datetime.now(UTC), (lambda: None) if tls is None else tls.clients),
-        admission=admission,
-        router=ResourceRouter(settings.routing),
-        redaction=pipeline.care.redaction,
-        limits=OtlpLimits(request_bytes_max=settings.request_bytes_max),
-        meter=pipeline.meter,
-        executor=threads,
-        now_ns=time.time_ns,
-    )
+def _ingest(pipeline: Served) -> Ingest:
+    return Ingest(pipeline.database, pipeline.intake, pipeline.access, pipeline.care.redaction, pipeline.meter)
 
 
 def _deps(
-    settings: Settings, pipeline: Pipeline, demo: DemoRules | None, readback: Executor, log: FilteringBoundLogger
+    settings: Settings, pipeline: Served, demo: DemoRules | None, readback: Executor, key: bytes, log: FilteringBoundLogger
 ) -> ApiDeps:
-    """What REST is made with; `readback` are threads for what the journal is asked for."""
+    """What REST is made with; `readback` are threads for what the journal is asked for, `key` signs cursors."""
 
     async def serving() -> None:
         if pipeline.draining.is_set():
             raise Unavailable("the server is stopping")
 
-    async def scored(seq: int) -> None:
+    async def scored(stream_id: UUID, seq: int) -> None:
         """Wait for a position, but not longer than this process takes requests."""
-        waits = [asyncio.ensure_future(pipeline.detection.scored(seq)), asyncio.ensure_future(pipeline.draining.wait())]
+        waits = [asyncio.ensure_future(pipeline.scored(stream_id, seq)), asyncio.ensure_future(pipeline.draining.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             if not waits[0].done():
@@ -241,7 +162,7 @@ def _deps(
         version=VersionInfo(driftlock.__version__, pipeline.schema_version),
         now_ns=time.time_ns,
         randomness=os.urandom,
-        cursor_key=cursor_key(settings),
+        cursor_key=key,
         log=log,
         trusted_proxies=settings.trusted_proxies,
         demo=demo,
@@ -280,18 +201,18 @@ def _demo(settings: Settings, stack: AsyncExitStack) -> DemoRules | None:
     )
 
 
-def cursor_key(settings: Settings) -> bytes:
-    """The key that signs list cursors: kept in the data folder beside the embedded database, else one of this process.
+async def cursor_key(settings: Settings, database: Database) -> bytes:
+    """The key that signs list cursors: beside the embedded database, else in the database, for all processes of it.
 
-    With an external database nothing on disk is ours, so a client that pages through a restart begins again.
+    Raises `Unavailable`.
     """
+    fresh = secrets.token_bytes(CURSOR_KEY_BYTES)
     if not settings.embedded:
-        return secrets.token_bytes(CURSOR_KEY_BYTES)
+        return await shared_secret(database, CURSOR_KEY, fresh)
     path = settings.data_dir / "cursor-key"
     with contextlib.suppress(OSError, ValueError):
         found = bytes.fromhex(path.read_text("ascii"))
         if len(found) == CURSOR_KEY_BYTES:
             return found
-    fresh = secrets.token_bytes(CURSOR_KEY_BYTES)
     write_private(path, fresh.hex())
     return fresh

@@ -1,4 +1,7 @@
-"""The journal as its owner has it: taken over, applied, watched and kept small."""
+"""A shard of the journal as its owner has it: taken over, applied, watched and kept small.
+
+`driftlock serve` owns shard 0, `driftlock worker` one shard for each partition that it has.
+"""
 
 import asyncio
 import contextlib
@@ -8,10 +11,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Generic, Protocol, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
-from driftlock.engine.dispatch import Dispatcher
+from driftlock.engine.dispatch import ClockJournal, Dispatcher
 from driftlock.engine.limits import SECOND_NS, DispatchLimits, Limits
 from driftlock.engine.ports import Step
 from driftlock.errors import Conflict, DriftlockError, Unavailable
@@ -22,9 +26,10 @@ from driftlock.storage.identity import check_not_replaced
 from driftlock.storage.journal import Journal, JournalLimits
 from driftlock.storage.journal_reader import JournalRows
 from driftlock.storage.pool import Database, Lane
+from driftlock.storage.recent import RecentBatches
 from driftlock.storage.recovery import recovery_position, tenants_with_state
 from driftlock.storage.retention import Retention
-from driftlock.storage.shard import Shard
+from driftlock.storage.shard import ONLY_SHARD, Shard
 from server.begin_era import begin_era
 from server.detection import Detection, quiet_when, running_dispatcher
 from server.settings import Settings
@@ -52,11 +57,46 @@ class Progress:
         self.wake()
 
 
-class Ownership:
-    """The right to the journal, and what is done with it. `detection` runs once records are taken.
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The shard that is owned, and what its owner may take of the process; see the settings of the same names."""
+
+    shard: int
+    threads: int
+    resident_streams: int
+    backlog_bytes_max: int
+    limits: JournalLimits
+
+
+class OwnedJournal(ClockJournal, Protocol):
+    """What the owner of a shard appends with."""
+
+    @property
+    def recent(self) -> RecentBatches:
+        """Batches that were committed by it."""
+        ...
+
+
+AnyJournal = TypeVar("AnyJournal", bound=OwnedJournal)
+MakeJournal = Callable[[Shard, Callable[[int], None], JournalLimits, Backlog], AnyJournal]
+"""Made of the shard, what is told the position after every commit, limits, and what is told how much waits."""
+
+
+def whole_journal(database: Database) -> MakeJournal[Journal]:
+    """The journal of a process that receives."""
+
+    def make(shard: Shard, on_commit: Callable[[int], None], limits: JournalLimits, backlog: Backlog) -> Journal:
+        return Journal(database, shard, node=socket.gethostname(), on_commit=on_commit, limits=limits, backlog=backlog)
+
+    return make
+
+
+class Ownership(Generic[AnyJournal]):
+    """The right to a shard of the journal, and what is done with it. `detection` runs once records are taken.
 
     `stack` gets what has to be closed, in the order in which it was opened. `on_step` is told of every committed step.
-    `evidence`: whether checkpoints that evidence is made of are kept until it is.
+    `evidence`: whether checkpoints that evidence is made of are kept until it is. `share` None: shard 0, with all that the
+    settings allow.
     """
 
     def __init__(
@@ -67,46 +107,45 @@ class Ownership:
         log: FilteringBoundLogger,
         stack: AsyncExitStack,
         on_step: Callable[[Step], None],
+        make_journal: MakeJournal[AnyJournal],
         *,
         evidence: bool,
+        share: Share | None = None,
     ) -> None:
         """Nothing is taken before `take_over`."""
         self._settings, self._database, self._telemetry, self._log, self._stack = settings, database, telemetry, log, stack
         self._on_step = on_step
         self._applying = database.reserved(Lane.APPLY)
-        self.shard = Shard(database)
+        self._share = share or _whole(settings)
+        self._limits = self._share.limits
+        self.shard = Shard(database, self._share.shard)
         self.progress = Progress()
-        self.backlog = Backlog(bytes_max=settings.backlog_bytes_max, seconds_max=settings.backlog_seconds_max)
-        self._limits = _journal_limits(settings)
-        self.journal = Journal(
-            database,
-            self.shard,
-            node=socket.gethostname(),
-            on_commit=self.progress.committed,
-            limits=self._limits,
-            backlog=self.backlog,
-        )
-        self._rows = JournalRows(self._applying, recent=self.journal.recent, owner=self.shard)
+        self.backlog = Backlog(bytes_max=self._share.backlog_bytes_max, seconds_max=settings.backlog_seconds_max)
+        self.journal = make_journal(self.shard, self.progress.committed, self._limits, self.backlog)
+        self._rows = JournalRows(self._applying, self.shard.number, recent=self.journal.recent, owner=self.shard)
         self._checkpoints = Checkpoints(self._applying, self.shard, evidence=evidence)
         self.detection = Detection(self._recover, log)
 
     @property
     def watched(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """What must not end while the process serves."""
+        return {**self.work, "the watch of the journal's owner": partial(_watch_owner, self.shard, self.not_replaced)}
+
+    @property
+    def work(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """The same, for one that is told of other owners."""
         return {
             "detection": self.detection.run,
-            "the watch of the journal's owner": partial(_watch_owner, self.shard, self.not_replaced),
             "retention": partial(_retain, _retention(self._applying, self.shard, self._limits), self._log),
         }
 
     async def take_over(self) -> None:
-        """Own the journal: the process before is fenced, and records are taken from here on."""
+        """Own the shard: the process before is fenced."""
         await _acquire(self.shard, self._log)
         await begin_era(EraJournal(self._applying, self.shard), self._telemetry, self._log)
         self.progress.committed(await self._rows.last_seq())
         self.detection.found(await self._rows.applied_seq())
-        await self.backlog.load(self._applying)
-        await self._stack.enter_async_context(self.journal)
+        await self.backlog.load(self._applying, self.shard.number)
 
     async def not_replaced(self) -> None:
         """Raise `Conflict` when the database is an older one."""
@@ -122,27 +161,27 @@ class Ownership:
 
     async def _dispatcher(self) -> Dispatcher:
         """A dispatcher that goes on where the process before has stopped."""
-        settings, log = self._settings, self._log
+        settings, share, log = self._settings, self._share, self._log
         return Dispatcher(
             reader=self._rows,
             states=self._checkpoints,
             committer=self._checkpoints,
             clock_journal=self.journal,
-            recovery_seq=await recovery_position(self._database, self._checkpoints),
+            recovery_seq=await recovery_position(self._database, self._checkpoints, share.shard),
             applied_seq=await self._rows.applied_seq(),
-            tenant_ids=await tenants_with_state(self._database),
+            tenant_ids=await tenants_with_state(self._database, share.shard),
             now_ns=time.time_ns,
             seed=settings.seed,
             limits=fold_limits(settings),
             dispatch_limits=DispatchLimits(
-                threads=settings.worker_threads,
-                resident_streams_max=settings.resident_streams,
+                threads=share.threads,
+                resident_streams_max=share.resident_streams,
                 step_pause_s=STEP_PAUSE_S,
             ),
             on_step=self._stepped,
             on_fault=lambda what: log.error("state given up", what=what),
             on_wait=lambda why: log.warning("scoring waits for the database", why=why),
-            eras=await read_eras(self._database),
+            eras=await read_eras(self._database, share.shard),
         )
 
     def _stepped(self, step: Step) -> None:
@@ -150,12 +189,14 @@ class Ownership:
         self._on_step(step)
 
 
-def _journal_limits(settings: Settings) -> JournalLimits:
-    return JournalLimits(
+def _whole(settings: Settings) -> Share:
+    """All that the settings allow, for shard 0."""
+    limits = JournalLimits(
         journal_bytes_max=settings.journal_bytes_max,
         dedup_window_ms=settings.dedup_window_seconds * 1000,
         drain_timeout_ms=DRAIN_TIMEOUT_MS,
     )
+    return Share(ONLY_SHARD, settings.worker_threads, settings.resident_streams, settings.backlog_bytes_max, limits)
 
 
 def _retention(database: Database, shard: Shard, limits: JournalLimits) -> Retention:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from uuid import UUID
 
 from structlog.typing import FilteringBoundLogger
 
@@ -20,6 +21,7 @@ from driftlock.errors import DriftlockError
 from driftlock.storage.anchors import Anchors
 from driftlock.storage.controls import Controls
 from driftlock.storage.deletion import Deletions
+from driftlock.storage.journal import Journal
 from driftlock.storage.key_directory import KeyUse
 from driftlock.storage.pool import Database, Lane
 from server.anchor_resets import reset_drifted
@@ -30,7 +32,7 @@ from server.evidence import EvidenceKeeper, open_evidence
 from server.ledger import LedgerKeeper, keep_ledger
 from server.local import LocalTenant, open_access
 from server.outage import OutageReport
-from server.ownership import Ownership, fold_limits
+from server.ownership import Ownership, fold_limits, whole_journal
 from server.redaction import StreamCare, take_care
 from server.settings import Settings
 from server.telemetry import Telemetry, TimedIntake
@@ -49,11 +51,10 @@ STEP_PAUSE_S = 0.02  # what a verdict may wait for others when records come in s
 
 
 @dataclass(frozen=True, slots=True)
-class Pipeline:
-    """What receivers and REST are made with. `watched` must not end while the process serves.
+class Served:
+    """What receivers and REST are made with.
 
-    Nothing is taken, and nothing changes for a process that serves now, before `take_over`; afterwards `fenced` is set when
-    another process has done the same. `not_replaced` raises `Conflict` when the database is an older one.
+    `scored` returns when a position of the journal of a stream is scored. Nothing new is taken once `draining` is set.
     """
 
     database: Database
@@ -63,20 +64,31 @@ class Pipeline:
     care: StreamCare
     live: LiveHub
     teaching: Teaching
-    detection: Detection
     telemetry: Telemetry
     meter: IngestMeter
-    ledger: LedgerKeeper
     access: Access
-    local: LocalTenant | None
     evidence: EvidenceKeeper | None
     schema_version: int
     codec: Codec
+    scored: Callable[[UUID, int], Awaitable[None]]
+    draining: asyncio.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline(Served):
+    """All of a process that owns the journal and detects. `watched` must not end while it serves.
+
+    Nothing is taken, and nothing changes for a process that serves now, before `take_over`; afterwards `fenced` is set when
+    another process has done the same. `not_replaced` raises `Conflict` when the database is an older one.
+    """
+
+    detection: Detection
+    ledger: LedgerKeeper
+    local: LocalTenant | None
     watched: dict[str, Callable[[], Awaitable[None]]]
     take_over: Callable[[], Awaitable[None]]
     not_replaced: Callable[[], Awaitable[None]]
     fenced: asyncio.Event
-    draining: asyncio.Event
 
 
 @asynccontextmanager
@@ -95,7 +107,8 @@ async def open_pipeline(settings: Settings, urls: DatabaseUrls, log: FilteringBo
         live = open_hub(database, draining)
         evidence = open_evidence(settings, database, fold_limits(settings), log)
         on_step = partial(_stepped, telemetry, evidence, live)
-        owned = Ownership(settings, database, telemetry, log, stack, on_step, evidence=evidence is not None)
+        making = whole_journal(database)
+        owned = Ownership(settings, database, telemetry, log, stack, on_step, making, evidence=evidence is not None)
         controls = Controls(owned.journal)
         care = take_care(database, owned.journal, controls, log)
         teaching = teach(database, owned.journal, controls, log)
@@ -110,6 +123,7 @@ async def open_pipeline(settings: Settings, urls: DatabaseUrls, log: FilteringBo
             live=live,
             teaching=teaching,
             detection=owned.detection,
+            scored=partial(_scored, owned.detection),
             telemetry=telemetry,
             meter=meter,
             ledger=ledger,
@@ -130,7 +144,7 @@ async def open_pipeline(settings: Settings, urls: DatabaseUrls, log: FilteringBo
                 **teaching.watched,
                 **({} if evidence is None else {"evidence": evidence.run}),
             },
-            take_over=owned.take_over,
+            take_over=partial(_take_over, owned, stack),
             not_replaced=owned.not_replaced,
             fenced=owned.shard.fenced,
             draining=draining,
@@ -149,6 +163,17 @@ def _watches_of_database(
         "the debt of the database": partial(watch_debt, database, DebtMetrics(registry), log),
         "the safety of the database": partial(watch_safety, database, registry, log, strict=strict),
     }
+
+
+async def _take_over(owned: Ownership[Journal], stack: AsyncExitStack) -> None:
+    """The process before is fenced, and records are taken from here on."""
+    await owned.take_over()
+    await stack.enter_async_context(owned.journal)
+
+
+async def _scored(detection: Detection, _stream_id: UUID, seq: int) -> None:
+    """All streams are in the one journal."""
+    await detection.scored(seq)
 
 
 async def _connect(database: Database) -> None:
@@ -176,7 +201,7 @@ async def finish_deletions(deletions: Deletions, log: FilteringBoundLogger, peri
             log.warning("a tenant is not being deleted", why=error.message)
 
 
-def _publish(telemetry: Telemetry, owned: Ownership) -> None:
+def _publish(telemetry: Telemetry, owned: Ownership[Journal]) -> None:
     """What is read from its owner whenever metrics are collected."""
     journal, detection, progress, backlog = owned.journal, owned.detection, owned.progress, owned.backlog
     telemetry.gauge("queued_requests", "Requests waiting for a commit.", lambda: journal.queued_requests)

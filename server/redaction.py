@@ -11,9 +11,9 @@ from functools import partial
 from structlog.typing import FilteringBoundLogger
 
 from driftlock.errors import DriftlockError
+from driftlock.storage.control_journal import ControlJournal
 from driftlock.storage.controls import Controls
 from driftlock.storage.expiry import FindingExpiry
-from driftlock.storage.journal import Journal
 from driftlock.storage.pool import Database, Lane
 from driftlock.storage.redaction import RedactionRules, RedactionTable
 from driftlock.storage.stream_deletion import StreamDeletions
@@ -33,8 +33,8 @@ class StreamCare:
     watched: dict[str, Callable[[], Awaitable[None]]] = field(repr=False)
 
 
-def take_care(database: Database, journal: Journal, controls: Controls, log: FilteringBoundLogger) -> StreamCare:
-    """Made of the journal of the owner; nothing runs yet."""
+def take_care(database: Database, journal: ControlJournal, controls: Controls, log: FilteringBoundLogger) -> StreamCare:
+    """Made of the journal of the owner, or of one that writes for owners elsewhere; nothing runs yet."""
     # Beside the keys: what has to be known before records are taken waits for nobody's other work.
     table = RedactionTable(database.reserved(Lane.KEYS), time.monotonic)
     return StreamCare(

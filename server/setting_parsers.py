@@ -115,6 +115,13 @@ def parse_word(text: str) -> str:
     return text
 
 
+def parse_text(text: str) -> str:
+    """Any text without control characters, at most 4096 characters."""
+    if not (len(text) <= 4096 and text.isprintable()):
+        raise ValueError("use at most 4096 characters, none of them a control character")
+    return text
+
+
 def parse_emulator(text: str) -> str:
     """`host:port`, without a scheme."""
     host, colon, port = text.rpartition(":")

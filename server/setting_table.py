@@ -1,13 +1,12 @@
 """The table of settings: the variable of each, its field in `server.settings.Settings`, its default, meaning and check."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from api.client_network import parse_networks
 from collector.routing.file import read_rules
 from driftlock.accounts.origins import parse_named_origins, parse_origins
 from driftlock.storage.checks import UnsafeDatabase
 from server.addresses import parse_address, parse_target
+from server.kafka_settings import KAFKA_SETTINGS
+from server.setting import Setting
 from server.setting_parsers import (
     GIB,
     KIB,
@@ -26,17 +25,6 @@ from server.setting_parsers import (
 )
 
 REQUEST_BYTES_CEILING = 64 * MIB
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One environment variable: `default` is its text when unset, `None` meaning that it has no value then."""
-
-    name: str
-    field: str
-    default: str | None
-    description: str
-    parse: Callable[[str], object]
 
 
 def _parse_unsafe(text: str) -> UnsafeDatabase:
@@ -365,4 +353,5 @@ SETTINGS: tuple[Setting, ...] = (
         "OTLP/gRPC address that `driftlock replay` sends to, as host:port or http(s)://host:port. Unset: as above.",
         parse_target,
     ),
+    *KAFKA_SETTINGS,
 )

@@ -13,14 +13,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from api.client_network import Network
+from collector.kafka.client_settings import KafkaConnection
 from collector.routing.rules import RoutingRules
 from driftlock.storage.checks import UnsafeDatabase
 from server.addresses import Address
+from server.kafka_settings import kafka_connection, wrong_kafka
 from server.machine import memory_bytes, resident_streams, worker_threads
 from server.setting_parsers import parse_int
 from server.setting_table import SETTINGS as SETTINGS
 
 PREFIX = "DRIFTLOCK_"
+LISTENERS = ("otlp_grpc", "otlp_http", "http")
+SECRET = ("URL", "KEY", "PASSWORD", "SECRET")
+"""Parts of the names of variables whose values are never shown."""
 Parsed = TypeVar("Parsed")
 
 
@@ -80,6 +85,29 @@ class Settings:
     endpoint: str | None
     api_key: str | None = field(repr=False)
     otlp_endpoint: str | None
+    kafka_bootstrap_servers: str | None
+    kafka_topic: str
+    kafka_partitions: int
+    kafka_replication: int
+    kafka_tenant_spread: int
+    kafka_security_protocol: str
+    kafka_sasl_mechanism: str | None
+    kafka_sasl_username: str | None
+    kafka_sasl_password: str | None = field(repr=False)
+    kafka_ssl_ca_file: Path | None
+    kafka_ssl_cert_file: Path | None
+    kafka_ssl_key_file: Path | None
+    kafka_oauth_token_endpoint: str | None
+    kafka_oauth_client_id: str | None
+    kafka_oauth_client_secret: str | None = field(repr=False)
+    kafka_group: str
+    kafka_instance_id: str | None
+    kafka_session_seconds: int
+
+    @property
+    def kafka(self) -> KafkaConnection | None:
+        """How to connect to Kafka; None where no broker is named."""
+        return kafka_connection({name: getattr(self, name) for name in self.__dataclass_fields__})
 
     @property
     def embedded(self) -> bool:
@@ -102,8 +130,12 @@ class Settings:
         return self.data_dir / "endpoints.json"
 
 
-def parse_settings(environment: Mapping[str, str]) -> Settings:
-    """Settings from a mapping of variables; an empty value counts as unset. Raises `SettingError` with one line."""
+def parse_settings(environment: Mapping[str, str], port_field: str = "http") -> Settings:
+    """Settings from a mapping of variables; an empty value counts as unset. Raises `SettingError` with one line.
+
+    `port_field` is the address that `PORT` stands for, unless its own variable is set. Where that is not REST's, the other
+    addresses are off unless they are set: a platform that names a port connects to no other.
+    """
     known = {setting.name for setting in SETTINGS}
     for name in sorted(environment):
         if name.startswith(PREFIX) and name not in known:
@@ -113,10 +145,7 @@ def parse_settings(environment: Mapping[str, str]) -> Settings:
     for setting in SETTINGS:
         text = environment.get(setting.name, "").strip() or setting.default
         values[setting.field] = None if text is None else _parse(setting.name, text, setting.parse)
-    port = environment.get("PORT", "").strip()
-    if port and not environment.get("DRIFTLOCK_HTTP_ADDR", "").strip():
-        # 0.0.0.0 on purpose: container platforms set PORT and connect from outside; keys are required there.
-        values["http"] = Address("0.0.0.0", _parse("PORT", port, parse_int(1, 65535)))  # noqa: S104
+    _take_port(environment, values, port_field)
     values["backlog_bytes_max"] = values["backlog_bytes_max"] or int(str(values["journal_bytes_max"])) // 2
     values["worker_threads"] = values["worker_threads"] or worker_threads()
     values["resident_streams"] = values["resident_streams"] or resident_streams(memory_bytes())
@@ -136,6 +165,9 @@ def parse_settings(environment: Mapping[str, str]) -> Settings:
         )
     _check_together(values)
     _check_emulator(values)
+    wrong = wrong_kafka(values)
+    if wrong is not None:
+        raise SettingError(wrong)
     settings = Settings(**values)  # type: ignore[arg-type]  # each parser returns its field's type
     if settings.trace_idle_seconds < settings.trace_linger_seconds:
         raise SettingError(
@@ -143,6 +175,19 @@ def parse_settings(environment: Mapping[str, str]) -> Settings:
             f"{settings.trace_linger_seconds}: a trace that lingers is idle, so set it to at least that"
         )
     return settings
+
+
+def _take_port(environment: Mapping[str, str], values: dict[str, object], port_field: str) -> None:
+    """Listen where `PORT` says. Addresses that are set win."""
+    port = environment.get("PORT", "").strip()
+    addresses = [setting for setting in SETTINGS if setting.field in LISTENERS]
+    unset = {setting.field for setting in addresses if not environment.get(setting.name, "").strip()}
+    if not port or port_field not in unset:
+        return
+    if port_field != "http":
+        values.update(dict.fromkeys(unset))
+    # 0.0.0.0 on purpose: container platforms set PORT and connect from outside; keys are required there.
+    values[port_field] = Address("0.0.0.0", _parse("PORT", port, parse_int(1, 65535)))  # noqa: S104
 
 
 # A setting of the first field is useless without one of the second.
@@ -179,7 +224,7 @@ def _check_emulator(values: Mapping[str, object]) -> None:
             "DRIFTLOCK_FIREBASE_EMULATOR is on: set DRIFTLOCK_FIREBASE_PROJECT_ID and FIREBASE_AUTH_EMULATOR_HOST too, "
             "or leave it off"
         )
-    for name in ("otlp_grpc", "otlp_http", "http"):
+    for name in LISTENERS:
         address = values[name]
         if isinstance(address, Address) and not address.loopback:
             raise SettingError(
@@ -193,10 +238,10 @@ def _parse(name: str, text: str, parse: Callable[[str], Parsed]) -> Parsed:
     try:
         return parse(text)
     except ValueError as error:
-        shown = "" if "URL" in name or "KEY" in name else f"={text!r}"
+        shown = "" if any(part in name for part in SECRET) else f"={text!r}"
         raise SettingError(f"{name}{shown} is not usable: {error}") from None
 
 
-def read_settings() -> Settings:
-    """Settings of this process's environment. Raises `SettingError`."""
-    return parse_settings(os.environ)
+def read_settings(port_field: str = "http") -> Settings:
+    """Settings of this process's environment, as `parse_settings` reads them. Raises `SettingError`."""
+    return parse_settings(os.environ, port_field)

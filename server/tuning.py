@@ -10,9 +10,9 @@ from uuid import UUID
 from structlog.typing import FilteringBoundLogger
 
 from driftlock.errors import DriftlockError
+from driftlock.storage.control_journal import ControlJournal
 from driftlock.storage.controls import Controls
 from driftlock.storage.feedback import Feedbacks
-from driftlock.storage.journal import Journal
 from driftlock.storage.pool import Database
 from driftlock.storage.tuning import Tuning
 
@@ -84,7 +84,7 @@ class Teaching:
     watched: Mapping[str, Callable[[], Awaitable[None]]]
 
 
-def teach(database: Database, journal: Journal, controls: Controls, log: FilteringBoundLogger) -> Teaching:
+def teach(database: Database, journal: ControlJournal, controls: Controls, log: FilteringBoundLogger) -> Teaching:
     """Both, joined."""
     tuning = Tuning(database, journal)
     tuner = Tuner(tuning, log, time.time_ns)

@@ -202,7 +202,7 @@ async def _changed(
         detail=detail,
         expected_seq=before.seq if bound else None,
     )
-    applied = await _applied(call, seq)
+    applied = await _applied(call, stream.stream_id, seq)
     if applied and change.freeze is not None:
         found = await deps.anchors.of_row(tenant_id, stream.stream_id, seq)
         if found is not None and found.note.standing is AnchorStanding.REFUSED:
@@ -215,11 +215,11 @@ async def _changed(
     return Reply(views.stream_anchor(stream, view), 202, headers)
 
 
-async def _applied(call: Call, seq: int) -> bool:
+async def _applied(call: Call, stream_id: UUID, seq: int) -> bool:
     """Whether a position is applied by now. It is journaled in any case: "do it again" would be the wrong answer."""
     try:
         async with asyncio.timeout(call.deps.limits.detect_wait_ms_max / 1000):
-            await call.deps.scored(seq)
+            await call.deps.scored(stream_id, seq)
     except (TimeoutError, Unavailable):
         return False
     return True

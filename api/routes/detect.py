@@ -85,7 +85,7 @@ async def detect(call: Call) -> Reply:
     if before is None:
         await _note_created(call, key, receipt)
     known = before if before is not None and before.stream_id == receipt.stream_ids[0] else None
-    scored = await scored_in_time(deps, receipt.seq, deps.limits.detect_wait_ms_max)
+    scored = await scored_in_time(deps, receipt.stream_ids[0], receipt.seq, deps.limits.detect_wait_ms_max)
     # Where the database goes away now, what is known is answered: the records are journaled.
     try:
         stream = await _stream_of(deps, tenant_id, receipt)
@@ -205,11 +205,11 @@ def _set_thresholds(override: ConfigOverride, batch: RecordBatch) -> None:
         setattr(batch, name, getattr(override, name))
 
 
-async def scored_in_time(deps: ApiDeps, seq: int, wait_ms_max: int) -> bool:
+async def scored_in_time(deps: ApiDeps, stream_id: UUID, seq: int, wait_ms_max: int) -> bool:
     """Whether the records are scored by now. They are journaled in any case: "send again" would be the wrong answer."""
     try:
         async with asyncio.timeout(wait_ms_max / 1000):
-            await deps.scored(seq)
+            await deps.scored(stream_id, seq)
     except (TimeoutError, Unavailable):
         return False
     return True

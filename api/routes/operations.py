@@ -18,7 +18,7 @@ async def get_operation(call: Call) -> Reply:
     stream = None if operation is None else await deps.streams.get(tenant_id, operation.stream_id)
     if operation is None or stream is None:
         raise NotFound("there is no operation with this id; it is the one that POST /v1/detect gave with its 202")
-    if not await scored_in_time(deps, operation.journal_seq, deps.limits.operation_wait_ms_max):
+    if not await scored_in_time(deps, operation.stream_id, operation.journal_seq, deps.limits.operation_wait_ms_max):
         return Reply(Operation(id=name, status=OperationStatus.PENDING, result=None), headers={RETRY_AFTER.name: "1"})
     stream = await deps.streams.get(tenant_id, operation.stream_id) or stream  # as it is by now
     receipt = Receipt(operation.journal_seq, operation.records, operation.duplicate, stream_ids=(operation.stream_id,))

@@ -11,6 +11,9 @@ import click
 
 COMMANDS = {
     "serve": "server.cli.serve:serve",
+    "api": "server.cli.api:api_command",
+    "gateway": "server.cli.gateway:gateway",
+    "worker": "server.cli.worker:worker",
     "detect": "server.cli.detect:detect",
     "score": "server.cli.score:score",
     "replay": "server.cli.replay:replay",
@@ -22,6 +25,7 @@ COMMANDS = {
     "key": "server.cli.database:key",
     "config": "server.cli.config:config",
     "quarantine": "server.cli.quarantine:quarantine",
+    "dead-letters": "server.cli.dead_letters:dead_letters",
     "verify": "server.cli.verify:verify_command",
     "doctor": "server.cli.doctor:doctor",
     "version": "server.cli.version:version",

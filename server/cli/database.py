@@ -14,6 +14,7 @@ from driftlock.accounts.plans import ENTERPRISE, PLANS
 from driftlock.engine.canonical import label
 from driftlock.errors import DriftlockError
 from driftlock.storage.keys import OVERLAP_MAX, Keys
+from driftlock.storage.migrate import SHARDS_MAX
 from driftlock.storage.pool import Database
 from driftlock.storage.tenants import DEDUP_WINDOW_NS_MAX, LOCAL, Tenant, Tenants
 from server.cli.options import load_settings
@@ -80,16 +81,22 @@ async def _find(tenants: Tenants, name: str) -> Tenant:
 
 
 @click.command()
-def migrate() -> None:
+@click.option(
+    "--shards", type=click.IntRange(0, SHARDS_MAX), default=0,
+    help="Shards of the journal that workers own, one a partition of the topic. Those that are there stay.",
+)  # fmt: skip
+def migrate(shards: int) -> None:
     """Bring the database to this version's schema; run before a new version serves an external database."""
 
-    async def work() -> tuple[int, tuple[str, ...]]:
+    async def work() -> tuple[int, tuple[str, ...], int]:
         async with database_urls(load_settings(), share=True) as urls:
-            return await migrate_only(urls)
+            return await migrate_only(urls, shards)
 
-    version, applied = _run(work())
+    version, applied, made = _run(work())
     for name in applied:
         click.echo(f"applied {name}")
+    if shards:
+        click.echo(f"made {made} shards of the journal; there are {shards} or more")
     click.echo(f"the database is at schema {version}")
 
 

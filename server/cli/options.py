@@ -19,10 +19,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 CONSOLE_WIDTH = 120  # where there is no terminal
 
 
-def load_settings() -> Settings:
-    """The settings of this process; a wrong one ends the command with its line."""
+def load_settings(port_field: str = "http") -> Settings:
+    """The settings of this process; a wrong one ends the command with its line. `port_field`: what `PORT` stands for."""
     try:
-        return read_settings()
+        return read_settings(port_field)
     except SettingError as error:
         raise click.ClickException(str(error)) from None
 

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import click
 
@@ -13,6 +14,7 @@ from server.cli.options import load_settings
 from server.database import database_urls, prepare
 from server.terminal import visible
 
+Result = TypeVar("Result")
 PAGE_ROWS = 200
 
 
@@ -32,7 +34,7 @@ def quarantine_list() -> None:
                 click.echo(_line(found))
             before = page[-1].row.seq
 
-    _run(work)
+    run_on_database(work)
 
 
 @quarantine.command("body")
@@ -46,7 +48,7 @@ def quarantine_body(position: int) -> None:
             raise click.ClickException(f"no body is kept of a row at position {position}; see: driftlock quarantine list")
         sys.stdout.buffer.write(body)
 
-    _run(work)
+    run_on_database(work)
 
 
 def _line(found: StoredQuarantine) -> str:
@@ -57,18 +59,18 @@ def _line(found: StoredQuarantine) -> str:
     return f"{row.seq} {kind} {stream} {held}, found {found.found_at:%Y-%m-%dT%H:%M:%SZ}: {visible(row.reason)}"
 
 
-def _run(work: Callable[[Database], Awaitable[None]]) -> None:
+def run_on_database(work: Callable[[Database], Awaitable[Result]]) -> Result:
     """Do it on the database of the settings; our own errors end the command with their line."""
 
-    async def run() -> None:
+    async def run() -> Result:
         settings = load_settings()
         async with database_urls(settings, share=True) as urls:
             await prepare(urls, settings.unsafe_database, lambda danger: click.echo(f"Warning: {visible(danger)}", err=True))
             async with Database(urls.app) as database:
-                await work(database)
+                return await work(database)
 
     try:
-        asyncio.run(run())
+        return asyncio.run(run())
     except DriftlockError as error:
         raise click.ClickException(visible(error.message)) from None
     except OSError as error:
