@@ -150,7 +150,7 @@ class FakeHouse:
         await self.configure(tenant_id, self._stream(tenant_id, key).stream_id, profile)
         return True
 
-    async def scored(self, seq: int) -> None:
+    async def scored(self, _stream_id: UUID, seq: int) -> None:
         self.waited.append(seq)
         if self.gate is not None:
             await self.gate.wait()

@@ -91,7 +91,7 @@ async def test_the_status_is_that_of_the_stream(service: Service, calibration: C
 
 
 async def test_journaled_records_are_never_answered_as_if_they_were_not(service: Service, with_deps: WithDeps) -> None:
-    async def stopping(seq: int) -> None:
+    async def stopping(_stream_id: UUID, seq: int) -> None:
         raise Unavailable(f"stopping before {seq}")
 
     async with with_deps(scored=stopping) as client:

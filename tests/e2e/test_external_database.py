@@ -34,6 +34,8 @@ async def test_serving_from_an_external_database(make_server: Callable[..., Serv
         migrated = migrating.run("migrate")
         assert migrated.returncode == 0, migrated.stderr
         assert "applied 0001" in migrated.stdout
+        sharded = migrating.run("migrate", "--shards", "2")
+        assert "made 2 shards of the journal" in sharded.stdout, sharded.stderr
         server.start()
         assert not (server.data_dir / "postgres").exists()
         assert not (server.data_dir / "api-key").exists()

@@ -264,7 +264,8 @@ async def test_the_database_is_a_second_wall(house: House) -> None:
             columns = [it["attname"] for it in await house.site.owner.fetch(readable, table)]
             if not columns:
                 continue
-            query = f"select {', '.join(columns)} from {table}"  # noqa: S608  # names from the catalog
+            quoted = ", ".join(f'"{column}"' for column in columns)
+            query = f"select {quoted} from {table}"  # noqa: S608  # names from the catalog
             if "tenant_id" in columns:
                 assert await connection.fetch(query) == [], table
             async with connection.transaction():

@@ -125,7 +125,7 @@ def add_key(db: Tables, tenant_id: UUID, key: bytes) -> None:
 
 
 def rules_state(db: Tables) -> Record:
-    return {"rows": len(db.rules), "seq": max((seq for seq, _ in db.rules.values()), default=0)}
+    return {"rows": len(db.rules), "ids": hash(tuple(sorted(seq for seq, _ in db.rules.values())))}
 
 
 def all_rules(db: Tables) -> list[Record]:

@@ -53,7 +53,7 @@ ANOMALY = ("incident_id", "body", "silenced_by")
 UNORDERED = {"after_newest", "rules"}
 """Columns of rows that come in any order: folds, and rules of a tenant."""
 PLACE = ("id", "tenant_id", "signal", "service", "namespace", "environment")
-STAMPS = ("detected_at", "given_at", "changed_at")
+STAMPS = ("detected_at", "given_at", "changed_at", "ids")  # times and ids of the database's own
 """When the database did it: nobody compares that."""
 SHARD = """
 select s.epoch, s.next_seq, s.truncated_seq, s.bytes, s.slot, s.slot_first_seq, s.slot_bytes, s.slot_newest_ns, s.slot_since_ns,

@@ -254,7 +254,7 @@ def stream_keys(db: Tables, ids: Sequence[UUID]) -> list[Record]:
     return rows
 
 
-def with_state(db: Tables) -> list[Record]:
+def with_state(db: Tables, _: int) -> list[Record]:
     return [{"tenant_id": tenant_id} for tenant_id in sorted(db.tenant_checkpoints) if db.tenant_checkpoints[tenant_id]]
 
 

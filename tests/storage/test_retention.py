@@ -211,7 +211,7 @@ async def test_each_partition_leaves_by_itself_however_long_it_takes_to_look(
 ) -> None:
     """What was emptied stays so when the next look takes too long."""
     await house.apply(6, tenant_seq=6, A=6, B=6)
-    source = await owner.fetchval("select prosrc from pg_proc where proname = 'journal_needed'")
+    definition = await owner.fetchval("select pg_get_functiondef('driftlock.journal_needed'::regproc)")
     arguments = "p_shard integer, p_slot smallint, p_applied bigint"
     head = f"create or replace function driftlock.journal_needed({arguments}) returns boolean"
     await owner.execute(
@@ -223,7 +223,7 @@ async def test_each_partition_leaves_by_itself_however_long_it_takes_to_look(
             await impatient.truncate(LATER_NS)
         assert [row["seq"] for row in await owner.fetch(SEQS)] == [4, 5, 6]
     finally:
-        await owner.execute(f"{head} language sql stable as $body${source}$body$")
+        await owner.execute(definition)
 
 
 async def test_a_tenant_that_goes_meanwhile_is_no_obstacle(

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -28,6 +29,7 @@ from driftlock.engine.verdict import Incident, IncidentState, StreamEvent, Strea
 from driftlock.errors import Internal, Unavailable
 from driftlock.storage.anomalies import Anomalies, AnomalyFilter
 from driftlock.storage.checkpoints import Checkpoints
+from driftlock.storage.dead_letters import DeadLetter, save_dead_letters
 from driftlock.storage.evidence import EvidenceStore, Signed
 from driftlock.storage.idempotency import IdempotentRequests, KeyedRequest
 from driftlock.storage.incidents import Incidents
@@ -196,6 +198,8 @@ async def two_tenants(
         assert await EvidenceStore(database).append(each, UUID(int=90 + number), NOW_NS, sealed, 1_000)
         await owner.execute("insert into driftlock.redaction_rules (tenant_id, seq, rules) values ($1, 1, '[]')", each)
         await owner.execute("insert into driftlock.redaction_keys (tenant_id, key) values ($1, $2)", each, bytes(32))
+        letter = DeadLetter("t", number, 1, "x", b"k", b"v", (("h", b"1"),), each)
+        await database.node(partial(save_dead_letters, letters=[letter]))
         keyed = KeyedRequest("createApiKey", bytes(16), bytes(16))
         assert await IdempotentRequests(database).claim(each, keyed, UUID(int=110 + number)) is None
     return tenant, other

@@ -1,0 +1,1 @@
+from tests.kafka.broker import broker as broker
