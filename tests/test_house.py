@@ -56,6 +56,7 @@ PROTOBUF_ALLOWED = {
     "driftlock.engine.correlation.state",
     "driftlock.engine.correlation.story_state",
     "driftlock.engine.correlation.budget_state",
+    "driftlock.engine.correlation.derived",
     "driftlock.engine.numbers.body",
     "driftlock.engine.numbers.state",
 }

@@ -97,7 +97,7 @@ class Dispatcher:
             losses=self._losses,
             eras=self._eras,
         )
-        self._tenants = Tenants(states, limits=limits, on_fault=on_fault, losses=self._losses)
+        self._tenants = Tenants(states, limits=limits, bounds=dispatch_limits, on_fault=on_fault, losses=self._losses)
         self._read_seq = recovery_seq
         self._applied_seq = applied_seq
         self._tenant_ids = tenant_ids
@@ -108,7 +108,7 @@ class Dispatcher:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> "Dispatcher":
-        await self._tenants.load(self._tenant_ids)
+        await self._tenants.load(self._tenant_ids, self._now_ns())
         self._tasks = [asyncio.create_task(self._apply()), asyncio.create_task(self._tick_for_ever())]
         return self
 
@@ -220,7 +220,7 @@ class Dispatcher:
         for row in rows:
             if row.kind is RowKind.ERA:
                 self._check_era(row)
-        await self._tenants.load({row.tenant_id for row in rows if row.tenant_id is not None})
+        await self._tenants.load({row.tenant_id for row in rows if row.tenant_id is not None}, self._now_ns())
         clocks = self._tenants.clocks(rows)
         emitted = await self._residents.fold(rows, clocks, self._tenants.due(clocks), self._now_ns())
         told = {place: entry for place, entry in emitted.items() if not entry.apart}
@@ -252,6 +252,7 @@ class Dispatcher:
             to_seq=self._read_seq,
             findings=correlated.findings,
             incidents=correlated.incidents,
+            derived=correlated.derived,
             events=happened + step.events,
             scores=scores,
             anchors=tuple(row for entry in emitted.values() for row in entry.anchors),
@@ -262,7 +263,8 @@ class Dispatcher:
 
     async def _save(self, *, everything: bool) -> Step:
         """A step that only saves what is due, where the folds stand now."""
-        saved = await self._residents.save_due(self._now_ns(), everything=everything)
+        now_ns = self._now_ns()
+        saved = await self._residents.save_due(now_ns, everything=everything)
         quarantined, told = self._losses.take(self._applied_seq)
         return Step(
             from_seq=self._applied_seq,
@@ -271,7 +273,9 @@ class Dispatcher:
             series_checkpoints=saved.series,
             series_dropped=saved.dropped,
             graphs=saved.graphs,
-            tenant_checkpoints=self._tenants.save({tenant_id for tenant_id, _ in saved.streams}, self._read_seq),
+            tenant_checkpoints=self._tenants.save(
+                {tenant_id for tenant_id, _ in saved.streams}, self._read_seq, now_ns, everything=everything
+            ),
             events=told,
             quarantined=quarantined,
         )

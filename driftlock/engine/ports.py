@@ -130,6 +130,7 @@ class RowKind(IntEnum):
     LESSON = 7
     ANCHOR = 8
     REDACTION = 9
+    DERIVED = 10
 
 
 OF_STREAMS = frozenset({RowKind.RECORDS, RowKind.CONFIG, RowKind.TIME, RowKind.LESSON, RowKind.ANCHOR})
@@ -141,10 +142,12 @@ class JournalRow:
     """One committed row: records, or the configuration, the time, a lesson or an anchor of one stream; and facts of others.
 
     A budget is a tenant's; redaction rules, a stream's or a tenant's, hold before the journal, so no fold heeds them; a clock
-    and an era are nobody's.
+    and an era are nobody's. A derived row is a tenant's, in the shard that has its fold: what the folds of its streams in
+    another shard told it in one step of that shard.
     `body` is encoded by `driftlock.engine.records`; of records that are at hand it may be empty, and `batch` has them.
     `body_bytes` is the size of the body either way.
-    The ids and the key of the stream are set for `OF_STREAMS`, the tenant's id for these, budgets and redaction rules. What a
+    The ids and the key of the stream are set for `OF_STREAMS`, the tenant's id for these, budgets, redaction rules and derived
+    rows. What a
     control row says holds for the rows after it. `configured` is what the stream's newest configuration says, `budget` what
     the tenant's newest budget says (None = there never was one), for a fold that begins anew because its state, or that row,
     can not be read. Nobody else may use them: they are not of the row's time. `records` are those that were metered with the
@@ -195,6 +198,14 @@ class StateStore(Protocol):
 
     async def load_tenants(self, tenant_ids: Sequence[UUID]) -> Mapping[UUID, Checkpoint]:
         """Checkpoints by tenant id."""
+        ...
+
+    async def elsewhere(self, tenant_ids: Sequence[UUID]) -> frozenset[UUID]:
+        """Those of these tenants whose fold another shard has; a tenant's answer never changes.
+
+        What the streams of this shard tell them goes there as `Step.derived`. They have checkpoints in this shard all the same,
+        of what it has to know of them: `load_tenants` has these, and nothing of the other shard's.
+        """
         ...
 
     async def stream_keys(self, stream_ids: Sequence[UUID]) -> Mapping[UUID, StreamKey]:
@@ -332,7 +343,11 @@ class ServiceGraph:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Everything the applier did from `from_seq` (exclusive) to `to_seq` (inclusive); committed all or nothing."""
+    """Everything the applier did from `from_seq` (exclusive) to `to_seq` (inclusive); committed all or nothing.
+
+    `derived` are for tenants whose fold another shard has: each becomes a derived row of its journal with the commit, those of
+    one shard in the order of its steps. There they are needed again as long as they are newer than the tenant's checkpoint.
+    """
 
     from_seq: int
     to_seq: int
@@ -350,6 +365,7 @@ class Step:
     drift: tuple[DriftRow, ...] = ()
     anchors_lost: tuple[AnchorLoss, ...] = ()  # before `anchors`
     scores: tuple[ScoreRow, ...] = ()  # what its rows add to minutes of streams, a minute once
+    derived: Mapping[UUID, bytes] = field(default_factory=dict)  # by tenant
 
 
 class StepCommitter(Protocol):

@@ -21,7 +21,7 @@ from driftlock.engine.lessons import LessonChange
 from driftlock.engine.profile import CUSTOM, DEFAULT_PROFILE, PROFILES, BadOverride, Profile, custom
 from driftlock.engine.redaction import Rule
 from driftlock.errors import Internal
-from driftlock.v1 import numbers_pb2, records_pb2, state_pb2, traces_pb2
+from driftlock.v1 import derived_pb2, numbers_pb2, records_pb2, state_pb2, traces_pb2
 
 SCHEMA = 1
 BATCH_SCHEMA = 2
@@ -38,6 +38,7 @@ Message = TypeVar(
     numbers_pb2.NumberState,
     numbers_pb2.SeriesState,
     traces_pb2.TraceState,
+    derived_pb2.DerivedBatch,
 )
 
 

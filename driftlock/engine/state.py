@@ -27,7 +27,7 @@ from driftlock.engine.rate import OddMinute
 from driftlock.engine.records import SCHEMA, Damaged, config_message, parse_stored, profile_of
 from driftlock.engine.verdict import StreamEvent, StreamEventKind
 from driftlock.engine.window import Event
-from driftlock.v1 import state_pb2
+from driftlock.v1 import derived_pb2, state_pb2
 
 STATE_LEVEL = 3
 STATE_BYTES_MAX = 64 * 1024 * 1024
@@ -35,8 +35,8 @@ STATE_BYTES_MAX = 64 * 1024 * 1024
 Message = TypeVar("Message", state_pb2.StreamState, state_pb2.TenantState)
 
 
-def pack(message: state_pb2.StreamState | state_pb2.TenantState) -> bytes:
-    """Compressed bytes of a state message."""
+def pack(message: state_pb2.StreamState | state_pb2.TenantState | derived_pb2.DerivedBatch) -> bytes:
+    """Compressed bytes of a state message, or of what streams tell a tenant's fold."""
     message.schema = SCHEMA
     return zstandard.ZstdCompressor(level=STATE_LEVEL, write_checksum=True).compress(
         message.SerializeToString(deterministic=True)

@@ -41,6 +41,7 @@ class MemoryJournal:
 
     What is appended or committed survives the `Dispatcher` that used it, as a database would: build a new one on the same
     `MemoryJournal` to simulate a restart. `fail_next(error, times)` makes the next calls raise before they have an effect.
+    `homes` are the journals that have the folds of other tenants: what is derived for them goes there.
     """
 
     def __init__(self) -> None:
@@ -60,6 +61,7 @@ class MemoryJournal:
         self.anchors: dict[UUID, AnchorRow] = {}
         self.drift: dict[tuple[UUID, int], DriftRow] = {}  # by anchor and hour
         self.series_checkpoints: dict[tuple[UUID, int], list[Checkpoint]] = {}
+        self.homes: dict[UUID, MemoryJournal] = {}
         self.applied_seq = 0
         self.on_commit: Callable[[], None] = lambda: None
         self.profiles: dict[UUID, Profile] = {}
@@ -205,6 +207,11 @@ class MemoryJournal:
         self._maybe_fail()
         return {known: self.tenant_checkpoints[known] for known in tenant_ids if known in self.tenant_checkpoints}
 
+    async def elsewhere(self, tenant_ids: Sequence[UUID]) -> frozenset[UUID]:
+        """Tenants whose fold another journal has."""
+        self._maybe_fail()
+        return frozenset(self.homes.keys() & set(tenant_ids))
+
     async def stream_keys(self, stream_ids: Sequence[UUID]) -> Mapping[UUID, StreamKey]:
         """Keys of streams that were written to."""
         self._maybe_fail()
@@ -251,7 +258,15 @@ class MemoryJournal:
         for scored in step.scores:
             key = scored.stream_id, scored.score.minute
             self.scores[key] = self.scores[key].with_more(scored.score) if key in self.scores else scored.score
+        self._tell_homes(step.derived)
         self.applied_seq = step.to_seq
+
+    def _tell_homes(self, derived: Mapping[UUID, bytes]) -> None:
+        for tenant_id, body in sorted(derived.items()):
+            home = self.homes[tenant_id]
+            received_ns = home.rows[-1].received_ns if home.rows else 0
+            home.rows.append(JournalRow(len(home.rows) + 1, RowKind.DERIVED, received_ns, body, tenant_id))
+            home.on_commit()
 
     def _lose_anchors(self, loss: AnchorLoss) -> None:
         for known, row in self.anchors.items():
@@ -265,6 +280,10 @@ class MemoryJournal:
         for row in self.rows[: self.applied_seq]:
             if row.stream_id is not None:
                 checkpoint = self.stream_checkpoints.get(row.stream_id)
-                if checkpoint is None or checkpoint.seq < row.seq:
-                    oldest = min(oldest, row.seq - 1)
+            elif row.kind is RowKind.DERIVED and row.tenant_id is not None:
+                checkpoint = self.tenant_checkpoints.get(row.tenant_id)
+            else:
+                continue
+            if checkpoint is None or checkpoint.seq < row.seq:
+                oldest = min(oldest, row.seq - 1)
         return oldest

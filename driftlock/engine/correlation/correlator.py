@@ -15,13 +15,14 @@ from dataclasses import replace
 from uuid import UUID
 
 from driftlock.engine.correlation.budget import Budget
-from driftlock.engine.correlation.flag import ALERTS_PER_DAY_MAX, Flag, Progress, Watch
+from driftlock.engine.correlation.flag import ALERTS_PER_DAY_MAX, Flag, Progress
 from driftlock.engine.correlation.pending import Pending
 from driftlock.engine.correlation.pooling import Pool
 from driftlock.engine.correlation.state import TenantParts, tenant_bytes, tenant_from
 from driftlock.engine.correlation.stories import Moment, Stories
 from driftlock.engine.correlation.story import Story
 from driftlock.engine.correlation.streams import Streams
+from driftlock.engine.correlation.watching import Watching
 from driftlock.engine.fold import Summary
 from driftlock.engine.limits import MINUTE_NS, Limits
 from driftlock.engine.ports import FindingRow, IncidentRow
@@ -43,9 +44,7 @@ class Correlator:
         self._reached: dict[UUID, int] = {}
         """The bucket of the newest flag of each stream in `streams` that had one."""
         self._pending = Pending(limits.bucket_ns)
-        self._watches: dict[UUID, Watch] = {}
-        self._silent: set[UUID] = set()
-        """Streams whose silence was told and lasts."""
+        self._watching = Watching()
         self._looked_ns = -1
         """How far the slowest stream was when all open incidents were looked at last."""
         self._pool = Pool(tenant_id, limits)
@@ -54,10 +53,10 @@ class Correlator:
 
     def waiting_at(self, now_ns: int) -> bool:
         """Whether a clock record of that time can bring the fold further."""
-        return self._unfinished() or any(not watch.told and watch.due_ns <= now_ns for watch in self._watches.values())
+        return self._unfinished() or self._watching.waiting_at(now_ns)
 
     def _unfinished(self) -> bool:
-        return bool(self._pending) or bool(self._pool.waiting) or self._stories.live(self._silent)
+        return bool(self._pending) or bool(self._pool.waiting) or self._stories.live(self._watching.silent)
 
     def set_budget(self, alerts_per_day_max: int) -> None:
         """Let the tenant have at most so many alerts in any 24 hours of event time, from here on."""
@@ -73,17 +72,18 @@ class Correlator:
         return found
 
     def derived(
-        self, stream_id: UUID, progress: Progress, flags: Iterable[Flag], summaries: Iterable[Summary] = ()
+        self,
+        stream_id: UUID,
+        progress: Progress,
+        flags: Iterable[Flag],
+        summaries: Iterable[Summary] = (),
+        *,
+        remote: bool = False,
     ) -> list[IncidentRow]:
-        """Take what a stream's fold emitted for one journal row."""
+        """Take what a stream's fold emitted for one journal row; `remote`: in another shard, as the relay there tells it."""
         known = self._streams.progress.get(stream_id)
         self._streams.put(stream_id, progress)
-        watch = self._watches.get(stream_id)
-        if watch is None or watch.due_ns != progress.due_ns:  # a row without records changes nothing
-            self._watches.pop(stream_id, None)
-            self._silent.discard(stream_id)
-            if progress.due_ns:
-                self._watches[stream_id] = Watch(progress.due_ns)
+        self._watching.heard(stream_id, progress.due_ns, remote=remote)
         for flag in flags:
             self._pending.add(flag, self._reached.get(flag.stream_id, 0))
         self._pool.take(stream_id, summaries, progress)
@@ -117,33 +117,28 @@ class Correlator:
         return latest(rows)
 
     def first_due_ns(self) -> int | None:
-        """The earliest time by which a stream is called silent; None when none will be without further records."""
-        return min((watch.due_ns for watch in self._watches.values() if not watch.told), default=None)
+        """See `Watching.first_due_ns`."""
+        return self._watching.first_due_ns()
 
     def due(self, now_ns: int) -> list[UUID]:
-        """Streams whose silence may be worth telling at `now_ns`, and was not told since their last records; by id."""
-        return sorted(stream_id for stream_id, watch in self._watches.items() if not watch.told and watch.due_ns <= now_ns)
+        """See `Watching.due`."""
+        return self._watching.due(now_ns)
 
     def closing(self, now_ns: int) -> list[UUID]:
         """Streams that have to be told that it is `now_ns`, by id: something in them is over by then."""
         return sorted(stream_id for stream_id, it in self._streams.progress.items() if it.closes_ns and it.closes_ns <= now_ns)
 
     def give_up(self, now_ns: int) -> None:
-        """Wait no more for streams that are due at `now_ns` and did not answer: until they have records, they never will."""
-        for stream_id in self.due(now_ns):
-            del self._watches[stream_id]
-            self._silent.discard(stream_id)
+        """See `Watching.give_up`."""
+        self._watching.give_up(now_ns)
 
     def silent(self, flag: Flag) -> list[IncidentRow] | None:
         """Take the flag that a stream is silent; None when that is known, or when it is not to be told of this stream.
 
         Its incident ends when the stream has come back and gone on for the usual gap.
         """
-        watch = self._watches.get(flag.stream_id)
-        if watch is None or watch.told:
+        if not self._watching.accepts(flag.stream_id):
             return None
-        watch.told = True
-        self._silent.add(flag.stream_id)
         return latest(self._stories.join(flag, flag.end_ns // self._limits.bucket_ns))
 
     def _advance(self, until_ns: int, *, everything: bool) -> tuple[list[IncidentRow], list[Flag]]:
@@ -165,7 +160,7 @@ class Correlator:
         moment = Moment(
             streams=self._streams,
             pending=self._pending,
-            silent=self._silent,
+            silent=self._watching.silent,
             clock_ns=self._clock_ns - self._limits.bucket_grace_ns,
         )
         return self._stories.end(moment, among)
@@ -178,7 +173,7 @@ class Correlator:
                 progress=self._streams.progress,
                 reached=self._reached,
                 pending=list(self._pending),
-                watches=self._watches,
+                watches=self._watching.watches,
                 stories=list(self._stories.open.values()),
                 budget=self._stories.budget,
                 resources=self._pool.resources,
@@ -195,8 +190,7 @@ class Correlator:
             self._streams.put(stream_id, progress)
         self._pending = Pending(self._limits.bucket_ns)
         self._pending.restore(parts.pending, parts.reached)
-        self._watches = parts.watches
-        self._silent = {stream_id for stream_id, watch in self._watches.items() if watch.told}
+        self._watching = Watching(parts.watches)
         self._stories = Stories(self.tenant_id, self._limits, parts.budget)
         for story in parts.stories:
             self._stories.put(story)

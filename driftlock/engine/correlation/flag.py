@@ -139,7 +139,11 @@ class Progress:
 
 @dataclass(slots=True)
 class Watch:
-    """A stream whose silence is worth telling from `due_ns` on; `told` until it has records again."""
+    """A stream whose silence is worth telling from `due_ns` on; `told` until it has records again.
+
+    `remote`: another shard has the stream, and asks it.
+    """
 
     due_ns: int
     told: bool = False
+    remote: bool = False

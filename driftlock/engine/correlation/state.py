@@ -38,10 +38,10 @@ def tenant_bytes(parts: TenantParts) -> bytes:
         state_pb2.TenantState(
             clock_ns=parts.clock_ns,
             progress=[
-                _progress_message(stream_id, entry, parts.reached.get(stream_id))
+                progress_message(stream_id, entry, parts.reached.get(stream_id))
                 for stream_id, entry in sorted(parts.progress.items())
             ],
-            pending=[_flag_message(flag) for flag in parts.pending],
+            pending=[flag_message(flag) for flag in parts.pending],
             incident=[story_message(story) for story in parts.stories],
             budget=budget_message(parts.budget),
             watch=[_watch_message(stream_id, watch) for stream_id, watch in sorted(parts.watches.items())],
@@ -59,9 +59,9 @@ def tenant_from(body: bytes, limits: Limits) -> TenantParts:
         waiting.setdefault(message.minute, {})[message.resource] = _minute_from(message)
     return TenantParts(
         clock_ns=state.clock_ns,
-        progress={UUID(bytes=message.stream_id): _progress_from(message) for message in state.progress},
+        progress={UUID(bytes=message.stream_id): progress_from(message) for message in state.progress},
         reached={UUID(bytes=message.stream_id): message.reached for message in state.progress if message.HasField("reached")},
-        pending=[_flag_from(message) for message in state.pending],
+        pending=[flag_from(message) for message in state.pending],
         watches={UUID(bytes=message.stream_id): _watch_from(message) for message in state.watch},
         stories=[story_from(message, limits.bucket_ns) for message in state.incident],
         # A state of a version without budgets has none.
@@ -71,7 +71,26 @@ def tenant_from(body: bytes, limits: Limits) -> TenantParts:
     )
 
 
-def _progress_message(stream_id: UUID, entry: Progress, reached: int | None) -> state_pb2.StreamProgress:
+def relay_bytes(progress: Mapping[UUID, Progress], watches: Mapping[UUID, Watch]) -> bytes:
+    """The checkpoint of a relay; equal parts give equal bytes."""
+    return pack(
+        state_pb2.TenantState(
+            progress=[progress_message(stream_id, entry, None) for stream_id, entry in sorted(progress.items())],
+            watch=[_watch_message(stream_id, watch) for stream_id, watch in sorted(watches.items())],
+        )
+    )
+
+
+def relay_from(body: bytes) -> tuple[dict[UUID, Progress], dict[UUID, Watch]]:
+    """What `relay_bytes` was given; raises `Internal` when the bytes are damaged."""
+    state = unpack(state_pb2.TenantState(), body)
+    return (
+        {UUID(bytes=message.stream_id): progress_from(message) for message in state.progress},
+        {UUID(bytes=message.stream_id): _watch_from(message) for message in state.watch},
+    )
+
+
+def progress_message(stream_id: UUID, entry: Progress, reached: int | None) -> state_pb2.StreamProgress:
     """How far a stream has come, and the bucket of its newest flag if there was one."""
     return state_pb2.StreamProgress(
         stream_id=stream_id.bytes,
@@ -87,8 +106,8 @@ def _progress_message(stream_id: UUID, entry: Progress, reached: int | None) -> 
     )
 
 
-def _progress_from(message: state_pb2.StreamProgress) -> Progress:
-    """What `_progress_message` was given."""
+def progress_from(message: state_pb2.StreamProgress) -> Progress:
+    """What `progress_message` was given."""
     return Progress(
         watermark_ns=message.watermark_ns,
         windows=message.windows,
@@ -103,15 +122,15 @@ def _progress_from(message: state_pb2.StreamProgress) -> Progress:
 
 def _watch_message(stream_id: UUID, watch: Watch) -> state_pb2.SilenceWatch:
     """A stream that may fall silent."""
-    return state_pb2.SilenceWatch(stream_id=stream_id.bytes, due_ns=watch.due_ns, told=watch.told)
+    return state_pb2.SilenceWatch(stream_id=stream_id.bytes, due_ns=watch.due_ns, told=watch.told, remote=watch.remote)
 
 
 def _watch_from(message: state_pb2.SilenceWatch) -> Watch:
     """What `_watch_message` was given."""
-    return Watch(message.due_ns, message.told)
+    return Watch(message.due_ns, message.told, message.remote)
 
 
-def _flag_message(flag: Flag) -> state_pb2.PendingFlag:
+def flag_message(flag: Flag) -> state_pb2.PendingFlag:
     """A flag that waits."""
     return state_pb2.PendingFlag(
         stream_id=flag.stream_id.bytes,
@@ -134,8 +153,8 @@ def _flag_message(flag: Flag) -> state_pb2.PendingFlag:
     )
 
 
-def _flag_from(message: state_pb2.PendingFlag) -> Flag:
-    """What `_flag_message` was given."""
+def flag_from(message: state_pb2.PendingFlag) -> Flag:
+    """What `flag_message` was given."""
     return Flag(
         stream_id=UUID(bytes=message.stream_id),
         stream=message.stream,
@@ -192,7 +211,7 @@ def _minute_messages(waiting: Mapping[int, Mapping[str, Minute]]) -> Iterator[st
                 series=said.series,
                 odd=said.odd,
                 digits=said.digits,
-                strongest=[_series_message(it) for it in said.strongest],
+                strongest=[series_message(it) for it in said.strongest],
                 share=[
                     state_pb2.PooledShare(stream_id=stream_id.bytes, digits=digits, window=window)
                     for stream_id, (digits, window) in sorted(said.shares.items())
@@ -207,12 +226,13 @@ def _minute_from(message: state_pb2.PooledMinute) -> Minute:
         series=message.series,
         odd=message.odd,
         digits=message.digits,
-        strongest=tuple(map(_series_from, message.strongest)),
+        strongest=tuple(map(series_from, message.strongest)),
         shares={UUID(bytes=share.stream_id): (share.digits, share.window) for share in message.share},
     )
 
 
-def _series_message(it: SeriesEvidence) -> state_pb2.PooledSeries:
+def series_message(it: SeriesEvidence) -> state_pb2.PooledSeries:
+    """A series that says much of what is said of a resource."""
     return state_pb2.PooledSeries(
         series=it.series,
         instance=it.instance,
@@ -227,7 +247,8 @@ def _series_message(it: SeriesEvidence) -> state_pb2.PooledSeries:
     )
 
 
-def _series_from(message: state_pb2.PooledSeries) -> SeriesEvidence:
+def series_from(message: state_pb2.PooledSeries) -> SeriesEvidence:
+    """What `series_message` was given."""
     return SeriesEvidence(
         series=message.series,
         instance=message.instance,
