@@ -31,6 +31,8 @@ delete from driftlock.journal_era;
 delete from driftlock.source_position;
 delete from driftlock.source_gap;
 delete from driftlock.dead_letters;
+delete from driftlock.spread;
+delete from driftlock.shard_clock;
 update driftlock.journal_shard set epoch = 0, next_seq = 1, truncated_seq = 0, bytes = 0,
   slot = 0, slot_first_seq = 1, slot_bytes = 0, slot_newest_ns = 0, slot_since_ns = 0;
 update driftlock.journal_position set epoch = 0, applied_seq = 0;

@@ -2,7 +2,7 @@
 
 import logging
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from driftlock.engine.event import Signal, StreamKey
@@ -11,6 +11,7 @@ from driftlock.errors import Conflict, Unavailable
 from driftlock.storage.anchors import save_anchors
 from driftlock.storage.anomalies import save_traces
 from driftlock.storage.columns import columns, ns, text
+from driftlock.storage.derived import save_derived
 from driftlock.storage.drift import save_drift
 from driftlock.storage.evidence_wanted import want_evidence
 from driftlock.storage.identity import REPLACED
@@ -111,6 +112,28 @@ KEYS = "select id, signal, service, namespace, environment from driftlock.stream
 LOAD_TENANTS = """
 select tenant_id as id, seq, crc, state from driftlock.tenant_checkpoints where tenant_id = any ($1) order by seq desc
 """
+SAVE_RELAYS = """
+insert into driftlock.relay_checkpoints (tenant_id, shard, seq, crc, state)
+select c.tenant_id, $5, c.seq, c.crc, c.state
+  from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bytea[]) as c (tenant_id, seq, crc, state)
+  join driftlock.tenants t on t.id = c.tenant_id
+on conflict (tenant_id, shard, seq) do update set crc = excluded.crc, state = excluded.state
+"""
+KEEP_RELAYS = """
+delete from driftlock.relay_checkpoints c using unnest($1::uuid[]) as saved (id)
+ where c.tenant_id = saved.id and c.shard = $2 and c.seq < (
+   select k.seq from driftlock.relay_checkpoints k where k.tenant_id = saved.id and k.shard = $2
+    order by k.seq desc offset 1 limit 1)
+"""
+LOAD_RELAYS = """
+select tenant_id as id, seq, crc, state from driftlock.relay_checkpoints where tenant_id = any ($1) and shard = $2
+ order by seq desc
+"""
+LIST_RELAYS = """
+select tenant_id as id, seq, crc from driftlock.relay_checkpoints where tenant_id = any ($1) and shard = $2 order by seq desc
+"""
+RELAY_STATE = "select state from driftlock.relay_checkpoints where tenant_id = $1 and seq = $2 and shard = $3"
+ELSEWHERE = "select id from driftlock.tenants where id = any ($1) and shard <> $2"
 LIST_TENANTS = "select tenant_id as id, seq, crc from driftlock.tenant_checkpoints where tenant_id = any ($1) order by seq desc"
 TENANT_STATE = "select state from driftlock.tenant_checkpoints where tenant_id = $1 and seq = $2"
 
@@ -128,6 +151,8 @@ class Checkpoints:
         self._shard = shard
         self._damage = DamageReport("saving what was scored")
         self._in_doubt: tuple[int, int, int] | None = None
+        self._elsewhere: dict[UUID, bool] = {}
+        """For each tenant that was asked for, whether its fold is another shard's: that never changes."""
         self._committed_seq = 0  # it never goes back, unless another database takes this one's place
 
     async def commit(self, step: Step) -> None:
@@ -159,7 +184,19 @@ class Checkpoints:
 
     async def load_tenants(self, tenant_ids: Sequence[UUID]) -> Mapping[UUID, Checkpoint]:
         """The newest readable checkpoint of each tenant; see the protocol. Raises `Unavailable`."""
-        return await self._load(LOAD_TENANTS, LIST_TENANTS, TENANT_STATE, tenant_ids)
+        away = await self.elsewhere(tenant_ids)
+        own = await self._load(LOAD_TENANTS, LIST_TENANTS, TENANT_STATE, [it for it in tenant_ids if it not in away])
+        return {**own, **await self._load(LOAD_RELAYS, LIST_RELAYS, RELAY_STATE, sorted(away), self._shard.number)}
+
+    async def elsewhere(self, tenant_ids: Iterable[UUID]) -> frozenset[UUID]:
+        """Those of the tenants whose folds another shard has; see the protocol. Raises `Unavailable`."""
+        asked = list(tenant_ids)
+        unknown = [it for it in asked if it not in self._elsewhere]
+        if unknown:
+            found = await self._database.node(lambda connection: connection.fetch(ELSEWHERE, unknown, self._shard.number))
+            away = {row["id"] for row in found}
+            self._elsewhere.update((it, it in away) for it in unknown)
+        return frozenset(it for it in asked if self._elsewhere[it])
 
     async def load_series(self, stream_id: UUID, until_seq: int, series: Sequence[int]) -> Mapping[int, bytes]:
         """The states of series of a metrics stream; see the protocol. Raises `Unavailable`."""
@@ -202,13 +239,24 @@ class Checkpoints:
             await save_anchors(connection, step.anchors_lost, step.anchors)
             await save_drift(connection, step.drift)
             await save_quarantine(connection, self._shard.number, step.quarantined)
-            if step.tenant_checkpoints:
-                tenants = [(tenant_id, *_checked(checkpoint)) for tenant_id, checkpoint in step.tenant_checkpoints.items()]
-                await connection.execute(SAVE_TENANTS, *columns(tenants))
-                await connection.execute(KEEP_TENANTS, list(step.tenant_checkpoints))
+            await self._save_tenants(connection, step.tenant_checkpoints)
+            await save_derived(connection, self._shard.number, step.to_seq, step.derived)
             await save_scores(connection, step.scores)
             await save_live(connection, step.findings, step.incidents)
         return True
+
+    async def _save_tenants(self, connection: Connection, checkpoints: Mapping[UUID, Checkpoint]) -> None:
+        """Folds of tenants, and what is kept of tenants whose folds are elsewhere."""
+        relays = [tenant_id for tenant_id in checkpoints if self._elsewhere.get(tenant_id)]
+        tenants = [tenant_id for tenant_id in checkpoints if not self._elsewhere.get(tenant_id)]
+        if tenants:
+            rows = [(tenant_id, *_checked(checkpoints[tenant_id])) for tenant_id in tenants]
+            await connection.execute(SAVE_TENANTS, *columns(rows))
+            await connection.execute(KEEP_TENANTS, tenants)
+        if relays:
+            rows = [(tenant_id, *_checked(checkpoints[tenant_id])) for tenant_id in relays]
+            await connection.execute(SAVE_RELAYS, *columns(rows), self._shard.number)
+            await connection.execute(KEEP_RELAYS, relays, self._shard.number)
 
     async def _explain(self, step: Step, *, retried: bool) -> None:
         """Why the position did not move: our own earlier commit, a take-over, another database, or steps out of order."""
@@ -226,13 +274,15 @@ class Checkpoints:
                 f"the step from {step.from_seq} to {step.to_seq} does not follow the applied position {row['applied_seq']}"
             )
 
-    async def _load(self, load: str, listed: str, state: str, ids: Sequence[UUID]) -> dict[UUID, Checkpoint]:
+    async def _load(self, load: str, listed: str, state: str, ids: Sequence[UUID], *more: int) -> dict[UUID, Checkpoint]:
+        """`more` are arguments of all three statements."""
         if not ids:
             return {}
 
         async def work(connection: Connection) -> Sequence[Row]:
+            asked = (list(ids), *more)
             return await fetch_readable(
-                connection, (load, list(ids)), (listed, list(ids)), "state", lambda row: (state, row["id"], row["seq"])
+                connection, (load, *asked), (listed, *asked), "state", lambda row: (state, row["id"], row["seq"], *more)
             )
 
         loaded: dict[UUID, Checkpoint] = {}

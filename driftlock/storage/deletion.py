@@ -23,6 +23,9 @@ select f.shard, f.slot, f.seq, f.bytes from (
     from driftlock.journal j where j.kind = 4 and j.tenant_id = $1
   union all
   select j.shard, j.slot, j.seq, octet_length(j.body)
+    from driftlock.journal j where j.kind = 10 and j.tenant_id = $1
+  union all
+  select j.shard, j.slot, j.seq, octet_length(j.body)
     from driftlock.journal j where j.kind = 9 and j.tenant_id = $1 and j.stream_id is null
   limit $2
 ) f order by f.shard, f.slot, f.seq

@@ -20,8 +20,8 @@ from driftlock.storage.series_states import load_series
 WAITING = """
 select w.anomaly_id, w.tenant_id from (
   select e.anomaly_id, e.tenant_id, e.seq, row_number() over (partition by e.tenant_id order by e.seq, e.anomaly_id) as place
-    from driftlock.evidence e join driftlock.tenants t on t.id = e.tenant_id
-   where e.state = 'waiting' and t.closed_at is null and ($2::integer[] is null or coalesce(t.shard, 0) = any ($2))
+    from driftlock.evidence e join driftlock.tenants t on t.id = e.tenant_id join driftlock.streams s on s.id = e.stream_id
+   where e.state = 'waiting' and t.closed_at is null and ($2::integer[] is null or s.shard = any ($2))
 ) w order by w.place, w.seq, w.anomaly_id limit $1
 """
 WANTED = """

@@ -161,6 +161,15 @@ def _row(record: Row, batch: RecordBatch | None) -> JournalRow:
             record["tenant_id"],
             budget=record["alerts_per_day_max"],
         )
+    if record["kind"] == RowKind.DERIVED and record["known_tenant"] is not None:
+        return JournalRow(
+            record["seq"],
+            RowKind.DERIVED,
+            record["received_ns"],
+            body,
+            record["tenant_id"],
+            budget=record["alerts_per_day_max"],
+        )
     if record["kind"] == RowKind.ERA:
         return JournalRow(record["seq"], RowKind.ERA, record["received_ns"], body)
     if record["kind"] == RowKind.REDACTION and record["service"] is None and record["known_tenant"] is not None:

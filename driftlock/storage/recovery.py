@@ -23,8 +23,10 @@ TENANT_FOLDS = """
 select tenant_id as id, newest_seq, after_newest, after_previous from driftlock.tenant_folds($1) where after_newest is not null
 """
 TENANTS = """
-select distinct c.tenant_id from driftlock.tenant_checkpoints c join driftlock.tenants t on t.id = c.tenant_id
- where coalesce(t.shard, 0) = $1 order by c.tenant_id
+select c.tenant_id from driftlock.tenant_checkpoints c join driftlock.tenants t on t.id = c.tenant_id
+ where coalesce(t.shard, 0) = $1
+union select c.tenant_id from driftlock.relay_checkpoints c where c.shard = $1
+ order by tenant_id
 """
 
 
@@ -51,7 +53,7 @@ async def recovery_position(
 
 
 async def tenants_with_state(database: Database, shard: int = ONLY_SHARD, *, timeout_ms: int = FOLDS_TIMEOUT_MS) -> list[UUID]:
-    """Tenants of a shard whose folds have a past: what waits there must go on as time passes, even if no record comes.
+    """Tenants whose folds have a past in a shard: what waits there must go on as time passes, even if no record comes.
 
     Raises `Unavailable`.
     """

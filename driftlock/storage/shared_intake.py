@@ -6,36 +6,37 @@ of them and not for a flood, which is to come through Kafka.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Sequence
 from uuid import UUID
 
 from driftlock.engine import records
+from driftlock.engine.event import StreamKey
 from driftlock.engine.ports import Receipt, Submission
-from driftlock.errors import KeyReused, NotFound, Unavailable
+from driftlock.errors import Internal, KeyReused, NotFound, Unavailable
 from driftlock.storage.appending import Pending, columns, encode
 from driftlock.storage.faults import RETRY_AFTER_MS
 from driftlock.storage.journal import APPEND, DUPLICATE, KEY_REUSED
 from driftlock.storage.journal_limits import JournalLimits
+from driftlock.storage.placement import OneShard, Placement, shard_of
 from driftlock.storage.pool import Connection, Database, Lane
-from driftlock.storage.shared_journal import LOCK, OF_TENANT, only_shard
+from driftlock.storage.shared_journal import LOCK, OF_TENANT
 from driftlock.storage.stream_ids import StreamIds
 
 
 class SharedIntake:
     """Implements `Intake` of `driftlock.engine.ports` without owning a shard. `node` names this process in the meter.
 
-    `home` tells the shard of a tenant that belongs to none yet; it has to be the one to which its other records will come.
+    `placement` (None: all in shard 0) tells where a tenant without a home and new streams go; it has to be where their other
+    records will come to. The streams of a request lie in one shard.
     """
 
-    def __init__(
-        self, database: Database, *, node: str, limits: JournalLimits, home: Callable[[UUID], int] = only_shard
-    ) -> None:
+    def __init__(self, database: Database, *, node: str, limits: JournalLimits, placement: Placement | None = None) -> None:
         self._database = database
         self._appending = database.reserved(Lane.APPEND)
         self._node = node
         self._limits = limits
-        self._home = home
-        self._stream_ids: dict[int, StreamIds] = {}
+        self._placement = placement or OneShard()
+        self._stream_ids: dict[tuple[int, int], StreamIds] = {}
 
     async def submit(self, submission: Submission) -> Receipt:
         """Return when the records are on disk, at the position of their shard that the receipt says.
@@ -46,8 +47,9 @@ class SharedIntake:
         parts = [part for part in submission.batches if len(part.batch)]
         if not parts:
             return Receipt(seq=0, records=0)
-        shard = await self._shard(submission.tenant_id)
-        streams = await self._ids(shard).resolve(submission.tenant_id, [part.key for part in parts])
+        shard, home = await self._shard(submission.tenant_id, [part.key for part in parts])
+        ids = self._ids(shard, home)
+        streams = await ids.resolve(submission.tenant_id, [part.key for part in parts])
         bodies = await asyncio.to_thread(encode, parts, records.body_compressor())
         pending = Pending(
             submission,
@@ -62,7 +64,7 @@ class SharedIntake:
         try:
             became, seq = await self._appending.node(lambda connection: self._append(connection, shard, pending))
         except NotFound:
-            self._ids(shard).forget(submission.tenant_id)  # one of its streams is another by now
+            ids.forget(submission.tenant_id)  # one of its streams is another by now
             raise
         if became == KEY_REUSED:
             raise KeyReused("this Idempotency-Key came with another request before; use a new one")
@@ -87,17 +89,24 @@ class SharedIntake:
             [row] = await connection.fetch(APPEND, shard, epoch, self._node, window_ns, bytes_max, *columns([pending]))
         return row["outcome"], row["seq"]
 
-    async def _shard(self, tenant_id: UUID) -> int:
-        shard: int | None = await self._database.node(
-            lambda connection: connection.fetchval(OF_TENANT, tenant_id, self._home(tenant_id))
+    async def _shard(self, tenant_id: UUID, keys: Sequence[StreamKey]) -> tuple[int, int]:
+        """The shard of all of `keys`, and that of the tenant's fold."""
+        placement = self._placement
+        home: int | None = await self._database.node(
+            lambda connection: connection.fetchval(OF_TENANT, tenant_id, placement.home(tenant_id))
         )
-        if shard is None:
+        if home is None:
             raise NotFound("there is no such tenant")
-        return shard
+        shards = {shard_of(placement, tenant_id, home, key) for key in keys}
+        if len(shards) > 1:
+            raise Internal("a request whose streams lie in several shards can not be journaled in one transaction")
+        return shards.pop(), home
 
-    def _ids(self, shard: int) -> StreamIds:
+    def _ids(self, shard: int, home: int) -> StreamIds:
         """Streams of a shard, a bounded memory of them for each."""
-        if shard not in self._stream_ids:
+        if (shard, home) not in self._stream_ids:
             entries_max = self._limits.stream_cache_entries_max
-            self._stream_ids[shard] = StreamIds(self._database, entries_max=entries_max, shard=shard)
-        return self._stream_ids[shard]
+            self._stream_ids[shard, home] = StreamIds(
+                self._database, entries_max=entries_max, shard=shard, home=lambda _tenant_id: home
+            )
+        return self._stream_ids[shard, home]

@@ -3,7 +3,6 @@
 The owner reads them as it reads its own rows; it is not told, so it has to look.
 """
 
-from collections.abc import Callable
 from uuid import UUID
 
 from driftlock.engine.event import StreamKey
@@ -12,8 +11,8 @@ from driftlock.errors import NotFound, Unavailable
 from driftlock.storage.configuring import Configuration
 from driftlock.storage.control_journal import ControlJournal, Work
 from driftlock.storage.faults import RETRY_AFTER_MS
+from driftlock.storage.placement import OneShard, Placement, shard_of
 from driftlock.storage.pool import Connection, Database
-from driftlock.storage.shard import ONLY_SHARD
 from driftlock.storage.stream_ids import StreamIds
 
 OF_STREAM = "select s.shard from driftlock.streams s where s.tenant_id = $1 and s.id = $2"
@@ -22,25 +21,21 @@ OF_TENANT = "select coalesce(t.shard, $2::integer) from driftlock.tenants t wher
 LOCK = "select s.epoch from driftlock.journal_shard s where s.shard = $1 for update"
 
 
-def only_shard(_tenant_id: UUID) -> int:
-    """Where tenants begin when there is one process alone."""
-    return ONLY_SHARD
-
-
 class SharedJournal(ControlJournal):
     """Implements `Configurator` of `driftlock.engine.ports` without owning a shard. Raises `Unavailable`, never of a take-over.
 
     What is said of a stream goes to the stream's shard, what is said of a tenant to that of its streams.
     """
 
-    def __init__(self, database: Database, *, journal_bytes_max: int, home: Callable[[UUID], int] = only_shard) -> None:
+    def __init__(self, database: Database, *, journal_bytes_max: int, placement: Placement | None = None) -> None:
         """`journal_bytes_max` is the most that a shard's journal may have in bytes, as for its owner.
 
-        `home` tells the shard of a tenant that belongs to none yet; it has to be the one to which its records will come.
+        `placement` (None: all in shard 0) tells where a tenant without a home and new streams go; it has to be where their
+        records will come to.
         """
         self._database = database
         self._bytes_max = journal_bytes_max
-        self._home = home
+        self._placement = placement or OneShard()
 
     async def controlling(self, tenant_id: UUID, stream_id: UUID | None, work: Work) -> int | None:
         """See `ControlJournal`."""
@@ -62,10 +57,11 @@ class SharedJournal(ControlJournal):
 
     async def create_stream(self, tenant_id: UUID, key: StreamKey, profile: Profile) -> bool:
         """See `ControlJournal`."""
-        shard = await self._database.node(lambda connection: self._shard(connection, tenant_id, None))
-        if shard is None:
+        home = await self._database.node(lambda connection: self._shard(connection, tenant_id, None))
+        if home is None:
             raise NotFound("there is no such tenant")
-        (stream,) = await StreamIds(self._database, entries_max=0, shard=shard).resolve(tenant_id, [key])
+        shard = shard_of(self._placement, tenant_id, home, key)
+        (stream,) = await StreamIds(self._database, entries_max=0, shard=shard, home=lambda _: home).resolve(tenant_id, [key])
         if stream.overflow:
             return False
         fresh = Configuration(tenant_id, stream.stream_id, profile, fresh=True)
@@ -76,6 +72,6 @@ class SharedJournal(ControlJournal):
         """Nothing is remembered here. Whoever journals records finds out by itself: see `driftlock.storage.sourced`."""
 
     async def _shard(self, connection: Connection, tenant_id: UUID, stream_id: UUID | None) -> int | None:
-        of = (OF_TENANT, tenant_id, self._home(tenant_id)) if stream_id is None else (OF_STREAM, tenant_id, stream_id)
+        of = (OF_TENANT, tenant_id, self._placement.home(tenant_id)) if stream_id is None else (OF_STREAM, tenant_id, stream_id)
         shard: int | None = await connection.fetchval(*of)
         return shard

@@ -6,7 +6,7 @@ The position in the source is where the rows are. What is not committed never ha
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -95,8 +95,13 @@ class SourcedJournal:
         on_commit: Callable[[int], None],
         limits: JournalLimits | None = None,
         backlog: Backlog | None = None,
+        home: Callable[[UUID], int] | None = None,
+        clock: Callable[[int], Awaitable[int]] | None = None,
     ) -> None:
-        """`backlog` is told what commits. It refuses nothing here: whoever reads the source pauses."""
+        """`home` tells the shard of a tenant's fold (None: this one), `clock` what time (ns) may be written down at a time.
+
+        `backlog` is told what commits. It refuses nothing here: whoever reads the source pauses.
+        """
         self._database = database
         self._appending = database.reserved(Lane.APPEND)
         self._shard = shard
@@ -105,8 +110,9 @@ class SourcedJournal:
         self._limits = limits or JournalLimits()
         self._backlog = backlog
         self.recent = RecentBatches(self._limits.recent_bytes_max)
-        self._stream_ids = StreamIds(database, entries_max=self._limits.stream_cache_entries_max, shard=shard.number)
+        self._stream_ids = StreamIds(database, entries_max=self._limits.stream_cache_entries_max, shard=shard.number, home=home)
         self._positions = SourcePositions(database)
+        self._clock = clock
         self._in_doubt = False
 
     async def position(self) -> SourcePosition | None:
@@ -154,6 +160,8 @@ class SourcedJournal:
 
     async def append_clock(self, now_ns: int) -> int:
         """Journal what the wall clock says; returns the position. Raises `Conflict` after a take-over, `Unavailable`."""
+        if self._clock is not None:
+            now_ns = await self._clock(now_ns)
         try:
             seq = await self._appending.node(clock_row(self._shard, now_ns))
         except Conflict as error:

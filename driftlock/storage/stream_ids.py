@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from driftlock.storage.shard import ONLY_SHARD
 from driftlock.storage.slugs import slug, unique_slug
 
 KEY_PART_BYTES_MAX = 256
-RESOLVE = "select stream_id, overflow from driftlock.streams_resolve($1, $2, $3, $4, $5, $6, $7, $8)"
+RESOLVE = "select stream_id, overflow from driftlock.streams_resolve($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,16 @@ class StreamIds:
         *,
         entries_max: int,
         shard: int = ONLY_SHARD,
+        home: Callable[[UUID], int] | None = None,
         tenant_calls_max: int = 2,
         turn_timeout_ms: int = 2_000,
     ) -> None:
-        """Starts knowing nothing. `shard` is the one of the journal to which all of them belong."""
+        """Starts knowing nothing. `shard` is the one of the journal to which all of them belong.
+
+        `home` tells the shard of a tenant's fold (None: the same one).
+        """
         self._shard = shard
+        self._home = home
         self._tenant_calls_max = tenant_calls_max
         self._turn_timeout_s = turn_timeout_ms / 1000
         self._turns: dict[UUID, _Turns] = {}
@@ -138,6 +143,7 @@ class StreamIds:
             [slug(key) for key in ordered],
             [unique_slug(key) for key in ordered],
             self._shard,
+            self._shard if self._home is None else self._home(tenant_id),
         )
 
         async def work(connection: Connection) -> list[StreamId]:

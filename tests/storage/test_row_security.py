@@ -197,6 +197,8 @@ async def two_tenants(
         )
         assert await EvidenceStore(database).append(each, UUID(int=90 + number), NOW_NS, sealed, 1_000)
         await owner.execute("insert into driftlock.redaction_rules (tenant_id, seq, rules) values ($1, 1, '[]')", each)
+        await owner.execute("insert into driftlock.derived values (1, 2, 1, $1, 0, '')", each)
+        await owner.execute("insert into driftlock.relay_checkpoints values ($1, 2, 1, 0, '')", each)
         await owner.execute("insert into driftlock.redaction_keys (tenant_id, key) values ($1, $2)", each, bytes(32))
         letter = DeadLetter("t", number, 1, "x", b"k", b"v", (("h", b"1"),), each)
         await database.node(partial(save_dead_letters, letters=[letter]))

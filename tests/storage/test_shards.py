@@ -24,6 +24,7 @@ from driftlock.storage.journal import Journal
 from driftlock.storage.journal_reader import JournalRows
 from driftlock.storage.ledger import Ledgers
 from driftlock.storage.migrate import add_shards, migrate, shipped
+from driftlock.storage.placement import OneShard
 from driftlock.storage.pool import Database, PoolLimits
 from driftlock.storage.recovery import recovery_position, tenants_with_state
 from driftlock.storage.redaction import RedactionRules, RedactionTable
@@ -310,7 +311,7 @@ async def test_deleting_a_tenant_waits_for_its_shard_alone(sides: list[Side], sh
 
 @pytest.fixture
 def shared(sharded: Database) -> SharedJournal:
-    return SharedJournal(sharded, journal_bytes_max=BYTES_MAX, home=lambda _: 3)
+    return SharedJournal(sharded, journal_bytes_max=BYTES_MAX, placement=OneShard(3))
 
 
 async def test_what_is_said_of_a_stream_goes_to_its_shard(sides: list[Side], shared: SharedJournal) -> None:
@@ -343,7 +344,7 @@ async def test_a_tenant_that_belongs_to_none_begins_at_home(sides: list[Side], s
 
 
 async def test_a_shard_that_was_not_made_is_named(sides: list[Side]) -> None:
-    shared = SharedJournal(sides[0].database, journal_bytes_max=BYTES_MAX, home=lambda _: 9)
+    shared = SharedJournal(sides[0].database, journal_bytes_max=BYTES_MAX, placement=OneShard(9))
     with pytest.raises(Unavailable, match="driftlock migrate --shards 9"):
         await shared.set_budget(sides[0].tenant, 3)
 

@@ -9,6 +9,7 @@ from driftlock.errors import KeyReused, NotFound, Unavailable
 from driftlock.storage.journal import Journal
 from driftlock.storage.journal_limits import JournalLimits
 from driftlock.storage.journal_reader import JournalRows
+from driftlock.storage.placement import OneShard
 from driftlock.storage.pool import Database
 from driftlock.storage.shard import Shard
 from driftlock.storage.shared_intake import SharedIntake
@@ -25,7 +26,7 @@ async def tenant(sharded: Database) -> UUID:
 
 
 def intake(database: Database, home: int = HOME) -> SharedIntake:
-    return SharedIntake(database, node="api", limits=JournalLimits(), home=lambda _: home)
+    return SharedIntake(database, node="api", limits=JournalLimits(), placement=OneShard(home))
 
 
 async def test_the_owner_reads_what_another_process_has_appended(sharded: Database, tenant: UUID) -> None:
