@@ -24,9 +24,10 @@ from driftlock.errors import NotFound
 from driftlock.storage.controls import Controls
 from driftlock.storage.journal_limits import JournalLimits
 from driftlock.storage.key_directory import KeyUse
+from driftlock.storage.placement import OneShard, Placement
 from driftlock.storage.pool import Database
 from driftlock.storage.shared_intake import SharedIntake
-from driftlock.storage.shared_journal import SharedJournal, only_shard
+from driftlock.storage.shared_journal import SharedJournal
 from driftlock.storage.startup import StartupRefused
 from server.addresses import Address
 from server.database import DatabaseUrls, prepare
@@ -40,7 +41,7 @@ from server.pipeline import Served
 from server.process import StopSignals, until
 from server.redaction import take_care
 from server.settings import Settings
-from server.shards import check_shards, home, shard_limits
+from server.shards import check_shards, check_spread, shard_limits
 from server.telemetry import Telemetry, TimedIntake
 from server.traffic import keep_traffic
 from server.tuning import teach
@@ -104,13 +105,13 @@ async def open_api(settings: Settings, log: FilteringBoundLogger) -> AsyncIterat
         schema_version = await prepare(urls, settings.unsafe_database, lambda what: log.warning("unsafe database", what=what))
         keeps, outages = not settings.may_forget, OutageReport(telemetry, log)
         database = await stack.enter_async_context(Database(urls.app, on_change=outages, keeps_commits=keeps))
-        limits, of_tenant = await _shards(settings, database)
+        limits, placement = await _shards(settings, database)
         meter, ledger = keep_ledger(database, telemetry, log, by_tenant=settings.metrics_tenants)
         stack.push_async_callback(ledger.close)
         key_use, draining = KeyUse(database), asyncio.Event()
         access, _ = await open_access(settings, database, key_use.note)
-        shared = SharedJournal(database, journal_bytes_max=limits.journal_bytes_max, home=of_tenant)
-        intake = SharedIntake(database, node=socket.gethostname(), limits=limits, home=of_tenant)
+        shared = SharedJournal(database, journal_bytes_max=limits.journal_bytes_max, placement=placement)
+        intake = SharedIntake(database, node=socket.gethostname(), limits=limits, placement=placement)
         controls = Controls(shared)
         care, teaching = take_care(database, shared, controls, log), teach(database, shared, controls, log)
         served = Served(
@@ -148,13 +149,13 @@ def _needed(settings: Settings) -> DatabaseUrls:
     return DatabaseUrls(settings.database_url, settings.migrate_database_url)
 
 
-async def _shards(settings: Settings, database: Database) -> tuple[JournalLimits, Callable[[UUID], int]]:
+async def _shards(settings: Settings, database: Database) -> tuple[JournalLimits, Placement]:
     """Of workers, where Kafka is named; else the one shard of a server."""
     if settings.kafka is None:
         window_ms = settings.dedup_window_seconds * 1000
-        return JournalLimits(journal_bytes_max=settings.journal_bytes_max, dedup_window_ms=window_ms), only_shard
+        return JournalLimits(journal_bytes_max=settings.journal_bytes_max, dedup_window_ms=window_ms), OneShard()
     await check_shards(database, settings.kafka_partitions)
-    return shard_limits(settings), partial(home, settings.kafka_partitions)
+    return shard_limits(settings), await check_spread(database, settings)
 
 
 async def _scored(database: Database, stream_id: UUID, seq: int) -> None:

@@ -40,6 +40,7 @@ from server.outage import OutageReport
 from server.process import StopSignals, until
 from server.redaction import watch_rules
 from server.settings import Settings
+from server.shards import check_spread
 from server.telemetry import Telemetry, TimedIntake
 from server.traffic import keep_traffic
 
@@ -129,7 +130,9 @@ async def open_gateway(settings: Settings, log: FilteringBoundLogger) -> AsyncIt
         key_use = KeyUse(database)
         access, _ = await open_access(settings, database, key_use.note)
         rules = RedactionTable(database.reserved(Lane.KEYS), time.monotonic)
-        intake = await stack.enter_async_context(_intake(connection, settings, telemetry))
+        intake = await stack.enter_async_context(
+            _intake(connection, settings, telemetry, (await check_spread(database, settings)).spread)
+        )
         timed = TimedIntake(intake, telemetry, time.monotonic)
         draining = asyncio.Event()
 
@@ -201,12 +204,12 @@ def _ensure(connection: KafkaConnection, settings: Settings) -> None:
         raise StartupRefused(str(error)) from None
 
 
-def _intake(connection: KafkaConnection, settings: Settings, telemetry: Telemetry) -> KafkaIntake:
+def _intake(connection: KafkaConnection, settings: Settings, telemetry: Telemetry, spread: int) -> KafkaIntake:
     intake = KafkaIntake(
         connection,
         topic=settings.kafka_topic,
         partitions=settings.kafka_partitions,
-        spread=settings.kafka_tenant_spread,
+        spread=spread,
         client_id=_client_id(),
         watch=ProducerMetrics(telemetry.registry),
     )

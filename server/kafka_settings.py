@@ -30,15 +30,6 @@ def parse_topic(text: str) -> str:
     return text
 
 
-def parse_spread(text: str) -> int:
-    """1, for now."""
-    if parse_int(1, PARTITIONS_MAX)(text) > 1:
-        raise ValueError(
-            "use 1: incidents, alert budgets and pooling of a tenant are folded in one partition, so its streams must lie there"
-        )
-    return 1
-
-
 KAFKA_SETTINGS: tuple[Setting, ...] = (
     Setting(
         "DRIFTLOCK_KAFKA_BOOTSTRAP_SERVERS",
@@ -66,8 +57,8 @@ KAFKA_SETTINGS: tuple[Setting, ...] = (
         "DRIFTLOCK_KAFKA_TENANT_SPREAD",
         "kafka_tenant_spread",
         "1",
-        "Over how many partitions the streams of one tenant lie; only 1 is possible.",
-        parse_spread,
+        "Over how many partitions the streams of one tenant lie: the same in every process, and never changed.",
+        parse_int(1, PARTITIONS_MAX),
     ),
     Setting(
         "DRIFTLOCK_KAFKA_SECURITY_PROTOCOL",

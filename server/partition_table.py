@@ -62,6 +62,11 @@ class PartitionTable:
         """Those that are worked on."""
         return sorted(self._owners)
 
+    @property
+    def owners(self) -> list[ShardOwner]:
+        """Those that work on partitions."""
+        return list(self._owners.values())
+
     async def failed(self) -> None:
         """Never return; raise what no partition can go on with."""
         await asyncio.shield(self._wrong)

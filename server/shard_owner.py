@@ -23,17 +23,20 @@ from collector.kafka.assignment import Hold
 from collector.kafka.bad_share import BadShare
 from collector.kafka.consumer import Missing, PartitionConsumer, Taken
 from collector.kafka.message import TENANT, BadMessage, decode
+from driftlock.engine.limits import MINUTE_NS, SECOND_NS
 from driftlock.engine.ports import Receipt, Step
 from driftlock.errors import Conflict, Unavailable
 from driftlock.storage.anchors import Anchors
 from driftlock.storage.backlog import Backlog
 from driftlock.storage.controls import Controls
 from driftlock.storage.dead_letters import DeadLetter
+from driftlock.storage.derived import take_derived
 from driftlock.storage.faults import FENCED
 from driftlock.storage.identity import REPLACED
 from driftlock.storage.journal_limits import JournalLimits
 from driftlock.storage.pool import Database
 from driftlock.storage.shard import Shard
+from driftlock.storage.shard_clock import common_clock
 from driftlock.storage.shard_standing import Standing
 from driftlock.storage.source_positions import SourceGap
 from driftlock.storage.sourced import SourceBatch, SourcedJournal, SourceMessage
@@ -41,6 +44,7 @@ from server.anchor_resets import reset_drifted
 from server.ownership import Ownership, Share
 from server.process import until
 from server.settings import Settings
+from server.shards import KafkaPlacement
 from server.telemetry import Telemetry
 from server.worker_metrics import WorkerCounters
 
@@ -48,6 +52,8 @@ GROUP_MESSAGES_MAX = 512
 GROUP_BYTES_MAX = 8 * 1024**2
 RETRY_PAUSE_S = 0.5
 DECODE_INLINE_BYTES_MAX = 64 * 1024
+QUIET_NS = SECOND_NS  # without messages for so long a partition is taken to be read to its end
+CLOCK_PATIENCE_NS = 5 * MINUTE_NS  # for a shard of a tenant that does not come on
 
 
 class WrongTopic(Exception):
@@ -64,6 +70,7 @@ class WorkerParts:
     telemetry: Telemetry
     counters: WorkerCounters
     topic: str
+    placement: KafkaPlacement
     share: Callable[[int], Share]
     on_step: Callable[[Step], None]
     evidence: bool
@@ -98,6 +105,10 @@ class ShardOwner:
         self._newest = BadShare()
         self._position = 0
         self._halted = False
+        self._journaled: deque[tuple[int, int]] = deque()
+        """Position and newest receive time of groups that are journaled and not folded yet."""
+        self._writing = False
+        self._taken_ns = self._folded_ns = 0
         self._ownership: Ownership[SourcedJournal] | None = None
 
     async def run(self) -> None:
@@ -139,6 +150,7 @@ class ShardOwner:
             self._done_with(sum(it.size for it in read if isinstance(it, Taken)))
             return
         self._queue.extend(read)
+        self._taken_ns = time.time_ns()
         self._more.set()
 
     @property
@@ -173,8 +185,44 @@ class ShardOwner:
     def _journal(
         self, shard: Shard, on_commit: Callable[[int], None], limits: JournalLimits, backlog: Backlog
     ) -> SourcedJournal:
-        node = socket.gethostname()
-        return SourcedJournal(self._parts.database, shard, node=node, on_commit=on_commit, limits=limits, backlog=backlog)
+        placement = self._parts.placement
+        return SourcedJournal(
+            self._parts.database,
+            shard,
+            node=socket.gethostname(),
+            on_commit=on_commit,
+            limits=limits,
+            backlog=backlog,
+            home=placement.home,
+            clock=self._clock if placement.spread > 1 else None,
+        )
+
+    async def take_derived(self) -> None:
+        """Journal what other shards have left for tenants of this one. Raises `Conflict`, `Unavailable`."""
+        owned = self._owned
+        seq = await take_derived(self._parts.database, owned.shard, journal_bytes_max=self._share.limits.journal_bytes_max)
+        if seq is not None:
+            owned.progress.committed(seq)
+
+    async def _clock(self, now_ns: int) -> int:
+        """What the clock may say: no more than what all shards of its tenants have come to, and have told."""
+        shards = self._parts.placement.together(self.shard)
+        now_ns = await common_clock(self._parts.database, shards, now_ns, patience_ns=CLOCK_PATIENCE_NS)
+        await self.take_derived()
+        return now_ns
+
+    def folded_until(self, now_ns: int) -> tuple[int, int] | None:
+        """Our epoch, and the time (ns) up to which all that had come is folded; None before the shard is ours."""
+        owned = self._ownership
+        if owned is None:
+            return None
+        applied_seq = owned.detection.applied_seq
+        while self._journaled and self._journaled[0][0] <= applied_seq:
+            self._folded_ns = max(self._folded_ns, self._journaled.popleft()[1])
+        waits = bool(self._queue) or self._writing or bool(self._journaled) or self._consumer.seen.away
+        if not waits and now_ns - self._taken_ns >= QUIET_NS:
+            self._folded_ns = max(self._folded_ns, now_ns - QUIET_NS)
+        return owned.shard.epoch, self._folded_ns
 
     async def _begin(self, journal: SourcedJournal) -> int:
         """Where to read from; what is not there any more by then is a gap."""
@@ -197,9 +245,14 @@ class ShardOwner:
             await self._more.wait()
             self._more.clear()
             while self._queue:
+                self._writing = True
                 group = await self._decoded(self._next())
                 await self._room()
                 await self._append(group)
+                if group.messages:
+                    newest_ns = max(it.submission.received_ns for it in group.messages)
+                    self._journaled.append((self._owned.progress.last_seq, newest_ns))
+                self._writing = False
                 self._done_with(group.size)
                 self._consumer.commit(self.partition, self.generation, self._position)
                 for bad in group.bad:

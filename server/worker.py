@@ -41,7 +41,8 @@ from server.partition_table import PartitionTable
 from server.process import StopSignals, until
 from server.settings import Settings
 from server.shard_owner import WorkerParts
-from server.shards import MIB, check_shards, home, shard_limits
+from server.shards import MIB, check_shards, check_spread, shard_limits
+from server.spread_work import spread_work
 from server.telemetry import Telemetry
 from server.worker_chores import chores
 from server.worker_metrics import WorkerCounters, WorkerGauges
@@ -106,10 +107,10 @@ async def open_worker(settings: Settings, log: FilteringBoundLogger) -> AsyncIte
         await asyncio.to_thread(_ensure, connection, settings)
         database = await stack.enter_async_context(_database(settings, urls, telemetry, log))
         await check_shards(database, settings.kafka_partitions)
+        placement = await check_spread(database, settings)
         evidence = open_evidence(settings, database, fold_limits(settings), log)
-        shared = SharedJournal(
-            database, journal_bytes_max=shard_limits(settings).journal_bytes_max, home=partial(home, settings.kafka_partitions)
-        )
+        limits = shard_limits(settings)
+        shared = SharedJournal(database, journal_bytes_max=limits.journal_bytes_max, placement=placement)
         decoding = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
         stack.callback(decoding.shutdown, wait=False, cancel_futures=True)
         table = PartitionTable(
@@ -120,6 +121,7 @@ async def open_worker(settings: Settings, log: FilteringBoundLogger) -> AsyncIte
                 telemetry=telemetry,
                 counters=WorkerCounters(telemetry.registry),
                 topic=settings.kafka_topic,
+                placement=placement,
                 share=partial(_share, settings),
                 on_step=partial(_stepped, telemetry, evidence),
                 evidence=evidence is not None,
@@ -139,6 +141,7 @@ async def open_worker(settings: Settings, log: FilteringBoundLogger) -> AsyncIte
             "the consumer": consumer.failed,
             "the partitions": table.failed,
             "the watch of the shards": table.watch,
+            **spread_work(placement, database, table, log),
             **chores(database, shared, telemetry.registry, log, strict=not settings.may_forget),
             **({} if evidence is None else {"evidence": evidence.run}),
         }

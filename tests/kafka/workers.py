@@ -202,13 +202,13 @@ class WorkerProcess:
 class Sender:
     """Puts messages into a topic as a gateway does."""
 
-    def __init__(self, broker: Broker, topic: str, partitions: int) -> None:
-        self._topic, self._partitions = topic, partitions
+    def __init__(self, broker: Broker, topic: str, partitions: int, spread: int = 1) -> None:
+        self._topic, self._partitions, self._spread = topic, partitions, spread
         self._producer = Producer({"bootstrap.servers": broker.address, "enable.idempotence": True, "acks": "all"})
 
     def send(self, submission: Submission) -> None:
         for message in encode(submission):
-            self.put(message, partition_of(submission.tenant_id, message.stream, self._partitions))
+            self.put(message, partition_of(submission.tenant_id, message.stream, self._partitions, self._spread))
 
     def all(self, these: Sequence[Submission]) -> None:
         for it in these:
