@@ -26,18 +26,21 @@ log = logging.getLogger(__name__)
 REFUSED_OFFSETS = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)  # noqa: SLF001  # so librdkafka spells it
 WATERMARKS_S = 5.0
 PROBE_S = 0.5
+MESSAGE_BYTES, HEADER_BYTES = 300, 130
+"""What a message, and each of its headers, takes in memory beside what it holds: small messages are mostly this."""
 LOOKS_A_PROBE = 10
 """Brokers are asked for the end of a partition that is held so many looks apart: what is not fetched tells nothing."""
 
 
 class Taken(NamedTuple):
-    """A message as it was read. `size` is what it counts against the limits."""
+    """A message as it was read. `size` is what it counts against the limits, `time_ms` its time as Kafka has it (-1 = none)."""
 
     offset: int
     key: bytes | None
     value: bytes
     headers: tuple[tuple[str, bytes], ...]
     size: int
+    time_ms: int = -1
 
 
 class Missing(NamedTuple):
@@ -205,9 +208,10 @@ class PartitionConsumer:
             self._away = False
             partition, offset, value = message.partition(), message.offset(), message.value() or b""
             headers = _headers(message)
-            size = len(value) + sum(len(name) + len(content) for name, content in headers)
+            size = MESSAGE_BYTES + len(value) + sum(HEADER_BYTES + len(name) + len(content) for name, content in headers)
             if partition is not None and offset is not None and self._assignment.take(partition, offset, size):
-                lists[partition].append(Taken(offset, message.key(), value, headers, size))
+                time_ms = message.timestamp()[1]
+                lists[partition].append(Taken(offset, message.key(), value, headers, size, time_ms))
         for partition, taken in lists.items():
             generation = self._assignment.generation(partition)
             if generation is not None:
@@ -366,6 +370,10 @@ def _ends(client: Consumer, place: TopicPartition, expected: int) -> tuple[int, 
 
 
 def _headers(message: Message) -> tuple[tuple[str, bytes], ...]:
-    headers = message.headers() or []
+    """None at all where a name is not UTF-8, which the client can not tell: such a message is none of ours."""
+    try:
+        headers = message.headers() or []
+    except (SystemError, UnicodeDecodeError):
+        return ()
     pairs = headers.items() if isinstance(headers, dict) else headers
     return tuple((str(name), content.encode() if isinstance(content, str) else content or b"") for name, content in pairs)

@@ -7,7 +7,7 @@ headers are only ever added. What is read was written by whoever may write to th
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from uuid import UUID
 from zlib import crc32
@@ -18,6 +18,7 @@ from collector.kafka.slicing import SPAN_ID_BYTES, TRACE_ID_BYTES, sliced
 from driftlock.accounts.metering import Refusal
 from driftlock.engine import records
 from driftlock.engine.event import RecordBatch, Signal, StreamKey
+from driftlock.engine.origin import Origin, number, parse_ranges, ranges_text
 from driftlock.engine.ports import StreamBatch, Submission
 from driftlock.errors import DriftlockError, InvalidArgument
 
@@ -29,11 +30,15 @@ BODY_RAW_BYTES_MAX = 64 * 1024 * 1024
 HASH_BYTES = 16
 PARTS_MAX = 1_000_000
 NUMBER_MAX = 2**63 - 1
+COUNT_MAX = 2**31 - 1
+"""Most records that a request can say it had: what the ledger counts with."""
 
 SCHEMA_HEADER, CRC_HEADER = "dl-schema", "dl-crc"
 TENANT, SIGNAL, SERVICE, NAMESPACE, ENVIRONMENT = "dl-tenant", "dl-signal", "dl-service", "dl-namespace", "dl-environment"
 REQUEST, PART, FIRST = "dl-request", "dl-part", "dl-first"
 RECEIVED, RECORDS, REJECTED = "dl-received", "dl-records", "dl-rejected"
+SOURCE = "dl-source"
+PLAN_BYTES = 8
 REQUIRED = (
     *(SCHEMA_HEADER, TENANT, SIGNAL, SERVICE, NAMESPACE, ENVIRONMENT),
     *(PART, FIRST, RECEIVED, RECORDS, REJECTED, CRC_HEADER),
@@ -70,6 +75,7 @@ class _Cut:
 
     key: StreamKey
     first: int
+    count: int
     body: bytes
 
 
@@ -90,6 +96,9 @@ def encode(
         if len(part.batch)
         for cut in _cut(_storable(part.key), part.batch, 0, compressor, body_bytes_max)
     ]
+    origin = submission.origin
+    if origin is not None and origin.offset is not None:
+        submission = replace(submission, origin=replace(origin, plan=_plan(cuts)))
     return [_message(submission, cut, number, len(cuts)) for number, cut in enumerate(cuts)]
 
 
@@ -106,23 +115,25 @@ def decode(value: bytes | None, headers: Headers | None) -> Submission:
     if told[CRC_HEADER] != _crc(value):
         raise BadMessage("the value does not match its checksum")
     key = _key(told)
-    number, parts = _part(told[PART])
+    number_of_part, parts = _part(told[PART])
     first = _number(told, FIRST)
     batch = _batch(value)
     request = told.get(REQUEST)
     if request is not None and len(request) != HASH_BYTES:
         raise BadMessage(f"{REQUEST} has not {HASH_BYTES} bytes")
-    received, rejected = _number(told, RECORDS), _number(told, REJECTED)
-    if number and (received or rejected):
+    received, rejected = _number(told, RECORDS, COUNT_MAX), _number(told, REJECTED, COUNT_MAX)
+    if number_of_part and (received or rejected):
         raise BadMessage("only the first part tells how many records were received")
+    origin = _origin(told, key, number_of_part, parts, len(batch))
     return Submission(
         tenant_id=_tenant(told[TENANT]),
         signal=key.signal,
         received_ns=_number(told, RECEIVED),
         batches=(StreamBatch(key, batch),),
-        request_hash=None if request is None else part_hash(request, key, number, parts, first, len(batch)),
-        received=received,
+        request_hash=None if request is None else part_hash(request, key, number_of_part, parts, first, len(batch)),
+        received=received if origin is None else None,  # a part may be journaled without the first one
         rejected=rejected,
+        origin=origin,
     )
 
 
@@ -144,7 +155,7 @@ def _cut(
     if small:
         body = records.encode(batch, compressor)
         if len(body) <= bytes_max:
-            yield _Cut(key, first, body)
+            yield _Cut(key, first, len(batch), body)
             return
     if len(batch) == 1:
         raise InvalidArgument(
@@ -174,7 +185,46 @@ def _message(submission: Submission, cut: _Cut, number: int, parts: int) -> Kafk
     }
     if submission.request_hash is not None:
         told[REQUEST] = submission.request_hash
+    if submission.origin is not None:
+        told[SOURCE] = _source(submission.origin, cut)
     return KafkaMessage(key, f"{tenant}/{key.text}".encode(), cut.body, tuple(told.items()))
+
+
+def _plan(cuts: Sequence[_Cut]) -> str:
+    """Identity of the way in which a message was cut into parts: streams, and which of their records."""
+    told = b"".join(struct.pack("<QQ", cut.first, cut.count) + cut.key.text.encode() + b"\0" for cut in cuts)
+    return sha256(told).hexdigest()[: 2 * PLAN_BYTES]
+
+
+def _source(origin: Origin, cut: _Cut) -> bytes:
+    """The header: topic/partition/topic id/base/, then offset=plan, or an offset for each record as ranges."""
+    if origin.offset is not None:
+        what = f"{origin.offset}={origin.plan}"
+    else:
+        what = ranges_text(origin.offsets[cut.key][cut.first : cut.first + cut.count])
+    return f"{origin.topic}/{origin.partition}/{origin.topic_id}/{origin.base}/{what}".encode()
+
+
+def _origin(told: Mapping[str, bytes], key: StreamKey, part: int, parts: int, count: int) -> Origin | None:
+    """What `_source` says; None where the records are of no other topic."""
+    raw = told.get(SOURCE)
+    if raw is None:
+        return None
+    try:
+        topic, partition, topic_id, base, what = raw.decode("ascii").split("/")
+        at, equals, plan = what.partition("=")
+        if equals:
+            found = Origin(topic, number(partition), topic_id, number(base), number(at), plan=plan, part=part, parts=parts)
+            right = len(plan) == 2 * PLAN_BYTES
+        else:
+            offsets = parse_ranges(what)
+            found = Origin(topic, number(partition), topic_id, number(base), offsets={key: offsets})
+            right = len(offsets) == count
+    except ValueError:
+        raise BadMessage(f"{SOURCE} is no place") from None
+    if not (right and topic and topic.isprintable() and (topic_id.isalnum() or not topic_id) and found.partition < 2**31):
+        raise BadMessage(f"{SOURCE} is no place")
+    return found
 
 
 def _storable(key: StreamKey) -> StreamKey:
@@ -222,9 +272,9 @@ def _key(told: Mapping[str, bytes]) -> StreamKey:
     return key
 
 
-def _number(told: Mapping[str, bytes], name: str) -> int:
+def _number(told: Mapping[str, bytes], name: str, most: int = NUMBER_MAX) -> int:
     raw = told[name]
-    if not (raw.isdigit() and len(raw) <= len(str(NUMBER_MAX)) and int(raw) <= NUMBER_MAX):
+    if not (raw.isdigit() and len(raw) <= len(str(most)) and int(raw) <= most):
         raise BadMessage(f"{name} is not a number")
     return int(raw)
 

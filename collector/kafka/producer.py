@@ -143,9 +143,17 @@ class KafkaIntake:
         broker, no answer in time, stopping), after which some or all of it may be there; `InvalidArgument` (a stream's name
         that can not be stored, a record or a message that is too large).
         """
-        size = sum(part.batch.size_bytes for part in submission.batches)
         if not any(len(part.batch) for part in submission.batches):
             return Receipt(seq=0, records=0)
+        await asyncio.shield(await self.queue(submission))
+        return Receipt(seq=0, records=submission.records)
+
+    async def queue(self, submission: Submission) -> "asyncio.Future[None]":
+        """Hand the messages of some records over to the client: to partitions they go in the order in which calls return.
+
+        The future is done when the brokers have all of them, or has the error. Raises as `submit` does.
+        """
+        size = sum(part.batch.size_bytes for part in submission.batches)
         self._admit(0, 0)
         if size > self._limits.encode_inline_bytes_max:
             messages = await asyncio.to_thread(encode, submission)
@@ -157,8 +165,7 @@ class KafkaIntake:
         self._flights.add(flight)
         flight.done.add_done_callback(lambda done: self._landed(flight, done))
         self._send(submission, messages, flight)
-        await asyncio.shield(flight.done)
-        return Receipt(seq=0, records=submission.records)
+        return flight.done
 
     def _admit(self, messages: int, size_bytes: int) -> None:
         """Refuse before work is done for nothing."""

@@ -30,8 +30,9 @@ from collector.routing import NamelessNotices, Router
 from driftlock.accounts.metering import Because, IngestMeter, Refusal, refusal_of
 from driftlock.engine.canonical import Cuts, cut_utf8
 from driftlock.engine.event import Signal
+from driftlock.engine.origin import Origin
 from driftlock.engine.ports import Intake, Receipt, Submission
-from driftlock.errors import Code, DriftlockError, Internal, Unavailable
+from driftlock.errors import Code, DriftlockError, Internal, InvalidArgument, Unavailable
 
 REQUEST_HASH_BYTES = 16
 UNPACKING = Because({Code.PAYLOAD_TOO_LARGE: Refusal.BOMB, Code.INVALID_ARGUMENT: Refusal.DAMAGED})
@@ -70,6 +71,8 @@ class _Request:
     signal: Signal
     sender: Sender
     records: int = 0
+    origin: Origin | None = None
+    whole: bool = False
 
 
 class Exporter:
@@ -155,13 +158,19 @@ class Exporter:
         slot: Slot,
         unpack: Unpack | None = None,
         transcode: Unpack | None = None,
+        *,
+        origin: Origin | None = None,
+        whole: bool = False,
     ) -> bytes:
         """Serialized Export response once the records are durable. Cancelling the caller does not cancel the work.
 
         `unpack` decompresses the body where the transport has not; `transcode` turns what came out into protobuf where it is
         not. Each must hold the limit by itself. A resend is recognised by its bytes before `transcode`.
+        `origin` says of which messages of a topic the records are: those of several are recognised by their places alone.
+        `whole`: where one record can not be accepted, none is, and the request is refused.
         """
-        task = asyncio.create_task(self._export(signal, sender, [body], slot, unpack, transcode))
+        request = _Request(signal, sender, origin=origin, whole=whole)
+        task = asyncio.create_task(self._export(request, [body], slot, unpack, transcode))
         del body  # a frame that waits would keep it in memory
         self._under_way.add(task)
         task.add_done_callback(self._ended)
@@ -180,10 +189,10 @@ class Exporter:
             task.exception()  # whoever still listens has it; asyncio need not complain for those who do not
 
     async def _export(
-        self, signal: Signal, sender: Sender, body: list[bytes], slot: Slot, unpack: Unpack | None, transcode: Unpack | None
+        self, request: _Request, body: list[bytes], slot: Slot, unpack: Unpack | None, transcode: Unpack | None
     ) -> bytes:
         """As `export`; the body is handed over, so that it is not kept longer than somebody reads it."""
-        request = _Request(signal, sender)
+        signal, sender = request.signal, request.sender
         with slot:
             try:
                 return await self._accept(request, body.pop(), slot, unpack, transcode)
@@ -215,6 +224,10 @@ class Exporter:
             decoded, request_hash = await self._worked(decode, at_once=self._decoder.is_quick(message))
         del decode, body, message  # what they say is in columns by now
         rejected = sum(decoded.rejected.values())
+        if rejected and request.whole:
+            raise InvalidArgument(decoded.message, reason=Refusal.BAD_RECORDS)
+        if request.origin is not None and request.origin.offset is None:
+            request_hash = None
         received = decoded.read
         self._meter.received(sender.tenant_id, signal, received)
         request.records = received
@@ -232,6 +245,7 @@ class Exporter:
                 request_hash,
                 received=received,
                 rejected=rejected,
+                origin=request.origin,
             )
             with SUBMITTING:
                 receipt = await self._intake.submit(submission)

@@ -18,6 +18,7 @@ from driftlock.engine.anchor import AnchorNote, AnchorSettings
 from driftlock.engine.drift import DriftHour
 from driftlock.engine.event import RecordBatch, Signal, StreamKey, trace_stream_key
 from driftlock.engine.fold import GraphEdge
+from driftlock.engine.origin import Origin
 from driftlock.engine.profile import Profile
 from driftlock.engine.scores import ScoreRow
 from driftlock.engine.verdict import LOSSES, Finding, Incident, StreamEvent, content_id
@@ -46,6 +47,7 @@ class Submission:
     `received_ns` is the server's receive time: it serves deduplication and metering, never detection. `received` is the number
     of records that the request held as they were counted on the wire, `rejected` that of those which will never be accepted;
     None: these and the rejected ones. Both go into the ledger as they are, to be compared with what was journaled.
+    `origin` says of which messages of somebody else's topic the records are, each of which is journaled once.
     """
 
     tenant_id: UUID
@@ -57,6 +59,7 @@ class Submission:
     rejected: int = 0
     content_hash: bytes | None = None
     dedup_window_ns: int | None = None
+    origin: Origin | None = None
 
     @property
     def records(self) -> int:

@@ -109,6 +109,10 @@ class DeadLetters:
         row = await self._database.node(lambda connection: connection.fetchrow(GET, letter_id))
         return None if row is None else _stored(row)
 
+    async def keep(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep some that nobody journals; those that are kept already stay."""
+        await self._database.node(lambda connection: save_dead_letters(connection, letters))
+
     async def retried(self, letter_ids: Sequence[UUID]) -> int:
         """Note that they were sent again; how many were dead until now."""
         return len(await self._database.node(lambda connection: connection.fetch(RETRIED, list(letter_ids))))

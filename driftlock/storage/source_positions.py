@@ -20,6 +20,7 @@ GAPS = """
 select g.id, g.shard, g.topic, g.partition, g.from_offset, g.to_offset, g.reason, g.found_at from driftlock.source_gap g
  where $2::uuid is null or g.id < $2 order by g.id desc limit $1
 """
+COUNT_GAPS = "select count(*) from driftlock.source_gap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,15 @@ class SourcePositions:
             )
             for row in rows
         ]
+
+    async def gap_count(self) -> int:
+        """How many gaps were ever written down."""
+
+        async def work(connection: Connection) -> int:
+            found: int = await connection.fetchval(COUNT_GAPS)
+            return found
+
+        return await self._database.node(work)
 
 
 async def save_gaps(connection: Connection, shard: int, topic: str, partition: int, gaps: Sequence[SourceGap]) -> None:

@@ -7,17 +7,20 @@ The position in the source is where the rows are. What is not committed never ha
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from uuid import UUID
 
 import asyncpg
 
+from driftlock.engine import records
 from driftlock.engine.event import StreamKey
-from driftlock.engine.ports import Receipt, Submission
+from driftlock.engine.ports import Receipt, StreamBatch, Submission
+from driftlock.engine.selecting import selected
 from driftlock.errors import Conflict, DriftlockError, InvalidArgument, NotFound, Unavailable
 from driftlock.storage.appending import Pending, columns
 from driftlock.storage.backlog import ROW_BYTES, Backlog
+from driftlock.storage.bridged import take
 from driftlock.storage.clock_rows import clock_row, time_row
 from driftlock.storage.dead_letters import DeadLetter, save_dead_letters
 from driftlock.storage.faults import FENCED, RETRY_AFTER_MS, is_poison, sqlstate_of, translate
@@ -32,6 +35,7 @@ from driftlock.storage.source_positions import ADVANCE, SourceGap, SourcePositio
 from driftlock.storage.stream_ids import StreamId, StreamIds
 
 log = logging.getLogger(__name__)
+LATE_NS_MAX = 24 * 3600 * 1_000_000_000
 STALE_TRIES_MAX = 3
 """So often streams are looked for again that have gone meanwhile."""
 MISUSED = "its request hash stands for another request already"
@@ -97,10 +101,13 @@ class SourcedJournal:
         backlog: Backlog | None = None,
         home: Callable[[UUID], int] | None = None,
         clock: Callable[[int], Awaitable[int]] | None = None,
+        now_ns: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`home` tells the shard of a tenant's fold (None: this one), `clock` what time (ns) may be written down at a time.
+        """`backlog` is told what commits. It refuses nothing here: whoever reads the source pauses.
 
-        `backlog` is told what commits. It refuses nothing here: whoever reads the source pauses.
+        `home` tells the shard of a tenant's fold (None: this one), `clock` what time (ns) may be written down at a time.
+        `now_ns`: requests are remembered from when they are journaled on, however long they have lain in the source, or else
+        those of a long backlog were forgotten before what was sent twice is read the second time.
         """
         self._database = database
         self._appending = database.reserved(Lane.APPEND)
@@ -109,6 +116,7 @@ class SourcedJournal:
         self._on_commit = on_commit
         self._limits = limits or JournalLimits()
         self._backlog = backlog
+        self._now_ns = now_ns
         self.recent = RecentBatches(self._limits.recent_bytes_max)
         self._stream_ids = StreamIds(database, entries_max=self._limits.stream_cache_entries_max, shard=shard.number, home=home)
         self._positions = SourcePositions(database)
@@ -227,13 +235,30 @@ class SourcedJournal:
                 return gone, []
             await save_gaps(connection, self._shard.number, source.topic, source.partition, source.gaps)
             refused = dict(without_stream)
-            for group in self._groups(rows):
+            for group in self._groups(await self._unread(connection, rows)):
                 refused.update(await self._append(connection, group))
             dead = sorted(refused.items())
             letters = [_letter(source, source.messages[place], reason) for place, reason in dead]
             await save_dead_letters(connection, [*source.dead, *letters])
             await self._note_refused(connection, [source.messages[place].submission for place, _ in dead])
         return [], dead
+
+    async def _unread(self, connection: Connection, rows: list[_Row]) -> list[_Row]:
+        """Rows without what a bridge has written before; those that have nothing else are duplicates.
+
+        From the messages each time: the transaction may be tried again.
+        """
+        if all(it.message.submission.origin is None for it in rows):
+            return rows
+        kept = list[_Row]()
+        found = await take(connection, self._shard.number, [it.message.submission for it in rows])
+        for row, left in zip(rows, found, strict=True):
+            row.outcome = DUPLICATE if left == [] else 0
+            if left:
+                row.pending = _rest(row, left)
+            if left != []:
+                kept.append(row)
+        return kept
 
     def _groups(self, rows: Sequence[_Row]) -> Iterator[list[_Row]]:
         """Rows as many as fit a statement."""
@@ -251,7 +276,7 @@ class SourcedJournal:
     async def _append(self, connection: Connection, group: list[_Row]) -> Dead:
         """Journal a group; those that can not be: halves are tried until they are alone."""
         owner = (self._shard.number, self._shard.epoch, self._node)
-        limits = (self._limits.dedup_window_ms * 1_000_000, self._limits.journal_bytes_max)
+        limits = (self._window_ns(group), self._limits.journal_bytes_max)
         try:
             async with connection.transaction():  # a savepoint
                 outcomes = await connection.fetch(APPEND, *owner, *limits, *columns([it.pending for it in group]))
@@ -265,6 +290,12 @@ class SourcedJournal:
         for row, became in zip(group, outcomes, strict=True):
             row.outcome, row.seq = became["outcome"], became["seq"]
         return [(it.place, MISUSED) for it in group if it.outcome == KEY_REUSED]
+
+    def _window_ns(self, group: Sequence[_Row]) -> int:
+        """How long the requests of a group are remembered after their receipt; 0 when none is."""
+        oldest_ns = min(it.message.submission.received_ns for it in group)
+        late_ns = min(max(0, self._now_ns() - oldest_ns), LATE_NS_MAX)
+        return self._limits.dedup_window_ms and self._limits.dedup_window_ms * 1_000_000 + late_ns
 
     async def _note_refused(self, connection: Connection, refused: Sequence[Submission]) -> None:
         """What was received and not journaled goes into the ledger, so that it adds up."""
@@ -311,6 +342,17 @@ class SourcedJournal:
 
 def _letter(source: SourceBatch, it: SourceMessage, reason: str) -> DeadLetter:
     return DeadLetter(source.topic, source.partition, it.offset, reason, it.key, it.value, it.headers, it.submission.tenant_id)
+
+
+def _rest(row: _Row, numbers: Sequence[int]) -> Pending:
+    """Some records of a message: another bridge has grouped it otherwise."""
+    submission, streams = row.message.submission, row.pending.streams
+    (part,) = submission.batches
+    rest = StreamBatch(part.key, selected(part.batch, numbers))
+    body = records.encode(rest.batch)
+    overflowed = rest.records if row.pending.overflowed else 0
+    less = replace(submission, batches=(rest,), received=None)
+    return Pending(less, [rest], streams, [rest.records], [len(rest.batch.text)], [body], overflowed, len(body))
 
 
 def _reason(error: BaseException) -> str:
