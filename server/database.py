@@ -38,6 +38,11 @@ async def database_urls(settings: Settings, *, share: bool) -> AsyncIterator[Dat
     if settings.database_url is not None:
         yield DatabaseUrls(settings.database_url, settings.migrate_database_url)
         return
+    if settings.ephemeral is not None:
+        raise StartupRefused(
+            f"DATABASE_URL is not set, and {settings.ephemeral} says that this platform's disk ends with the instance: the "
+            "embedded database would be lost with all that was acknowledged; set DATABASE_URL to a PostgreSQL"
+        )
     found = running(settings.data_dir) if share else None
     if found is not None:
         yield DatabaseUrls(found.app_dsn, found.owner_dsn)

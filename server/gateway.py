@@ -6,7 +6,6 @@ A request is acknowledged once the brokers have all of it. Any number of gateway
 """
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,8 +18,7 @@ from structlog.typing import FilteringBoundLogger
 import driftlock
 from cbad_cy.codec import Codec
 from collector.kafka.client_settings import KafkaConnection
-from collector.kafka.producer import KafkaIntake
-from collector.kafka.topics import TopicRefused, ensure_topic
+from collector.kafka.topics import ensure_topic
 from collector.otlp.grpc import check_grpcio
 from driftlock.engine.profile import DEFAULT_CODEC
 from driftlock.errors import Unavailable
@@ -32,7 +30,7 @@ from server.addresses import Address
 from server.asgi import AsgiServer
 from server.database import DatabaseUrls, prepare
 from server.health import beside, health_app
-from server.kafka_metrics import ProducerMetrics
+from server.kafka_intake import client_id, records_intake
 from server.ledger import keep_ledger
 from server.local import open_access
 from server.otlp_doors import Door, Ingest, Watched, asgi_limits, listen_at, open_otlp_doors, stop_all
@@ -42,9 +40,12 @@ from server.redaction import watch_rules
 from server.settings import Settings
 from server.shards import check_spread
 from server.telemetry import Telemetry, TimedIntake
+from server.topic_gate import TopicGate
 from server.traffic import keep_traffic
 
+ROLE = "gateway"
 NOTICE_S = 1.0  # between "not ready" and closing the doors, for load balancers to notice
+LOOK_S = 3.0  # for one look at the topic; without a broker the doors open after it, and refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,6 @@ async def open_gateway(settings: Settings, log: FilteringBoundLogger) -> AsyncIt
     telemetry = Telemetry(version=driftlock.__version__, codec=codec.name, codec_version=codec.version)
     async with AsyncExitStack() as stack:
         await prepare(urls, settings.unsafe_database, lambda what: log.warning("unsafe database", what=what))
-        await asyncio.to_thread(_ensure, connection, settings)
         outages, keeps = OutageReport(telemetry, log), not settings.may_forget
         database = await stack.enter_async_context(Database(urls.app, on_change=outages, keeps_commits=keeps))
         meter, ledger = keep_ledger(database, telemetry, log, by_tenant=settings.metrics_tenants)
@@ -130,9 +130,8 @@ async def open_gateway(settings: Settings, log: FilteringBoundLogger) -> AsyncIt
         key_use = KeyUse(database)
         access, _ = await open_access(settings, database, key_use.note)
         rules = RedactionTable(database.reserved(Lane.KEYS), time.monotonic)
-        intake = await stack.enter_async_context(
-            _intake(connection, settings, telemetry, (await check_spread(database, settings)).spread)
-        )
+        await check_spread(database, settings)
+        intake = await _intake(connection, settings, telemetry, log, stack)
         timed = TimedIntake(intake, telemetry, time.monotonic)
         draining = asyncio.Event()
 
@@ -157,6 +156,7 @@ async def open_gateway(settings: Settings, log: FilteringBoundLogger) -> AsyncIt
             draining.set()
             await otlp.drain()
 
+        watched["the topic"] = intake.watch
         watched["the use of API keys"] = partial(keep_traffic, database, key_use, log)
         watched["the watch of redaction rules"] = partial(watch_rules, rules)
         watched["the ledger"] = ledger.run
@@ -187,33 +187,21 @@ def _needed(settings: Settings) -> tuple[KafkaConnection, DatabaseUrls]:
     return connection, DatabaseUrls(settings.database_url, settings.migrate_database_url)
 
 
-def _client_id() -> str:
-    return f"driftlock-gateway-{socket.gethostname()}"
-
-
-def _ensure(connection: KafkaConnection, settings: Settings) -> None:
-    try:
-        ensure_topic(
-            connection,
-            settings.kafka_topic,
-            settings.kafka_partitions,
-            settings.kafka_replication,
-            client_id=_client_id(),
-        )
-    except TopicRefused as error:
-        raise StartupRefused(str(error)) from None
-
-
-def _intake(connection: KafkaConnection, settings: Settings, telemetry: Telemetry, spread: int) -> KafkaIntake:
-    intake = KafkaIntake(
+async def _intake(
+    connection: KafkaConnection, settings: Settings, telemetry: Telemetry, log: FilteringBoundLogger, stack: AsyncExitStack
+) -> TopicGate:
+    """The way into Kafka. Raises `StartupRefused` for a topic that can not be used; one that nobody can tell of yet may be."""
+    producing = records_intake(connection, settings, telemetry, ROLE)
+    ensure = partial(
+        ensure_topic,
         connection,
-        topic=settings.kafka_topic,
-        partitions=settings.kafka_partitions,
-        spread=spread,
-        client_id=_client_id(),
-        watch=ProducerMetrics(telemetry.registry),
+        settings.kafka_topic,
+        settings.kafka_partitions,
+        settings.kafka_replication,
+        client_id=client_id(ROLE),
+        timeout_s=LOOK_S,
     )
-    telemetry.gauge("kafka_up", "1 while a Kafka broker is there, as far as is known.", lambda: float(intake.up))
-    telemetry.gauge("kafka_queued_messages", "Messages that Kafka has not answered yet.", lambda: intake.queued_messages)
-    telemetry.gauge("kafka_queued_bytes", "Bytes of these messages.", lambda: intake.queued_bytes)
+    intake = TopicGate(producing, ensure, log)
+    await intake.look()
+    await stack.enter_async_context(producing)
     return intake

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from collector.kafka.client_settings import OAUTHBEARER, KafkaConnection
+from server.bridge_sources import parse_sources
+from server.kafka_names import parse_topic
 from server.setting import Setting
 from server.setting_parsers import parse_choice, parse_int, parse_path, parse_text, parse_url
 
 PARTITIONS_MAX = 4096
-TOPIC_CHARS_MAX = 249
-_TOPIC_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
 def parse_servers(text: str) -> str:
@@ -21,13 +21,6 @@ def parse_servers(text: str) -> str:
         if not whole or any(char in host for char in "/@ "):
             raise ValueError("use host:port of one or more brokers, separated by commas, such as kafka-1:9092,kafka-2:9092")
     return ",".join(servers)
-
-
-def parse_topic(text: str) -> str:
-    """A name that Kafka allows for a topic."""
-    if not (len(text) <= TOPIC_CHARS_MAX and _TOPIC_CHARS.issuperset(text) and text not in {".", ".."}):
-        raise ValueError(f"use at most {TOPIC_CHARS_MAX} letters, digits, dots, underscores and hyphens")
-    return text
 
 
 KAFKA_SETTINGS: tuple[Setting, ...] = (
@@ -122,6 +115,20 @@ KAFKA_SETTINGS: tuple[Setting, ...] = (
         "30",
         "After so many seconds of silence, 2..1800, a worker's partitions go to others; brokers have bounds of their own.",
         parse_int(2, 1800),
+    ),
+    Setting(
+        "DRIFTLOCK_KAFKA_SOURCES",
+        "kafka_sources",
+        None,
+        "JSON list of topics of other producers for `driftlock bridge`: tenant and format of each, and what else it needs.",
+        parse_sources,
+    ),
+    Setting(
+        "DRIFTLOCK_KAFKA_BRIDGE_GROUP",
+        "kafka_bridge_group",
+        "driftlock-bridge",
+        "Consumer groups of bridges begin so: there is one for each topic of DRIFTLOCK_KAFKA_SOURCES.",
+        parse_topic,
     ),
 )
 _SASL_USER = ("kafka_sasl_username", "kafka_sasl_password")

@@ -332,6 +332,15 @@ SETTINGS: tuple[Setting, ...] = (
         "Where the Auth emulator is, as host:port. Refused unless DRIFTLOCK_FIREBASE_EMULATOR is `on`.",
         parse_emulator,
     ),
+    Setting("K_SERVICE", "cloud_run_service", None, "Set by Cloud Run and Knative: the embedded database is refused.", str),
+    Setting("CLOUD_RUN_JOB", "cloud_run_job", None, "Set by Cloud Run for jobs: the embedded database is refused.", str),
+    Setting(
+        "CLOUD_RUN_WORKER_POOL",
+        "cloud_run_worker_pool",
+        None,
+        "Set by Cloud Run for worker pools: the embedded database is refused.",
+        str,
+    ),
     Setting(
         "DRIFTLOCK_ENDPOINT",
         "endpoint",

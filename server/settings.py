@@ -17,6 +17,7 @@ from collector.kafka.client_settings import KafkaConnection
 from collector.routing.rules import RoutingRules
 from driftlock.storage.checks import UnsafeDatabase
 from server.addresses import Address
+from server.bridge_sources import Source
 from server.kafka_settings import kafka_connection, wrong_kafka
 from server.machine import memory_bytes, resident_streams, worker_threads
 from server.setting_parsers import parse_int
@@ -82,6 +83,9 @@ class Settings:
     firebase_credentials_file: Path | None
     firebase_emulator: bool
     firebase_emulator_host: str | None
+    cloud_run_service: str | None
+    cloud_run_job: str | None
+    cloud_run_worker_pool: str | None
     endpoint: str | None
     api_key: str | None = field(repr=False)
     otlp_endpoint: str | None
@@ -103,6 +107,8 @@ class Settings:
     kafka_group: str
     kafka_instance_id: str | None
     kafka_session_seconds: int
+    kafka_sources: tuple[Source, ...] | None
+    kafka_bridge_group: str
 
     @property
     def kafka(self) -> KafkaConnection | None:
@@ -113,6 +119,16 @@ class Settings:
     def embedded(self) -> bool:
         """Whether the process brings its own PostgreSQL."""
         return self.database_url is None
+
+    @property
+    def ephemeral(self) -> str | None:
+        """The variable by which the platform says that the disk ends with the process; None elsewhere."""
+        told = (
+            ("K_SERVICE", self.cloud_run_service),
+            ("CLOUD_RUN_JOB", self.cloud_run_job),
+            ("CLOUD_RUN_WORKER_POOL", self.cloud_run_worker_pool),
+        )
+        return next((name for name, value in told if value is not None), None)
 
     @property
     def may_forget(self) -> bool:

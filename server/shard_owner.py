@@ -195,6 +195,7 @@ class ShardOwner:
             backlog=backlog,
             home=placement.home,
             clock=self._clock if placement.spread > 1 else None,
+            now_ns=time.time_ns,
         )
 
     async def take_derived(self) -> None:

@@ -113,13 +113,14 @@ async def open_worker(settings: Settings, log: FilteringBoundLogger) -> AsyncIte
         shared = SharedJournal(database, journal_bytes_max=limits.journal_bytes_max, placement=placement)
         decoding = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
         stack.callback(decoding.shutdown, wait=False, cancel_futures=True)
+        counters = WorkerCounters(telemetry.registry)
         table = PartitionTable(
             WorkerParts(
                 settings=settings,
                 database=database,
                 controls=Controls(shared),
                 telemetry=telemetry,
-                counters=WorkerCounters(telemetry.registry),
+                counters=counters,
                 topic=settings.kafka_topic,
                 placement=placement,
                 share=partial(_share, settings),
@@ -142,7 +143,7 @@ async def open_worker(settings: Settings, log: FilteringBoundLogger) -> AsyncIte
             "the partitions": table.failed,
             "the watch of the shards": table.watch,
             **spread_work(placement, database, table, log),
-            **chores(database, shared, telemetry.registry, log, strict=not settings.may_forget),
+            **chores(database, shared, telemetry.registry, counters, log, strict=not settings.may_forget),
             **({} if evidence is None else {"evidence": evidence.run}),
         }
         http = None

@@ -45,16 +45,33 @@ class WorkerCounters:
             ["partition"],
             registry=registry,
         )
+        self.rebalanced = Gauge(
+            "driftlock_worker_rebalance_timestamp_seconds",
+            "When partitions came or went last (Unix time); 0 before that.",
+            registry=registry,
+        )
+        self.dead_letters = Gauge(
+            "driftlock_dead_letters",
+            "Dead letters of all workers that nobody has sent again, asked for every half a minute.",
+            registry=registry,
+        )
+        self.gaps = Gauge(
+            "driftlock_source_gaps",
+            "Gaps that workers have ever written down: offsets that Kafka did not have any more.",
+            registry=registry,
+        )
 
     def begin(self, partition: int) -> None:
         """A partition is ours: its counts are there from the first look on."""
         for counter in (self.messages, self.records, self.duplicates, self.dead, self.missing):
             counter.labels(str(partition))
+        self.rebalanced.set_to_current_time()
 
     def end(self, partition: int) -> None:
         """A partition is not ours any more: it has no delay."""
         with contextlib.suppress(KeyError):  # it had none yet
             self.delay.remove(str(partition))
+        self.rebalanced.set_to_current_time()
 
 
 class WorkerGauges(Collector):

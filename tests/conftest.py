@@ -30,6 +30,7 @@ delete from driftlock.journal_identity;
 delete from driftlock.journal_era;
 delete from driftlock.source_position;
 delete from driftlock.source_gap;
+delete from driftlock.bridged_position;
 delete from driftlock.dead_letters;
 delete from driftlock.spread;
 delete from driftlock.shard_clock;

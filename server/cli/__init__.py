@@ -13,6 +13,7 @@ COMMANDS = {
     "serve": "server.cli.serve:serve",
     "api": "server.cli.api:api_command",
     "gateway": "server.cli.gateway:gateway",
+    "bridge": "server.cli.bridge:bridge",
     "worker": "server.cli.worker:worker",
     "detect": "server.cli.detect:detect",
     "score": "server.cli.score:score",

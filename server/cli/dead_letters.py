@@ -23,7 +23,7 @@ PAGE_ROWS = 200
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """Messages that workers could not journal, kept for 30 days."""
+    """Messages that workers could not journal, and bridges not read, kept for 30 days."""
 
 
 @dead_letters.command("list")

@@ -17,6 +17,7 @@ from tests.chaos.ablated import ABLATIONS
 from tests.chaos.ablations import caught
 from tests.chaos.embedded import EMBEDDED
 from tests.chaos.parts import FAULTS, Order, Part
+from tests.chaos.scaled.parts import SCALED
 from tests.chaos.scenarios.parts import SCENARIOS
 from tests.chaos.scenarios.report import Report
 from tests.e2e.harness import ROOT
@@ -32,7 +33,7 @@ def say(text: str) -> None:
 
 def all_parts() -> tuple[Part, ...]:
     """Every part, in order: faults of processes first, then those of what they stand on."""
-    return (*FAULTS, EMBEDDED, *SCENARIOS)
+    return (*FAULTS, EMBEDDED, SCALED, *SCENARIOS)
 
 
 def run_part(part: Part, count: int, seed: int, keep: Path | None) -> tuple[Report, float]:

@@ -224,7 +224,7 @@ def test_keys_and_redaction_rules_hold(
         ({"DATABASE_URL": ""}, "DATABASE_URL is not set: a gateway shares its database"),
         ({"DRIFTLOCK_KAFKA_BOOTSTRAP_SERVERS": ""}, "DRIFTLOCK_KAFKA_BOOTSTRAP_SERVERS is not set"),
         ({"DRIFTLOCK_KAFKA_PARTITIONS": "7"}, f"has {PARTITIONS} partitions, not 7"),
-        ({"DRIFTLOCK_KAFKA_TENANT_SPREAD": "2"}, "DRIFTLOCK_KAFKA_TENANT_SPREAD"),
+        ({"DRIFTLOCK_KAFKA_TENANT_SPREAD": "99"}, "DRIFTLOCK_KAFKA_TENANT_SPREAD is 99, more than"),
         ({"DRIFTLOCK_KAFKA_SASL_MECHANISM": "PLAIN"}, "set DRIFTLOCK_KAFKA_SECURITY_PROTOCOL to SASL_SSL"),
     ],
 )
@@ -278,3 +278,43 @@ def test_without_the_client_it_says_what_to_install(make_gateway: Callable[..., 
     assert refused.returncode == 1
     assert "pip install 'driftlock[kafka]'" in refused.stderr
     assert gateway.run("--help").returncode == 0
+
+
+def test_a_gateway_that_starts_before_its_brokers_refuses_until_they_are_there(
+    make_gateway: Callable[..., Gateway], broker: Broker
+) -> None:
+    gateway = make_gateway()
+    assert gateway.run("tenant", "create", "acme").returncode == 0
+    key = gateway.run("key", "create", "--tenant", "acme").stdout.strip()
+    broker.kill()
+    with gateway.output.open("ab") as output:
+        gateway.process = subprocess.Popen([*COMMAND, "gateway"], env=gateway.environment, stdout=output, stderr=output)
+    wait_for("it to listen", lambda: b"otlp_grpc" in gateway.output.read_bytes())
+    assert httpx.get(f"{gateway.rest}/livez", timeout=10).status_code == 200
+    assert not httpx.get(f"{gateway.rest}/readyz", timeout=10).json()["checks"]["kafka"]["ok"]
+    sender = Sender(gateway)
+    with pytest.raises(grpc.RpcError) as refused:
+        sender.send("too soon", key)
+    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+    broker.start()
+    wait_for("it to find the broker", gateway.ready)
+    sender.send("now", key)
+    sender.channel.close()
+    assert lines(broker) == {b"now"}
+    assert gateway.signal(signal.SIGTERM) == 0
+
+
+def test_a_topic_with_other_partitions_ends_a_gateway_that_has_waited_for_it(
+    make_gateway: Callable[..., Gateway], broker: Broker
+) -> None:
+    gateway = make_gateway()
+    broker.kill()
+    with gateway.output.open("ab") as output:
+        gateway.process = subprocess.Popen([*COMMAND, "gateway"], env=gateway.environment, stdout=output, stderr=output)
+    wait_for("it to listen", lambda: b"otlp_grpc" in gateway.output.read_bytes())
+    gateway.process.send_signal(signal.SIGSTOP)  # or it would make the topic itself
+    broker.start()
+    broker.create_topic(TOPIC, PARTITIONS + 1)
+    gateway.process.send_signal(signal.SIGCONT)
+    assert gateway.process.wait(REFUSED_S) == 1
+    assert f"has {PARTITIONS + 1} partitions, not {PARTITIONS}" in gateway.output.read_text().splitlines()[-1]

@@ -277,11 +277,11 @@ class Entrance(Server):
         wait_for("it to be ready", self.ready)
         return 0.0
 
-    def post(self, requests: Sequence[bytes]) -> None:
+    def post(self, requests: Sequence[bytes], signal: str = "logs") -> None:
         """One after another, each acknowledged before the next."""
         key = self.run("key", "create", "--tenant", "tenant-0").stdout.strip()
         headers = {"X-Api-Key": key, "Content-Type": "application/x-protobuf"}
         with httpx.Client(headers=headers, timeout=10) as client:
             for body in requests:
-                answer = client.post(f"http://127.0.0.1:{self.otlp_http_port}/v1/logs", content=body)
+                answer = client.post(f"http://127.0.0.1:{self.otlp_http_port}/v1/{signal}", content=body)
                 assert answer.status_code == 200, answer.text

@@ -335,5 +335,15 @@ class Outcome:
             await asyncio.sleep(0.05)
         raise AssertionError(f"{what}: {found}, not {wanted}")
 
+    async def beyond(self, what: str, timeout_s: float = START_S, **least: int) -> dict[str, int]:
+        """Wait until the counts are larger than these."""
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            found = await self.counts()
+            if all(found[name] > count for name, count in least.items()):
+                return found
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"{what}: {found}, not more than {least}")
+
     async def findings(self) -> list[Any]:
         return await self.ask(FINDINGS)

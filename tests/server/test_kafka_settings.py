@@ -59,7 +59,7 @@ def test_oauth_has_what_it_needs() -> None:
         ("TOPIC", "..", "letters, digits"),
         ("PARTITIONS", "0", "from 1 to 4096"),
         ("REPLICATION", "101", "from 1 to 100"),
-        ("TENANT_SPREAD", "2", "use 1"),
+        ("TENANT_SPREAD", "4097", "from 1"),
         ("TENANT_SPREAD", "0", "from 1"),
         ("SECURITY_PROTOCOL", "TLS", "SASL_SSL"),
         ("SASL_MECHANISM", "GSSAPI", "SCRAM-SHA-256"),

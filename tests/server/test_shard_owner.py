@@ -20,6 +20,7 @@ from driftlock.storage.shared_journal import SharedJournal
 from server.ownership import Share
 from server.settings import parse_settings
 from server.shard_owner import ShardOwner, WorkerParts
+from server.shards import KafkaPlacement
 from server.telemetry import Telemetry
 from server.worker_metrics import WorkerCounters
 from tests.kafka.workers import Outcome, submissions, template, tenant
@@ -48,6 +49,7 @@ def parts(database: Database, decoding: ThreadPoolExecutor) -> WorkerParts:
         telemetry=Telemetry(version="", codec="", codec_version=""),
         counters=WorkerCounters(CollectorRegistry()),
         topic="records",
+        placement=KafkaPlacement(1, 1),
         share=lambda partition: Share(partition + 1, 1, 100, 2**30, JournalLimits()),
         on_step=lambda _step: None,
         evidence=False,

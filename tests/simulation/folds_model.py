@@ -126,7 +126,7 @@ def read(db: Tables, _: int, after: int, bytes_max: int, rows_max: int, known: S
 
 def resolve(db: Tables, tenant_id: UUID, *arguments: Any) -> list[tuple[UUID, bool]]:
     """As driftlock.streams_resolve; there is one shard."""
-    *columns, _ = arguments
+    *columns, _, _ = arguments
     wanted = [(StreamKey(Signal(signal), *rest), slug, unique) for signal, *rest, slug, unique in zip(*columns, strict=True)]
     tenant = db.tenants.get(tenant_id)
     if (tenant is None or tenant.closed) and any((tenant_id, key) not in db.by_key for key, _, _ in wanted):

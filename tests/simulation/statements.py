@@ -117,6 +117,7 @@ STATEMENTS = {
     checkpoints.KEEP_TENANTS: Statement("keep_tenants", step.keep_tenants),
     checkpoints.LOAD_STREAMS: Statement("load_streams", step.load_streams),
     checkpoints.LOAD_TENANTS: Statement("load_tenants", step.load_tenants),
+    checkpoints.ELSEWHERE: _asked("elsewhere", step.elsewhere),
     checkpoints.LIST_STREAMS: Statement("list_streams", step.load_streams),
     checkpoints.LIST_TENANTS: Statement("list_tenants", step.load_tenants),
     checkpoints.STREAM_STATE: Statement("stream_state", step.stream_state),

@@ -160,7 +160,7 @@ class Case:
 
     async def resolve(self, tenant_id: UUID, keys: list[StreamKey]) -> None:
         parts = [[key.signal.value, key.service, key.namespace, key.environment, slug(key), unique_slug(key)] for key in keys]
-        await self.sides.both(stream_ids.RESOLVE, tenant_id, *(list(column) for column in zip(*parts, strict=True)), 0)
+        await self.sides.both(stream_ids.RESOLVE, tenant_id, *(list(column) for column in zip(*parts, strict=True)), 0, 0)
 
     async def clock(self, moment_ns: int, stale: bool) -> None:
         await self.sides.both(journal.APPEND_CLOCK, 0, self.epoch - stale, moment_ns, 7, b"clock")

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from driftlock.storage.journal_limits import JournalLimits
 from driftlock.storage.journal_reader import JournalRows
 from driftlock.storage.ledger import Ledgers
 from driftlock.storage.pool import Database
+from driftlock.storage.retention import Retention
 from driftlock.storage.shard import Shard
 from driftlock.storage.shared_journal import SharedJournal
 from driftlock.storage.source_positions import SourceGap, SourcePositions
@@ -54,12 +56,20 @@ def batch(*sent: Submission, at: int = 0, **changes: object) -> SourceBatch:
 class Reader:
     """Whoever reads the partition: an owner of the shard."""
 
-    def __init__(self, database: Database, *, limits: JournalLimits | None = None) -> None:
+    def __init__(
+        self, database: Database, *, limits: JournalLimits | None = None, now_ns: Callable[[], int] = lambda: NOW_NS
+    ) -> None:
         self.database, self.shard = database, Shard(database, SHARD)
         self.commits: list[int] = []
         self.backlog = Backlog(bytes_max=1 << 30, seconds_max=1 << 30)
         self.journal = SourcedJournal(
-            database, self.shard, node="worker", on_commit=self.commits.append, limits=limits, backlog=self.backlog
+            database,
+            self.shard,
+            node="worker",
+            on_commit=self.commits.append,
+            limits=limits,
+            backlog=self.backlog,
+            now_ns=now_ns,
         )
         self.rows = JournalRows(database, SHARD, recent=self.journal.recent, owner=self.shard)
 
@@ -127,6 +137,21 @@ async def test_what_was_sent_twice_is_journaled_once(reader: Reader, tenant: UUI
     assert [receipt and receipt.duplicate for receipt in (*first, *second)] == [False, True, True]
     assert (await reader.at(), await reader.held()) == (3, [b"a"])
     assert await balanced(reader.database)
+
+
+async def test_what_was_sent_twice_and_read_late_is_journaled_once(sharded: Database, tenant: UUID) -> None:
+    limits = JournalLimits(dedup_window_ms=60_000)
+    late_ns = NOW_NS + 3600 * 10**9  # an hour in the source: longer than a request is remembered
+    reader = Reader(sharded, limits=limits, now_ns=lambda: late_ns)
+    await reader.shard.acquire()
+    twice = submission(tenant, "a")
+    await reader.journal.append_from(batch(twice))
+    retention = Retention(sharded, reader.shard, dedup_window_ms=limits.dedup_window_ms, bytes_kept=1 << 30)
+    assert await retention.forget(late_ns + 1) == 0
+    [second] = await reader.journal.append_from(batch(twice, at=1))
+    assert second is not None
+    assert second.duplicate
+    assert await retention.forget(late_ns + 60 * 10**9 + 1) == 1
 
 
 async def test_who_was_taken_over_writes_nothing(reader: Reader, tenant: UUID) -> None:

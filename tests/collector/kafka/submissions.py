@@ -66,8 +66,8 @@ def submissions(draw: st.DrawFn) -> Submission:
         draw(u64),
         tuple(draw(parts)),
         draw(st.none() | st.binary(min_size=16, max_size=16)),
-        received=draw(u64),
-        rejected=draw(u64),
+        received=draw(st.integers(0, 2**31 - 1)),
+        rejected=draw(st.integers(0, 2**31 - 1)),
     )
 
 

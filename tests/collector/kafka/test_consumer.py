@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from collector.kafka.assignment import ConsumerLimits, Hold
-from collector.kafka.consumer import Missing, PartitionConsumer, Read, Taken
+from collector.kafka.consumer import HEADER_BYTES, MESSAGE_BYTES, Missing, PartitionConsumer, Read, Taken, _headers
 from tests.kafka.broker import Broker
 from tests.kafka.broker import broker as broker
 
@@ -85,6 +85,9 @@ async def consuming(
         await consumer.failed()
 
 
+FIRST_MS = 1_700_000_000_000
+
+
 def produce(broker: Broker, partitions: int, count: int, size: int = 10) -> None:
     broker.create_topic(TOPIC, partitions)
     producer = Producer({"bootstrap.servers": broker.address})
@@ -106,7 +109,41 @@ async def test_a_message_comes_with_its_key_and_headers(broker: Broker) -> None:
     produce(broker, 1, 1, 1)
     async with consuming(broker, lambda _partition: 0) as handler:
         await handler.until(lambda: bool(handler.found))
-    assert handler.found == {0: [Taken(0, b"key", b"0", (("a", b"1"), ("empty", b"")), 8)]}
+    size = len(b"0a1empty") + MESSAGE_BYTES + 2 * HEADER_BYTES
+    [found] = handler.found[0]
+    assert found == Taken(0, b"key", b"0", (("a", b"1"), ("empty", b"")), size, found.time_ms)
+    assert found.time_ms > FIRST_MS
+
+
+async def test_small_messages_count_as_what_they_take_in_memory(broker: Broker) -> None:
+    broker.create_topic(TOPIC, 1)
+    producer = Producer({"bootstrap.servers": broker.address})
+    for _ in range(3000):
+        producer.produce(TOPIC, b"", partition=0)
+    assert producer.flush(10) == 0
+    limits = ConsumerLimits(messages_max=100, partition_bytes_max=1000 * MESSAGE_BYTES)
+    async with consuming(broker, lambda _partition: 0, limits) as handler:
+        await eventually(
+            lambda: handler.consumer is not None and Hold.PARTITION_BYTES in handler.consumer.seen.holds.get(0, ())
+        )
+        assert len(handler.offsets(0)) < 1200
+
+
+class Unreadable:
+    """A header's name that is not UTF-8, as the client tells of it: by an error of its own."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def headers(self) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [SystemError("returned a result with an exception set"), UnicodeDecodeError("utf-8", b"", 0, 0, "")]
+)
+def test_headers_whose_names_are_not_text_are_none(error: Exception) -> None:
+    assert _headers(Unreadable(error)) == ()  # type: ignore[arg-type]
 
 
 async def test_nothing_is_read_before_a_partition_is_opened(broker: Broker) -> None:

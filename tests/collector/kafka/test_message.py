@@ -240,3 +240,12 @@ def _any_answer(value: bytes, headers: list[tuple[str, bytes]]) -> None:
         assert decode(value, headers).batches
     except BadMessage as bad:
         assert bad.reason  # noqa: PT017
+
+
+@pytest.mark.parametrize("name", ["records", "rejected"])
+def test_more_records_than_the_ledger_can_count_are_none_of_ours(name: str) -> None:
+    [message] = encode(logs([b"hello"]))
+    assert decode(message.value, changed(message, **{name: b"2147483647"}))
+    for count in (b"2147483648", b"9223372036854775807"):
+        with pytest.raises(BadMessage, match=f"dl-{name} is not a number"):
+            decode(message.value, changed(message, **{name: count}))

@@ -1,0 +1,1 @@
+"""Gateway, workers and api processes over one topic and one database, under faults."""
