@@ -39,7 +39,6 @@ RETENTION_PERIOD_S = 10.0
 OWNER_POLL_S = 1.0  # how soon an idle process notices that another one has taken over; a busy one is told by its next append
 TAKE_OVER_PATIENCE_S = 30.0
 TAKE_OVER_PAUSE_S = 0.5
-TAKE_OVER_WAIT_MS, TAKE_OVER_WAIT_MS_MAX = 500, 5000  # short at first, so that who is frozen is put out soon
 DRAIN_TIMEOUT_MS = 2000
 DISPATCH_STOP_S = 3.0
 STEP_PAUSE_S = 0.02  # what a verdict may wait for others when records come in small requests
@@ -218,13 +217,12 @@ def fold_limits(settings: Settings) -> Limits:
 
 async def _acquire(shard: Shard, log: FilteringBoundLogger) -> None:
     """Take the journal over. The transaction of an owner that is frozen in the middle of a step is ended."""
-    end_s, wait_ms = time.monotonic() + TAKE_OVER_PATIENCE_S, TAKE_OVER_WAIT_MS
+    end_s = time.monotonic() + TAKE_OVER_PATIENCE_S
     while True:
         try:
-            await shard.acquire(wait_ms)
+            await shard.acquire()
             return
         except Unavailable as error:
-            wait_ms = min(2 * wait_ms, TAKE_OVER_WAIT_MS_MAX)  # one that is at work, and slow, is waited for in the queue
             if time.monotonic() >= end_s:
                 raise
             log.warning("waiting for the process before to let the journal go", why=error.message)

@@ -7,7 +7,6 @@ from driftlock.storage.faults import FENCED
 from driftlock.storage.pool import Connection, Database
 
 ONLY_SHARD = 0  # the embedded journal is one shard
-ACQUIRE = "select driftlock.journal_acquire($1)"
 EPOCH = "select epoch from driftlock.journal_shard where shard = $1"
 HELD = "select array['driftlock.journal_shard'::regclass, 'driftlock.journal_position'::regclass]::oid[]"
 # The transactions that hold the shard's own two rows, or held them last. Other shards have owners who are at work.
@@ -56,16 +55,11 @@ class Shard:
         """What every append and step carries; -1, which the database never accepts, before `acquire`."""
         return self._epoch
 
-    async def acquire(self, wait_ms: int = 5000) -> int:
-        """Take the shard over and return the new epoch. Raises `Unavailable`, also where it is held for over `wait_ms`."""
-
-        async def work(connection: Connection) -> int:
-            async with connection.transaction():
-                await connection.execute(f"set local lock_timeout = {wait_ms:d}")
-                epoch: int = await connection.fetchval(ACQUIRE, self.number)
-                return epoch
-
-        self._epoch = await self._database.node(work)
+    async def acquire(self) -> int:
+        """Take the shard over and return the new epoch. Raises `Unavailable`."""
+        self._epoch = await self._database.node(
+            lambda connection: connection.fetchval("select driftlock.journal_acquire($1)", self.number)
+        )
         self.fenced.clear()
         return self._epoch
 
