@@ -17,7 +17,7 @@ from driftlock.accounts.access import Access
 from driftlock.accounts.metering import IngestMeter
 from driftlock.engine.ports import Configurator, Step
 from driftlock.engine.profile import DEFAULT_CODEC
-from driftlock.errors import DriftlockError
+from driftlock.errors import DriftlockError, Unavailable
 from driftlock.storage.anchors import Anchors
 from driftlock.storage.controls import Controls
 from driftlock.storage.deletion import Deletions
@@ -43,6 +43,8 @@ from server.views import forget_views, open_hub, wake_listeners
 RETENTION_PERIOD_S = 10.0
 DELETION_PERIOD_S = 20.0  # how soon a deletion that a command did not finish goes on
 OWNER_POLL_S = 1.0  # how soon an idle process notices that another one has taken over; a busy one is told by its next append
+CONNECT_PATIENCE_S = 20.0  # what a start waits for logins of a database that has answered before
+CONNECT_PAUSE_S = 0.2
 TAKE_OVER_PATIENCE_S = 30.0
 TAKE_OVER_PAUSE_S = 0.5
 DRAIN_TIMEOUT_MS = 2000
@@ -113,7 +115,7 @@ async def open_pipeline(settings: Settings, urls: DatabaseUrls, log: FilteringBo
         care = take_care(database, owned.journal, controls, log)
         teaching = teach(database, owned.journal, controls, log)
         _publish(telemetry, owned)
-        await _connect(database)
+        await connect(database)
         yield Pipeline(
             database=database,
             intake=TimedIntake(owned.journal, telemetry, time.monotonic),
@@ -176,10 +178,22 @@ async def _scored(detection: Detection, _stream_id: UUID, seq: int) -> None:
     await detection.scored(seq)
 
 
-async def _connect(database: Database) -> None:
-    """Open connections of each kind: what takes time comes before another process has to stop for us."""
+async def connect(database: Database) -> None:
+    """Open connections of each kind: what takes time comes before another process has to stop for us.
+
+    On a busy machine logins take longer than a call waits. Attempts go on in the background, so asking again meets them.
+    """
     kinds = (Lane.APPLY, *(2 * (Lane.NODE, Lane.KEYS)), *(3 * (Lane.APPEND,)))  # spare ones of those that senders wait for
-    await asyncio.gather(*(database.reserved(lane).ping() for lane in kinds))
+    until_s = time.monotonic() + CONNECT_PATIENCE_S
+    while True:
+        try:
+            await asyncio.gather(*(database.reserved(lane).ping() for lane in kinds))
+        except Unavailable:
+            if time.monotonic() > until_s:
+                raise
+            await asyncio.sleep(CONNECT_PAUSE_S)
+        else:
+            return
 
 
 def _stepped(telemetry: Telemetry, evidence: EvidenceKeeper | None, live: LiveHub, step: Step) -> None:

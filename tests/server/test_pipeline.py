@@ -17,12 +17,15 @@ from driftlock.engine.limits import SECOND_NS, DispatchLimits, Limits
 from driftlock.engine.ports import Step, StreamBatch, Submission
 from driftlock.engine.testing import MemoryJournal
 from driftlock.errors import Internal, Unavailable
+from driftlock.storage.pool import Database, Lane, PoolLimits
 from server import ownership
 from server.detection import running_dispatcher
 from server.logs import configure_logs
 from server.ownership import fold_limits
+from server.pipeline import connect
 from server.process import Stopped, until
 from server.settings import parse_settings
+from tests.conftest import Urls
 
 BATCH = RecordBatch(text=b"line", lengths=array("I", [4]), times_ns=array("Q", [1]))
 SUBMISSION = Submission(UUID(int=1), Signal.LOGS, 1, (StreamBatch(StreamKey(Signal.LOGS, "x"), BATCH),))
@@ -141,3 +144,12 @@ async def test_an_owner_that_is_frozen_in_a_step_is_waited_for(monkeypatch: pyte
     monkeypatch.setattr(ownership, "TAKE_OVER_PATIENCE_S", 0.0)
     with pytest.raises(Unavailable):
         await ownership._acquire(HeldShard(1), log)  # type: ignore[arg-type]
+
+
+async def test_a_start_waits_for_logins_that_take_longer_than_a_call_may(database_urls: Urls) -> None:
+    hasty = PoolLimits(acquire_timeout_ms=2)  # less than a login takes
+    async with Database(database_urls.app, limits=hasty) as database:
+        with pytest.raises(Unavailable):
+            await database.reserved(Lane.KEYS).ping()
+    async with Database(database_urls.app, limits=hasty) as database:
+        await connect(database)
