@@ -65,7 +65,7 @@ async def test_what_a_killed_worker_had_goes_on_elsewhere_and_nothing_is_lost_or
     killed.kill()
     sender.all(these[2 * third :])
     found = await outcome.until("all is scored", scored=ALL, behind=0)
-    assert left.partitions() == PARTITIONS
+    wait_for("all partitions to be with the one that is left", lambda: left.partitions() == PARTITIONS)
     assert (found["journaled"], found["metered"], found["dead"]) == (ALL, ALL, 0)
     assert await outcome.findings() == reference
 
@@ -98,7 +98,8 @@ async def test_messages_that_come_twice_are_journaled_once(site: Site) -> None:
     sender.all([*these, *these])
     found = await Outcome(urls).until("all is read", offsets=2 * len(these), behind=0)
     assert (found["journaled"], found["metered"], found["scored"], found["dead"]) == (1000, 1000, 1000, 0)
-    assert worker.metrics()['driftlock_worker_duplicate_messages_total{partition="0"}'] == len(these)
+    twice = 'driftlock_worker_duplicate_messages_total{partition="0"}'
+    wait_for("them to be counted", lambda: worker.metrics().get(twice) == len(these))
 
 
 async def test_what_can_not_be_journaled_is_a_dead_letter_and_may_be_sent_again(site: Site) -> None:
