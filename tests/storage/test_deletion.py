@@ -112,11 +112,12 @@ async def test_bites_are_small_and_others_append_between_them(
     gone, rows = (await Tenants(journal._database).create("gone")).tenant_id, 3000
     stream = (await journal.submit(submission(gone, "first"))).stream_ids[0]
     await owner.execute(FILL, gone, stream, NOW_NS, rows)
-    # A row takes half a millisecond more, so that the limit lies between one bite and all rows on any machine.
+    # A statement that rewrites more than a bite takes longer than the limit on any machine, and no other one does.
     await owner.execute(
         "create function driftlock.slow() returns trigger language plpgsql as "
-        "$$ begin perform pg_sleep(0.0005); return new; end $$;"
-        "create trigger slow before update on driftlock.journal for each row execute function driftlock.slow()"
+        "$$ begin perform pg_sleep(60) where (select count(*) from written) > 500; return null; end $$;"
+        "create trigger slow after update on driftlock.journal referencing new table as written "
+        "for each statement execute function driftlock.slow()"
     )
     try:
         limits = PoolLimits(node_statement_timeout_ms=1_200)

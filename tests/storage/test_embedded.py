@@ -66,7 +66,7 @@ async def test_every_postgresql_of_this_machine_starts_and_keeps_its_data(tmp_pa
         await query(postgres.owner_dsn, "create table kept as select 7 as x")
         pid = postgres.pid
     assert not alive(pid)
-    async with asyncio.timeout(3), embedded(tmp_path, binaries=found) as postgres:
+    async with asyncio.timeout(30), embedded(tmp_path, binaries=found) as postgres:
         assert await query(postgres.owner_dsn, "select x from kept") == 7
 
 
@@ -150,7 +150,7 @@ async def test_when_the_parent_is_killed_the_server_stops_and_the_folder_works_a
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    async with asyncio.timeout(10), embedded(tmp_path) as postgres:
+    async with asyncio.timeout(30), embedded(tmp_path) as postgres:
         assert await query(postgres.owner_dsn, "select x from kept") == 7
         assert postgres.pid != pid
     await until(lambda: not alive(pid))
@@ -161,7 +161,7 @@ async def test_a_server_that_dies_is_started_again_at_the_same_address(tmp_path:
         killed = postgres.pid
         await query(postgres.owner_dsn, "create table kept as select 7 as x")
         os.kill(killed, signal.SIGKILL)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 try:
                     if await query(postgres.owner_dsn, "select x from kept") == 7 and postgres.pid != killed:

@@ -158,11 +158,11 @@ async def test_a_real_server_says_so(
 
 
 async def test_an_administrator_ends_our_connection(database: Database, owner: asyncpg.Connection) -> None:
-    working = asyncio.create_task(database.node(lambda connection: connection.execute("select pg_sleep(5)")))
-    await asyncio.sleep(0.3)
-    await owner.execute(
-        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'driftlock-node' and state = 'active'"
-    )
+    working = asyncio.create_task(database.node(lambda connection: connection.execute("select pg_sleep(60)")))
+    busy = "from pg_stat_activity where application_name = 'driftlock-node' and state = 'active' and query like '%pg_sleep%'"
+    async with asyncio.timeout(30):
+        while not await owner.fetchval(f"select count(pg_terminate_backend(pid)) {busy}"):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
     with pytest.raises(Unavailable) as raised:
         await working
     assert raised.value.__cause__ is not None

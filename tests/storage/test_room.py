@@ -80,6 +80,18 @@ async def test_thousands_that_wait_for_streams_take_bounded_memory(
             assert (await journal.submit(submission(tenant, "later"))).records == 1
 
 
+BLOCKED = """
+select count(*) from pg_stat_activity where application_name = 'driftlock-node' and wait_event_type = 'Lock'
+"""
+
+
+async def blocked_by(owner: asyncpg.Connection) -> int:
+    """Calls that wait for a lock, now: within a transaction PostgreSQL would tell what it told before."""
+    await owner.execute("select pg_stat_clear_snapshot()")
+    found: int = await owner.fetchval(BLOCKED)
+    return found
+
+
 async def test_one_tenant_takes_two_connections_for_its_streams(
     database_urls: Urls, owner: asyncpg.Connection, tenant: UUID
 ) -> None:
@@ -94,10 +106,11 @@ async def test_one_tenant_takes_two_connections_for_its_streams(
                 )
                 for number in range(20)
             ]
-            await asyncio.sleep(0.5)
-            blocked = await owner.fetchval(
-                "select count(*) from pg_stat_activity where application_name = 'driftlock-node' and wait_event_type = 'Lock'"
-            )
+            async with asyncio.timeout(30):
+                while await blocked_by(owner) < 2:  # noqa: ASYNC110  # logins take a while
+                    await asyncio.sleep(0.02)
+            await asyncio.sleep(0.5)  # for a third one, which is not to come
+            blocked = await blocked_by(owner)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
