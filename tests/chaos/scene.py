@@ -12,7 +12,7 @@ from driftlock.accounts.keys import RANDOMNESS_BYTES, KeyKind, Scope, mint
 from driftlock.storage.keys import Keys
 from driftlock.storage.pool import Database
 from driftlock.storage.tenants import Tenants
-from tests.chaos.clients import Clients
+from tests.chaos.clients import DEADLINE_S, Clients
 from tests.chaos.cluster import Cluster, blocking
 from tests.chaos.link import Link
 from tests.chaos.node import Node
@@ -167,6 +167,7 @@ def open_site(
     services: int = 4,
     records: int = 10,
     rest_s: float = 0.02,
+    deadline_s: float = DEADLINE_S,
     settings: Mapping[str, str] | None = None,
     warm: bool = True,
     rotel: bool = False,
@@ -182,7 +183,16 @@ def open_site(
         link = stack.enter_context(Link(cluster, seed=seed))
         key = blocking(lambda: _tenant(cluster.app_dsn))
         node = stack.enter_context(Node(folder / "node-0", link.dsn(), program=program, **variables))
-        sending = Clients((node.grpc_port,), key, count=clients, services=services, records=records, rest_s=rest_s, seed=seed)
+        sending = Clients(
+            (node.grpc_port,),
+            key,
+            count=clients,
+            services=services,
+            records=records,
+            rest_s=rest_s,
+            seed=seed,
+            deadline_s=deadline_s,
+        )
         tail = stack.enter_context(Tail(cluster.app_dsn))
         nodes = stack.enter_context(ExitStack())
         rng = random.Random(seed)

@@ -19,7 +19,7 @@ import pytest_asyncio
 
 from tests.conftest import Cluster, Urls
 from tests.deploy.manifests import Container, containers, image, metrics
-from tests.e2e.harness import COMMAND, ROOT, STOP_S, free_port, wait_for
+from tests.e2e.harness import ANSWER_S, COMMAND, ROOT, STOP_S, free_port, wait_for
 from tests.kafka.broker import Broker
 
 pytestmark = pytest.mark.e2e
@@ -60,7 +60,7 @@ def local(it: Container, site: Site) -> tuple[dict[str, str], dict[int, int]]:
     if "DRIFTLOCK_MIGRATE_DATABASE_URL" in given:
         given["DRIFTLOCK_MIGRATE_DATABASE_URL"] = site.urls.owner
     if "DRIFTLOCK_KAFKA_BOOTSTRAP_SERVERS" in given:
-        given |= {"DRIFTLOCK_KAFKA_BOOTSTRAP_SERVERS": site.broker.address, "DRIFTLOCK_KAFKA_SESSION_SECONDS": "2"}
+        given |= {"DRIFTLOCK_KAFKA_BOOTSTRAP_SERVERS": site.broker.address, "DRIFTLOCK_KAFKA_SESSION_SECONDS": "10"}
     given["DRIFTLOCK_DATA_DIR"] = f"{UNWRITABLE}/data"
     ports = {port: free_port() for port in (4317, 4318, 8080)}
     for name in LISTENERS:
@@ -93,14 +93,14 @@ def running(it: Container, site: Site) -> Iterator[tuple["subprocess.Popen[bytes
 def answer(ports: dict[int, int], port: int, path: str) -> int:
     """Its status; 0 while there is none."""
     try:
-        return httpx.get(f"http://127.0.0.1:{ports[port]}{path}", timeout=2).status_code
+        return httpx.get(f"http://127.0.0.1:{ports[port]}{path}", timeout=ANSWER_S).status_code
     except httpx.HTTPError:
         return 0
 
 
 def served(ports: dict[int, int]) -> set[str]:
     """The names of its metrics."""
-    text = httpx.get(f"http://127.0.0.1:{ports[8080]}/metrics", timeout=5).text
+    text = httpx.get(f"http://127.0.0.1:{ports[8080]}/metrics", timeout=ANSWER_S).text
     found = re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE)
     parts = {f"{name}_{part}" for name, kind in found if kind == "histogram" for part in ("bucket", "count", "sum")}
     return parts | {name for name, _ in found}
@@ -118,8 +118,8 @@ def test_each_role_alone_becomes_ready_answers_its_probes_and_stops(way: str, si
     found = set(SINGLE)
     for it in roles.values():
         with running(it, site) as (process, ports):
-            answers = {probe: answer(ports, *probe) for probe in (*it.probes, (8080, "/livez"))}
-            assert set(answers.values()) == {200}, answers
+            for probe in (*it.probes, (8080, "/livez")):
+                wait_for(f"{it.name} to answer {probe}", lambda probe=probe: answer(ports, *probe) == 200)  # type: ignore[misc]
             found |= served(ports)
             process.send_signal(signal.SIGTERM)
             assert process.wait(STOP_S) == 0

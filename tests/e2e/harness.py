@@ -21,13 +21,15 @@ import httpx
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = [sys.executable, "-c", "from server.cli import main; main(prog_name='driftlock')"]
-START_S, STOP_S = 30.0, 15.0
+START_S, STOP_S, ANSWER_S = 60.0, 30.0, 10.0
+"""How long a busy machine is waited for: what comes sooner is not held up."""
 
 
 # Servers keep their ports over restarts, so these lie below the range from which the system gives ports to outgoing
-# connections (Linux: 32768 and above); a worker that runs beside this one begins elsewhere.
+# connections (Linux: 32768 and above). A port may be free for a moment only, as its server starts again: processes that run
+# beside this one have ids near its own, and begin thousands of ports away.
 SERVER_PORTS = range(12_000, 32_000)
-_first = os.getpid() * 97 % len(SERVER_PORTS)
+_first = os.getpid() * 6_007 % len(SERVER_PORTS)
 _ports: Iterator[int] = itertools.cycle((*SERVER_PORTS[_first:], *SERVER_PORTS[:_first]))
 
 
@@ -38,6 +40,13 @@ def free_port() -> int:
             probe.bind(("127.0.0.1", port))
             return port
     raise AssertionError("no free port")
+
+
+def listens(port: int) -> bool:
+    """Whether somebody takes connections there."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=ANSWER_S):
+        return True
+    return False
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -92,7 +101,7 @@ class Server:
         assert self.process is not None
         assert self.process.poll() is None, self.output.read_text()
         with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(f"{self.rest}/readyz", timeout=1).status_code == 200
+            return httpx.get(f"{self.rest}/readyz", timeout=ANSWER_S).status_code == 200
         return False
 
     def signal(self, number: signal.Signals) -> int:
@@ -121,12 +130,12 @@ class Server:
         return found
 
     def get(self, path: str, **query: str) -> Any:
-        response = httpx.get(f"{self.rest}{path}", params=query, timeout=10)
+        response = httpx.get(f"{self.rest}{path}", params=query, timeout=START_S)
         assert response.status_code == 200, response.text
         return response.json()
 
     def metric(self, name: str) -> float:
-        text = httpx.get(f"{self.rest}/metrics", timeout=10).text
+        text = httpx.get(f"{self.rest}/metrics", timeout=ANSWER_S).text
         found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
         return float(found[1]) if found else 0.0
 

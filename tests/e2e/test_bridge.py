@@ -15,7 +15,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.collector.otlp_requests import log, logs, spans
 from tests.conftest import Urls
-from tests.e2e.harness import environment, free_port, wait_for
+from tests.e2e.harness import START_S, environment, free_port, listens, wait_for
 from tests.e2e.test_exporters import EVERYTHING, emit, grpc_exporters
 from tests.e2e.test_worker import Entrance
 from tests.kafka.broker import broker
@@ -49,7 +49,7 @@ def put(site: Site, topic: str, values: Sequence[bytes], partition: int = 0, hea
     producer = Producer({"bootstrap.servers": site.broker.address})
     for value in values:
         producer.produce(topic, value, None, partition, headers=list(headers))
-    assert producer.flush(10) == 0
+    assert producer.flush(START_S) == 0
 
 
 async def test_messages_of_each_format_become_records_of_their_streams(site: Site) -> None:
@@ -193,6 +193,7 @@ async def test_what_rotel_writes_into_kafka_is_read(site: Site, tmp_path: Path, 
     with (tmp_path / "rotel.out").open("wb") as output:
         rotel = await asyncio.to_thread(subprocess.Popen, command, env=environment(), stdout=output, stderr=output)
     try:
+        await asyncio.to_thread(wait_for, "rotel to listen", lambda: listens(port))
         await asyncio.to_thread(emit, grpc_exporters(port, {}), "rotel")
         found = await Outcome(urls).until("all is journaled", metered=sum(EVERYTHING.values()))
     finally:

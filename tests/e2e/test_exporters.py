@@ -22,7 +22,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from tests.e2e.harness import Server, environment, free_port, wait_for
+from tests.e2e.harness import Server, environment, free_port, listens, wait_for
 
 pytestmark = pytest.mark.e2e
 LOGS, SPANS, COUNTERS = 30, 20, 5
@@ -124,6 +124,7 @@ def start_rotel(tmp_path: Path) -> Iterator[Callable[[Server], int]]:
         ]
         with (tmp_path / "rotel.out").open("wb") as output:
             started.append(subprocess.Popen(command, env=environment(), stdout=output, stderr=output))
+        wait_for("rotel to listen", lambda: listens(port))  # an SDK tries again for ten seconds only
         return port
 
     yield start

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from driftlock.storage.embedded import EmbeddedPostgres
-from tests.e2e.harness import STOP_S, Server, shop_log
+from tests.e2e.harness import STOP_S, Server, shop_log, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -59,5 +59,5 @@ async def test_serving_from_an_external_database(make_server: Callable[..., Serv
         assert server.process is not None
         assert server.process.wait(STOP_S) == 0
         assert "handed over" in server.output.read_text()
-        assert [stream["events"] for stream in streams(second, key).json()["streams"]] == [500]
+        wait_for("all to be scored", lambda: [each["events"] for each in streams(second, key).json()["streams"]] == [500])
         assert second.signal(signal.SIGTERM) == 0

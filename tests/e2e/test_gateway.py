@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service
 from collector.kafka.message import decode
 from driftlock.engine.ports import Submission
 from tests.conftest import Urls
-from tests.e2e.harness import COMMAND, Server, free_port, wait_for
+from tests.e2e.harness import COMMAND, START_S, Server, free_port, wait_for
 from tests.e2e.test_exporters import EVERYTHING, emit, grpc_exporters, http_exporters
 from tests.e2e.test_exporters import start_rotel as start_rotel
 from tests.kafka.broker import Broker
@@ -81,7 +81,7 @@ def consumed(broker: Broker) -> list[Submission]:
     try:
         consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in range(PARTITIONS)])
         while len(ended) < PARTITIONS:
-            message = consumer.poll(10)
+            message = consumer.poll(START_S)
             assert message is not None, f"no end of the topic after {len(messages)} messages"
             if message.error() is None:
                 messages.append(message)
@@ -151,9 +151,14 @@ def test_what_sdks_and_a_collector_send_is_in_the_topic(
     assert len({submission.tenant_id for submission in found}) == 1
     everything = 3 * sum(EVERYTHING.values())
     assert sum(submission.received or 0 for submission in found) == everything
-    counted = sum(gateway.metric(f'driftlock_accepted_records_total{{signal="{name}"}}') for name in EVERYTHING)
-    assert counted == everything
-    assert gateway.metric('driftlock_kafka_produced_messages_total{outcome="delivered"}') == len(found)
+
+    def counted() -> float:
+        return sum(gateway.metric(f'driftlock_accepted_records_total{{signal="{name}"}}') for name in EVERYTHING)
+
+    # What rotel sends may be in the topic before the gateway has heard that it is.
+    wait_for("all records to be counted", lambda: counted() == everything)
+    delivered = 'driftlock_kafka_produced_messages_total{outcome="delivered"}'
+    wait_for("all messages to be counted", lambda: gateway.metric(delivered) == len(found))
     assert gateway.signal(signal.SIGTERM) == 0
 
 
@@ -188,11 +193,10 @@ def test_a_broker_that_is_gone_refuses_at_once(gateway: Gateway, broker: Broker,
     sender.send("before", gateway.key)
     broker.kill()
     wait_for("the gateway to notice", lambda: not gateway.ready())
-    began = time.monotonic()
     with pytest.raises(grpc.RpcError) as refused:
         sender.send("during", gateway.key)
     assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
-    assert time.monotonic() - began < REFUSED_S / 4  # before anything could have timed out
+    assert details(refused.value).message.startswith("no Kafka broker is there")  # nothing was waited for
     assert gateway.signal(signal.SIGTERM) == 0
 
 
@@ -316,5 +320,5 @@ def test_a_topic_with_other_partitions_ends_a_gateway_that_has_waited_for_it(
     broker.start()
     broker.create_topic(TOPIC, PARTITIONS + 1)
     gateway.process.send_signal(signal.SIGCONT)
-    assert gateway.process.wait(REFUSED_S) == 1
+    assert gateway.process.wait(START_S) == 1
     assert f"has {PARTITIONS + 1} partitions, not {PARTITIONS}" in gateway.output.read_text().splitlines()[-1]

@@ -2,7 +2,6 @@
 
 import secrets
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,13 +67,11 @@ async def _go_on(server: Server, owner: asyncpg.Connection, key: str, folder: Pa
     assert "it does not match its checksum" in listed
     assert server.run("quarantine", "body", str(row)).stdout == "x"
     assert "1 journal rows with" in server.run("doctor").stdout
-    assert "driftlock_quarantined_rows_total 1.0" in metrics(server)
+    wait_for("it to be counted", lambda: "driftlock_quarantined_rows_total 1.0" in metrics(server))
 
     # An older state under a running server.
     await owner.execute("update driftlock.journal_shard set epoch = epoch - 1")
     await owner.execute("update driftlock.journal_position set epoch = epoch - 1")
-    began_s = time.monotonic()
     assert server.process is not None
     assert server.process.wait(STOP_S) == 1
     assert "an older state of the database was put in the place" in server.output.read_text()
-    assert time.monotonic() - began_s < STOP_S

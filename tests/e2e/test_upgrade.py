@@ -64,7 +64,7 @@ def readers(site: Site) -> Iterator[set[int]]:
     def read() -> None:
         while not stop.wait(0.01):
             for path in ("/v1/streams", "/v1/anomalies", "/v1/incidents", "/v1/budget"):
-                statuses.add(site.node.request("GET", path, key=site.key)[0])
+                statuses.add(site.node.request("GET", path, key=site.key, timeout_s=60)[0])
 
     thread = threading.Thread(target=read)
     thread.start()

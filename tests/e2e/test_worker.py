@@ -4,6 +4,7 @@ import asyncio
 import signal
 import subprocess
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from driftlock.storage.pool import Database
 from driftlock.storage.shared_journal import SharedJournal
 from tests.collector.otlp_requests import log, logs
 from tests.conftest import Urls
-from tests.e2e.harness import COMMAND, Server, shop_log, stormy, wait_for
+from tests.e2e.harness import COMMAND, START_S, Server, shop_log, stormy, wait_for
 from tests.kafka.broker import broker
 from tests.kafka.workers import (
     BATCH,
@@ -22,6 +23,7 @@ from tests.kafka.workers import (
     LINES,
     ODD,
     PARTITIONS,
+    PATIENT,
     Outcome,
     Sender,
     Site,
@@ -93,7 +95,7 @@ async def test_a_worker_that_was_frozen_beyond_its_session_changes_nothing_any_m
 async def test_messages_that_come_twice_are_journaled_once(site: Site) -> None:
     urls, topic = await site.database(), site.topic(1)
     sender, these = Sender(site.broker, topic, 1), submissions(await tenant(urls, 0), "twice", 1000)
-    worker = site.worker(urls, topic, 1)
+    worker = site.worker(urls, topic, 1, **PATIENT)
     worker.start(wait=False)
     sender.all([*these, *these])
     found = await Outcome(urls).until("all is read", offsets=2 * len(these), behind=0)
@@ -135,12 +137,13 @@ async def test_a_partition_of_which_too_much_can_not_be_read_is_paused_and_says_
     for _ in range(20):
         sender.raw(0, b"noise")
     sender.flush()
-    worker = site.worker(urls, topic, 1)
+    worker = site.worker(urls, topic, 1, **PATIENT)  # who takes it over reads on
     worker.start(wait=False)
     wait_for("the alarm", lambda: worker.metrics().get("driftlock_worker_bad_partitions") == 1)
     sender.all(submissions(await tenant(urls, 0), "later", BATCH))
     assert "too many of its messages can not be read" in worker.output.read_text()
-    wait_for("the lag to be seen", lambda: worker.metrics()['driftlock_worker_paused_partitions{limit="bad_messages"}'] == 1)
+    paused = 'driftlock_worker_paused_partitions{limit="bad_messages"}'
+    wait_for("the pause to be seen", lambda: worker.metrics().get(paused) == 1)
     found = await Outcome(urls).counts()
     assert (found["journaled"], found["dead"], found["offsets"]) == (0, 20, 20)
 
@@ -179,7 +182,7 @@ async def test_commits_whose_answers_are_lost_happen_once(site: Site) -> None:
 async def test_control_records_of_other_processes_are_noticed(site: Site) -> None:
     urls, topic = await site.database(), site.topic(1)
     tenant_of = await tenant(urls, 0)
-    worker = site.worker(urls, topic, 1)
+    worker = site.worker(urls, topic, 1, **PATIENT)
     worker.start()
     Sender(site.broker, topic, 1).all(submissions(tenant_of, "told", BATCH))
     outcome = Outcome(urls)
@@ -279,10 +282,15 @@ class Entrance(Server):
         return 0.0
 
     def post(self, requests: Sequence[bytes], signal: str = "logs") -> None:
-        """One after another, each acknowledged before the next."""
+        """One after another, each acknowledged before the next; what is refused retryably is sent again."""
         key = self.run("key", "create", "--tenant", "tenant-0").stdout.strip()
         headers = {"X-Api-Key": key, "Content-Type": "application/x-protobuf"}
-        with httpx.Client(headers=headers, timeout=10) as client:
-            for body in requests:
+        with httpx.Client(headers=headers, timeout=START_S) as client:
+
+            def acknowledged(body: bytes) -> bool:
                 answer = client.post(f"http://127.0.0.1:{self.otlp_http_port}/v1/{signal}", content=body)
-                assert answer.status_code == 200, answer.text
+                assert answer.status_code in (200, 503), answer.text
+                return answer.status_code == 200
+
+            for body in requests:
+                wait_for("it to be acknowledged", partial(acknowledged, body))

@@ -3,10 +3,8 @@
 Where a partition ends is told by `enable.partition.eof`: when it is asked for the offset, it counts a batch as one message.
 """
 
-import contextlib
 import importlib.util
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +15,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from collector.kafka.client_settings import KafkaConnection
-from tests.e2e.harness import free_port, wait_for
-
-START_S, TOPIC_S = 10.0, 10.0
+from tests.e2e.harness import START_S, free_port, listens, wait_for
 
 
 def binary() -> Path:
@@ -52,7 +48,7 @@ class Broker:
             self.process = subprocess.Popen(
                 [*command, "--storage-engine", "memory://tansu/", "--silent"], stdout=output, stderr=output
             )
-        wait_for("the broker to listen", self._listens, START_S)
+        wait_for("the broker to listen", self._listens)
 
     def kill(self) -> None:
         """End it the hard way; its topics are gone."""
@@ -71,7 +67,7 @@ class Broker:
 
     def create_topic(self, name: str, partitions: int) -> None:
         admin = AdminClient({"bootstrap.servers": self.address})
-        admin.create_topics([NewTopic(name, partitions, 1)])[name].result(TOPIC_S)
+        admin.create_topics([NewTopic(name, partitions, 1)])[name].result(START_S)
 
     def __enter__(self) -> Self:
         self.start()
@@ -84,9 +80,7 @@ class Broker:
     def _listens(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, self.output.read_text()
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-            return True
-        return False
+        return listens(self.port)
 
 
 @pytest.fixture

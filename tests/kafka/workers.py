@@ -30,11 +30,13 @@ from driftlock.storage.migrate import migrate
 from driftlock.storage.pool import Database
 from driftlock.storage.tenants import Tenants
 from tests.conftest import Cluster, Urls
-from tests.e2e.harness import COMMAND, START_S, STOP_S, environment, free_port, shop_log, stormy, wait_for
+from tests.e2e.harness import ANSWER_S, COMMAND, START_S, STOP_S, environment, free_port, shop_log, stormy, wait_for
 from tests.kafka.broker import Broker
 
 PARTITIONS = 4
 SESSION_S = 2
+PATIENT = {"DRIFTLOCK_KAFKA_SESSION_SECONDS": "30"}
+"""For what is counted of one worker: on a busy machine it may lose its partitions in a short session, and begin anew."""
 TEMPLATE = "workers_template"
 BATCH = 100
 LINES, ODD = 3000, 2000
@@ -153,14 +155,14 @@ class WorkerProcess:
         assert self.process is not None
         assert self.process.poll() is None, self.output.read_text()
         try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=2).status_code == 200
+            return httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=ANSWER_S).status_code == 200
         except httpx.HTTPError:
             return False
 
     def metrics(self) -> dict[str, float]:
         """Every sample by its name with labels; empty while it does not answer."""
         try:
-            text = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=2).text
+            text = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=ANSWER_S).text
         except httpx.HTTPError:
             return {}
         lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
@@ -222,7 +224,7 @@ class Sender:
         self._producer.produce(self._topic, value, key, partition, headers=list(headers))
 
     def flush(self) -> None:
-        assert self._producer.flush(10) == 0
+        assert self._producer.flush(START_S) == 0
 
 
 def tenant_id(number: int) -> UUID:
