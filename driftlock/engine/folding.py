@@ -214,14 +214,16 @@ class Folder:
                 wanted.update(resident.numbers.absent(batch))
         return sorted(wanted)
 
-    def fold(self, resident: Resident, rows: Sequence[JournalRow], clocks: Clocks = NO_CLOCKS) -> dict[int, Emitted]:
+    def fold(
+        self, resident: Resident, rows: Sequence[JournalRow], clocks: Clocks = NO_CLOCKS, *, asked: bool = False
+    ) -> dict[int, Emitted]:
         """Feed rows of one stream in order, with the clock records that lie among them; what each emitted, by its position.
 
-        Rows already taken emit nothing.
+        Rows already taken emit nothing. `asked`: the tenant's fold takes the stream to be silent by one of the clock records.
         """
         emitted: dict[int, Emitted] = {}
         for row in rows:
-            self._ask(resident, clocks, row.seq, emitted)
+            self._ask(resident, clocks, row.seq, emitted, asked=asked)
             if self._abandoned:
                 break
             if row.seq <= resident.seq:
@@ -243,7 +245,7 @@ class Folder:
             findings += drift(fold, self._kinds.codec_of)
             entry, told = self._emitted(resident, row, findings, batch.historical), take_told(fold, row.seq)
             emitted[row.seq] = entry if told is None else _with_anchors(resident, row, entry, told)
-        self._ask(resident, clocks, END, emitted)
+        self._ask(resident, clocks, END, emitted, asked=asked)
         return emitted
 
     def _control(self, resident: Resident, row: JournalRow, emitted: dict[int, Emitted]) -> None:
@@ -295,12 +297,17 @@ class Folder:
             self._losses.row(row)
             self._on_fault(f"anchor row {row.seq} of stream {resident.fold.key.text} is skipped: {error}")
 
-    def _ask(self, resident: Resident, clocks: Clocks, before_seq: int, emitted: dict[int, Emitted]) -> None:
+    def _ask(self, resident: Resident, clocks: Clocks, before_seq: int, emitted: dict[int, Emitted], *, asked: bool) -> None:
         """Let the stream say to the clock records up to a row that it is silent, once until it has rows again."""
         told_ns = due_ns(resident.fold)
         if resident.answered or not told_ns or self._abandoned:
             return
-        found = clocks.first(max(resident.seq, self._eras.judged_until(resident.fold)), before_seq, told_ns)
+        after_seq = max(resident.seq, self._eras.judged_until(resident.fold))
+        found = clocks.first(after_seq, before_seq, told_ns)
+        early = clocks.first(after_seq, before_seq, 1) if asked else None
+        if early is not None and early != found:
+            # The tenant's fold may have lost what it knew of this stream, a lesson above all, and must not give it up.
+            emitted[early[0]] = self._told(resident, *early, [], historical=False)
         if found is None:
             return
         seq, now_ns = found

@@ -139,7 +139,7 @@ class Residents:
             residents, emitted = [], {}
             for stream_id in share:
                 resident = loaded(folder, stream_id)
-                found = folder.fold(resident, by_stream[stream_id], clocks)
+                found = folder.fold(resident, by_stream[stream_id], clocks, asked=stream_id in due)
                 emitted.update({(seq, stream_id): entry for seq, entry in found.items()})
                 residents.append(resident)
             return residents, emitted

@@ -57,3 +57,21 @@ async def test_an_expected_silence_is_told_when_that_ends(silence: FindingRow) -
     [again] = await told(await taught(lesson_from(silence, Verdict.EXPECTED, until_ns), ROWS))
     assert again.seq > silence.seq + 85
     assert await told(await taught(lesson_from(silence, Verdict.EXPECTED), ROWS)) == []
+
+
+async def test_a_tenant_that_falls_back_behind_a_lesson_does_not_give_the_stream_up(silence: FindingRow) -> None:
+    """The state of the tenant from before the lesson asks too early; the stream, which knows better, tells it when."""
+    until_ns = silence.finding.end_ns + 900 * 10**9
+    journal = await taught(lesson_from(silence, Verdict.EXPECTED, until_ns), silence.seq - 1)
+    everything, before = list(journal.rows), silence.seq - 2
+    journal.rows[:] = everything[:before]
+    await told(journal)
+    older = journal.tenant_checkpoints[TENANT]
+    journal.rows[:] = everything[: before + 1]
+    await told(journal)
+    assert journal.stream_checkpoints[STREAM].seq == before + 1  # it has taken the lesson
+    journal.tenant_checkpoints[TENANT] = replace(older, instead_of=before + 1)
+    journal.rows[:] = everything
+    [again] = await told(journal)
+    assert again.finding_id == silence.finding_id
+    assert again.seq > silence.seq + 85  # when what was expected has ended

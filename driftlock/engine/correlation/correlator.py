@@ -128,6 +128,10 @@ class Correlator:
         """Streams that have to be told that it is `now_ns`, by id: something in them is over by then."""
         return sorted(stream_id for stream_id, it in self._streams.progress.items() if it.closes_ns and it.closes_ns <= now_ns)
 
+    def postpone(self, stream_id: UUID, due_ns: int) -> bool:
+        """See `Watching.postpone`."""
+        return self._watching.postpone(stream_id, due_ns)
+
     def give_up(self, now_ns: int) -> None:
         """See `Watching.give_up`."""
         self._watching.give_up(now_ns)

@@ -79,6 +79,10 @@ class Relay:
         """See `Watching.due`."""
         return self._watching.due(now_ns)
 
+    def postpone(self, stream_id: UUID, due_ns: int) -> bool:
+        """See `Watching.postpone`."""
+        return self._watching.postpone(stream_id, due_ns)
+
     def give_up(self, now_ns: int) -> None:
         """See `Watching.give_up`."""
         self._watching.give_up(now_ns)

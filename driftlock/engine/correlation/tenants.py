@@ -152,6 +152,11 @@ class Tenants:
         self, row: JournalRow, entries: Iterable[Emitted], changed: list[IncidentRow], findings: list[FindingRow]
     ) -> None:
         for entry in entries:
+            if not entry.findings:
+                for tenant in self._tenants.values():
+                    if row.seq > tenant.seq and tenant.fold.postpone(entry.stream_id, entry.progress.due_ns):
+                        tenant.changed = True
+                continue
             [flag], [finding] = entry.flags, entry.findings
             tenant = self._tenants[finding.tenant_id]
             if row.seq <= tenant.seq:

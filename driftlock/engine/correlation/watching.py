@@ -47,6 +47,14 @@ class Watching:
         """Streams whose silence may be worth telling at `now_ns`, and was not told since their last records; by id."""
         return sorted(stream_id for stream_id, watch in self.watches.items() if _asked(watch) and watch.due_ns <= now_ns)
 
+    def postpone(self, stream_id: UUID, due_ns: int) -> bool:
+        """Take the word of a stream for when it will be due, if that is later: what is known here is an older state's."""
+        watch = self.watches.get(stream_id)
+        if watch is None or not _asked(watch) or watch.due_ns >= due_ns:
+            return False
+        self.watches[stream_id] = Watch(due_ns)
+        return True
+
     def give_up(self, now_ns: int) -> None:
         """Wait no more for streams that are due at `now_ns` and did not answer: until they have records, they never will."""
         for stream_id in self.due(now_ns):
