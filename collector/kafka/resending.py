@@ -1,13 +1,16 @@
-"""Messages that were set aside, sent to their partition again as they were."""
+"""Messages that were set aside, sent again as they were; what was not kept of one is read where it was, if it is there."""
 
 from collections.abc import Sequence
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from collector.kafka.client_settings import KafkaConnection
 from collector.kafka.message import BadMessage, decode
 
 DELIVERY_MS = 10_000
+READ_S = 10.0
+Kept = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...]]
+"""Key, value and headers of a message."""
 
 
 class Resending:
@@ -22,6 +25,29 @@ class Resending:
             "delivery.timeout.ms": DELIVERY_MS,
         }
         self._producer = Producer(options)
+        self._reading = {
+            **connection.options(client_id),
+            "group.id": client_id,  # no member of it: it is assigned its partition, and commits nothing
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+        }
+
+    def read(self, topic: str, partition: int, offset: int) -> Kept | None:
+        """The message at a place; None where Kafka does not hold it any more, or can not be asked."""
+        consumer = Consumer(self._reading)
+        try:
+            consumer.assign([TopicPartition(topic, partition, offset)])
+            message = consumer.poll(READ_S)
+            if message is None or message.error() is not None or message.offset() != offset:
+                return None
+            headers = message.headers() or []
+            pairs = headers.items() if isinstance(headers, dict) else headers
+            told = ((str(name), value.encode() if isinstance(value, str) else value) for name, value in pairs)
+            return message.key(), message.value(), tuple(told)
+        except KafkaException:
+            return None
+        finally:
+            consumer.close()
 
     def send(
         self, topic: str, partition: int, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes | None]]

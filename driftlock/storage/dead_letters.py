@@ -47,6 +47,8 @@ LIST = f"""{SELECT}
 OF_TENANT = f"{SELECT} where d.tenant_id = $3 and ($2::uuid is null or d.id < $2) order by d.id desc limit $1"
 GET = f"{SELECT} where d.id = $1"
 RETRIED = "update driftlock.dead_letters set state = 'retried' where id = any ($1::uuid[]) and state = 'dead' returning id"
+# A tenant that is there, and the shard that it belongs to; null = to whichever its first records come.
+HOME = "select t.shard from driftlock.tenants t where t.id = $1 and t.closed_at is null"
 COUNT = "select count(*) from driftlock.dead_letters where state = 'dead'"
 EXPIRE = """
 delete from driftlock.dead_letters where id = any (array(
@@ -116,6 +118,11 @@ class DeadLetters:
     async def retried(self, letter_ids: Sequence[UUID]) -> int:
         """Note that they were sent again; how many were dead until now."""
         return len(await self._database.node(lambda connection: connection.fetch(RETRIED, list(letter_ids))))
+
+    async def home_of(self, tenant_id: UUID) -> tuple[bool, int | None]:
+        """Whether a tenant is there, and to which shard it belongs; None: to none yet."""
+        row = await self._database.node(lambda connection: connection.fetchrow(HOME, tenant_id))
+        return (False, None) if row is None else (True, row["shard"])
 
     async def count(self) -> int:
         """How many are dead and were not sent again."""

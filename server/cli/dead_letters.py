@@ -10,8 +10,10 @@ import click
 
 from driftlock.storage.dead_letters import DEAD, DeadLetters, StoredDeadLetter
 from driftlock.storage.pool import Database
+from driftlock.storage.spread import read_spread
 from server.cli.options import load_settings
 from server.cli.quarantine import run_on_database
+from server.dead_letters import NOT_KEPT, resendable
 from server.settings import Settings
 from server.terminal import visible
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from collector.kafka.resending import Resending
 
 PAGE_ROWS = 200
+Places = tuple[int, int]
+"""How many partitions there are, and over how many of them a tenant's streams lie."""
 
 
 @click.group("dead-letters")
@@ -29,11 +33,13 @@ def dead_letters() -> None:
 @dead_letters.command("list")
 @click.option("--all", "everything", is_flag=True, help="Those that were sent again, too.")
 def dead_letters_list(*, everything: bool) -> None:
-    """List them, newest first: id, state, place in Kafka, bytes, whose, when, and why."""
+    """List them, newest first: id, state, place in Kafka, bytes, whose, when, why, and what keeps one from being sent again."""
+    settings = load_settings()
 
     async def work(database: Database) -> None:
-        async for found in _pages(DeadLetters(database), None if everything else DEAD):
-            click.echo(_line(found))
+        letters, places = DeadLetters(database), await _places(database, settings)
+        async for found in _pages(letters, None if everything else DEAD):
+            click.echo(_line(found) + (await _obstacle(letters, found, places) if found.state == DEAD else ""))
 
     run_on_database(work)
 
@@ -42,7 +48,10 @@ def dead_letters_list(*, everything: bool) -> None:
 @click.argument("ids", nargs=-1, type=click.UUID)
 @click.option("--all", "everything", is_flag=True, help="All that were not sent again yet.")
 def dead_letters_retry(ids: Sequence[UUID], *, everything: bool) -> None:
-    """Send the messages with these IDS to their partition again; one that can not be read stays, and is told why."""
+    """Send the messages with these IDS to the partition of their stream; one that would come back stays, and is told why.
+
+    Of one whose tenant was not there nothing is kept: it is read from Kafka again, as long as that holds it.
+    """
     if bool(ids) == everything:
         raise click.UsageError("name ids, or use --all")
     if importlib.util.find_spec("confluent_kafka") is None:
@@ -52,9 +61,9 @@ def dead_letters_retry(ids: Sequence[UUID], *, everything: bool) -> None:
     async def work(database: Database) -> int:
         letters = DeadLetters(database)
         found = [it async for it in _pages(letters, DEAD)] if everything else [await _get(letters, it) for it in ids]
-        resending, stayed = _resending(settings), 0
+        resending, places, stayed = _resending(settings), await _places(database, settings), 0
         for letter in reversed(found):
-            why = await asyncio.to_thread(_send, resending, letter)
+            why = await _send(letters, resending, letter, places)
             if why is None:
                 await letters.retried([letter.letter_id])
             stayed += why is not None
@@ -98,8 +107,31 @@ def _resending(settings: Settings) -> "Resending":
     return Resending(settings.kafka, "driftlock-dead-letters")
 
 
-def _send(resending: "Resending", found: StoredDeadLetter) -> str | None:
-    letter = found.letter
+async def _places(database: Database, settings: Settings) -> Places:
+    return settings.kafka_partitions, await read_spread(database) or settings.kafka_tenant_spread
+
+
+async def _obstacle(letters: DeadLetters, found: StoredDeadLetter, places: Places) -> str:
+    """What a line of the list ends with."""
     if not found.whole:
-        return "it is not kept as it came"
-    return resending.send(letter.topic, letter.partition, letter.key, letter.body or b"", letter.headers)
+        return f" [{NOT_KEPT}: retry looks for it in Kafka]"
+    letter = found.letter
+    sendable = await resendable(letters, letter.body, letter.headers, *places)
+    return f" [stays: {visible(sendable)}]" if isinstance(sendable, str) else ""
+
+
+async def _send(letters: DeadLetters, resending: "Resending", found: StoredDeadLetter, places: Places) -> str | None:
+    """Why it was not sent again; None: the brokers have it."""
+    letter = found.letter
+    key, value, headers = letter.key, letter.body, letter.headers
+    if not found.whole:
+        read = await asyncio.to_thread(resending.read, letter.topic, letter.partition, letter.offset)
+        if read is None:
+            return f"{NOT_KEPT}, and Kafka does not hold it any more"
+        key, value, headers = read
+        if len(value or b"") != found.body_bytes:
+            return f"{NOT_KEPT}, and another message is in its place by now"
+    sendable = await resendable(letters, value, headers, *places)
+    if isinstance(sendable, str):
+        return sendable
+    return await asyncio.to_thread(resending.send, letter.topic, sendable.partition, key, value or b"", headers)
