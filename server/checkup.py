@@ -6,8 +6,6 @@ import platform
 import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import grpc
@@ -23,12 +21,13 @@ from driftlock.storage.checks import check_role
 from driftlock.storage.datafolder import DataFolder, running
 from driftlock.storage.debt import read_debt
 from driftlock.storage.eras import database_changed
-from driftlock.storage.journal_reader import JournalRows
 from driftlock.storage.ledger import LedgerRow, Ledgers
 from driftlock.storage.pool import Database, PoolLimits
-from driftlock.storage.quarantine import Quarantine
+from driftlock.storage.shard_standing import ShardOverview, read_overview
 from server.addresses import Address
 from server.bound_ports import bind_error, driftlock_answers
+from server.check import Check, State
+from server.checkup_shards import check_shards, lag_of
 from server.database import database_urls
 from server.settings import Settings
 
@@ -36,23 +35,6 @@ PYTHON_MIN = (3, 11)
 FREE_BYTES_WARN = 2 * 1024**3
 LAG_ROWS_WARN = 10_000
 LEDGER_TIMEOUT_MS = 60_000  # it looks at every row of the journal
-
-
-class State(StrEnum):
-    """How a check went."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the report."""
-
-    state: State
-    name: str
-    detail: str
 
 
 async def check_up(settings: Settings) -> AsyncIterator[Check]:
@@ -168,14 +150,12 @@ async def _database(settings: Settings) -> AsyncIterator[Check]:
         async with Database(dsn) as database:
             for check in await _debt(database):
                 yield check
-            rows = JournalRows(database)
-            lag = await rows.last_seq() - await rows.applied_seq()
-            yield _quarantine(*await Quarantine(database).count())
-            yield _same_database(await database_changed(database))
-        if lag > LAG_ROWS_WARN:
-            yield Check(State.WARN, "lag", f"{lag} journal rows are not scored yet: wait, or raise DRIFTLOCK_WORKER_THREADS")
-        else:
-            yield Check(State.OK, "lag", f"{lag} journal rows are not scored yet")
+            shards = await read_overview(database)
+            yield _quarantine(sum(it.quarantined_rows for it in shards), sum(it.quarantined_records for it in shards))
+            yield _same_database(await _changed(database, shards))
+            yield lag_of(shards, LAG_ROWS_WARN)
+            for check in await check_shards(settings, database, shards):
+                yield check
         yield _ledger(await _read_ledger(dsn))
     except DriftlockError as error:
         yield Check(State.FAIL, "database", error.message)
@@ -205,6 +185,14 @@ def _ledger(rows: Sequence[LedgerRow]) -> Check:
         text = f"{len(broken)} of {len(rows)} rows do not add up: records were lost or counted twice"
         return Check(State.FAIL, "ledger", f"{text}; see `driftlock doctor --ledger`")
     return Check(State.OK, "ledger", f"{sum(row.received for row in rows)} records received, all accounted for")
+
+
+async def _changed(database: Database, shards: Sequence[ShardOverview]) -> str:
+    """Why this is not the database that was last served; "" = it is, as far as any shard knows."""
+    for it in shards:
+        if it.judged and (changed := await database_changed(database, it.shard)):
+            return changed
+    return ""
 
 
 async def _debt(database: Database) -> list[Check]:

@@ -8,7 +8,8 @@ import click
 
 from driftlock.errors import DriftlockError
 from driftlock.storage.ledger import LedgerRow
-from server.checkup import State, check_up, read_ledger
+from server.check import State
+from server.checkup import check_up, read_ledger
 from server.cli.options import load_settings
 from server.settings import Settings
 from server.terminal import visible
