@@ -26,6 +26,7 @@ delete from driftlock.journal;
 delete from driftlock.journal_request;
 delete from driftlock.journal_slot;
 delete from driftlock.journal_quarantine;
+delete from driftlock.journal_moved;
 delete from driftlock.journal_identity;
 delete from driftlock.journal_era;
 delete from driftlock.source_position;
