@@ -33,7 +33,7 @@ def _shards(settings: Settings, shards: Sequence[ShardOverview]) -> Iterator[Che
         wanted = settings.kafka_partitions
         yield Check(State.FAIL, "shards", f"{text}: {wanted} partitions need more; run `driftlock migrate --shards {wanted}`")
     elif here:
-        text = f"{text}: messages of the latter become dead letters"
+        text = f"{text}: messages of the latter become dead letters; see `driftlock tenant move`"
         yield Check(State.WARN, "shards", text)
     else:
         yield Check(State.OK, "shards", text)

@@ -38,5 +38,5 @@ async def resendable(
         return f"there is no tenant {tenant_id}"
     home = partition_of(tenant_id, key, partitions) + 1
     if shard is not None and shard != home:
-        return f"its tenant belongs to shard {shard}, not to {home}"
+        return f"its tenant belongs to shard {shard}, not to {home}: see `driftlock tenant move`"
     return Sendable(partition_of(tenant_id, key, partitions, spread))

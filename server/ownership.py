@@ -111,10 +111,11 @@ class Ownership(Generic[AnyJournal]):
         *,
         evidence: bool,
         share: Share | None = None,
+        stop_s: float = DISPATCH_STOP_S,
     ) -> None:
-        """Nothing is taken before `take_over`."""
+        """Nothing is taken before `take_over`. A stop may take `stop_s` to save what is learned; the rest is read again."""
         self._settings, self._database, self._telemetry, self._log, self._stack = settings, database, telemetry, log, stack
-        self._on_step = on_step
+        self._on_step, self._stop_s = on_step, stop_s
         self._applying = database.reserved(Lane.APPLY)
         self._share = share or _whole(settings)
         self._limits = self._share.limits
@@ -155,7 +156,7 @@ class Ownership(Generic[AnyJournal]):
         """The folds as the process before has left them, running."""
         dispatcher = await self._dispatcher()
         await self._stack.enter_async_context(quiet_when(self.shard.fenced))
-        await self._stack.enter_async_context(running_dispatcher(dispatcher, DISPATCH_STOP_S, self._log))
+        await self._stack.enter_async_context(running_dispatcher(dispatcher, self._stop_s, self._log))
         self.progress.wake = dispatcher.wake
         return dispatcher
 

@@ -14,6 +14,11 @@ from driftlock.errors import Conflict, DriftlockError, Internal, InvalidArgument
 RETRY_AFTER_MS = 1000
 FENCED = "another process has taken over this database: this one must stop"
 ELSEWHERE = "this tenant's records are kept in another shard of the journal: send them to where its first ones went"
+BEFORE_ERA = (
+    "streams of this tenant have had no records since another version took over, and the shard that it is to move to has a "
+    "past of its own, which must not be told of that again: move it when they have had some, or while that shard is empty"
+)
+IN_SEVERAL = "the streams of a tenant of this database lie in several shards (DRIFTLOCK_KAFKA_TENANT_SPREAD): none can be moved"
 MOVED = "the source was read further by another process, or is another one: read its position again"
 
 Make = Callable[[str], DriftlockError]
@@ -50,6 +55,9 @@ SQLSTATES: dict[str, Make] = {
     "ZD002": _unavailable("the journal is full: older records have to be applied first"),
     "ZD409": lambda _: InvalidArgument(ELSEWHERE),
     "ZD412": lambda _: Conflict(MOVED),
+    "ZD413": _unavailable("rows of the journal have come that are not scored yet"),
+    "ZD414": lambda _: Conflict(BEFORE_ERA),
+    "ZD415": lambda _: Conflict(IN_SEVERAL),
     "ZD404": lambda _: NotFound("there is no such tenant"),
     "03": AWAY,  # SQL statement not yet complete
     "08": AWAY,  # connection exception

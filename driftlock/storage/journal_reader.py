@@ -35,6 +35,9 @@ select j.seq, j.kind, j.received_ns, j.crc, case when known.seq is null then j.b
 """
 BODY = "select body from driftlock.journal where shard = $1 and seq = $2"
 LAST = "select next_seq - 1 from driftlock.journal_shard where shard = $1"
+# Where rows of other shards have come, or have gone there, positions between them were never theirs.
+NEXT = "select min(seq) from driftlock.journal where shard = $1 and seq > $2"
+MOVED = "select first_seq, last_seq from driftlock.journal_moved where shard = $1 and last_seq >= $2 and first_seq <= $3"
 
 
 class JournalRows:
@@ -58,7 +61,7 @@ class JournalRows:
         self._damage = DamageReport("scoring")
 
     async def read(self, after_seq: int, bytes_max: int) -> Sequence[JournalRow]:
-        """Rows after `after_seq`, gapless, at most `ROWS_MAX`, empty at the end; see the protocol.
+        """Rows after `after_seq`, gapless but where tenants have moved, at most `ROWS_MAX`, empty at the end; see the protocol.
 
         A row that does not match its checksum, or whose body lies in a damaged page, comes with an empty body: its fold gives
         it up, it goes into quarantine, and the rows after it go on. Raises `Internal` when rows after `after_seq` are gone,
@@ -79,13 +82,13 @@ class JournalRows:
         def body(row: Row) -> Query | None:
             return None if row["seq"] in recent else (BODY, self._shard, row["seq"])
 
-        async def page_of(connection: Connection) -> Sequence[Row]:
-            query = (READ, self._shard, after_seq, max(1, bytes_max), ROWS_MAX)
-            without_bodies = list(range(after_seq + 1, after_seq + ROWS_MAX + 1))
+        async def page_of(connection: Connection, after: int) -> Sequence[Row]:
+            query = (READ, self._shard, after, max(1, bytes_max), ROWS_MAX)
+            without_bodies = list(range(after + 1, after + ROWS_MAX + 1))
             return await fetch_readable(connection, (*query, list(recent)), (*query, without_bodies), "body", body)
 
         async def work(connection: Connection) -> Sequence[Row]:
-            page = await page_of(connection)
+            page = await page_of(connection, after_seq)
             if page:
                 return page
             last_seq: int = await connection.fetchval(LAST, self._shard)
@@ -93,17 +96,21 @@ class JournalRows:
                 raise Conflict(ends_before(last_seq, after_seq))
             if last_seq == after_seq:
                 return page
-            page = await page_of(connection)  # what has just been committed, or else there is a gap
+            page = await page_of(connection, after_seq)  # what has just been committed, or else there is a gap
+            if not page and (following := await connection.fetchval(NEXT, self._shard, after_seq)) is not None:
+                page = await page_of(connection, following - 1)
             if not page:
                 raise await self._missing(after_seq + 1)
             return page
 
         found = await self._database.node(work)
         rows: list[JournalRow] = []
-        for expected, record in enumerate(found, after_seq + 1):
-            if record["seq"] != expected:
+        expected = after_seq + 1
+        for record in found:
+            if record["seq"] != expected and not await self._never_was(expected, record["seq"] - 1):
                 raise await self._missing(expected)
-            rows.append(_row(record, recent.get(expected)))
+            rows.append(_row(record, recent.get(record["seq"])))
+            expected = record["seq"] + 1
         if any(row.kind is RowKind.ERA for row in rows):
             await self._check_owned()
         return rows
@@ -114,6 +121,15 @@ class JournalRows:
             await self._owner.verify()
             if self._owner.fenced.is_set():
                 raise self._owner.lost()
+
+    async def _never_was(self, first_seq: int, last_seq: int) -> bool:
+        """Whether no row was ever lost between two positions: holes are left where tenants have moved."""
+
+        async def work(connection: Connection) -> Sequence[Row]:
+            return await connection.fetch(MOVED, self._shard, first_seq, last_seq)
+
+        ranges = await self._database.node(work)
+        return any(it["first_seq"] <= first_seq and last_seq <= it["last_seq"] for it in ranges)
 
     async def _missing(self, seq: int) -> Internal:
         """Why a row is not there: the next owner lets go of rows that one who was frozen meanwhile still looks for."""

@@ -17,6 +17,7 @@ from driftlock.storage.keys import OVERLAP_MAX, Keys
 from driftlock.storage.migrate import SHARDS_MAX
 from driftlock.storage.pool import Database
 from driftlock.storage.tenants import DEDUP_WINDOW_NS_MAX, LOCAL, Tenant, Tenants
+from server.cli.moving import tenant_move
 from server.cli.options import load_settings
 from server.database import database_urls, migrate_only, prepare
 from server.settings import Settings
@@ -100,9 +101,9 @@ def migrate(shards: int) -> None:
     click.echo(f"the database is at schema {version}")
 
 
-@click.group()
+@click.group(commands=[tenant_move])
 def tenant() -> None:
-    """Create, list and delete tenants."""
+    """Create, list, move and delete tenants."""
 
 
 @tenant.command("create")

@@ -28,7 +28,7 @@ async def test_what_came_before_its_tenant_or_to_another_partition_is_sent_to_wh
     await outcome.until("all are dead", dead=3)
     assert worker.stop() == 0
     listed = worker.run("dead-letters", "list").stdout
-    assert "[stays: its tenant belongs to shard 0, not to 2]" in listed
+    assert "[stays: its tenant belongs to shard 0, not to 2: see `driftlock tenant move`]" in listed
     assert "[it is not kept as it came: retry looks for it in Kafka]" in listed
     assert "stays: there is no tenant" in worker.run("dead-letters", "retry", "--all").stdout
     await tenant(urls, 2)

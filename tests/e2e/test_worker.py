@@ -119,7 +119,7 @@ async def test_what_can_not_be_journaled_is_a_dead_letter_and_may_be_sent_again(
     newest, oldest = worker.run("dead-letters", "list").stdout.splitlines()
     assert f"{topic}/0@3 " in newest
     assert str(tenant_id(1)) in newest
-    assert newest.endswith("[stays: its tenant belongs to shard 0, not to 1]")
+    assert newest.endswith("[stays: its tenant belongs to shard 0, not to 1: see `driftlock tenant move`]")
     assert oldest.endswith("dl-tenant is missing [stays: it can not be read: dl-tenant is missing]")
     assert "stays: its tenant belongs to shard 0" in worker.run("dead-letters", "retry", "--all").stdout
     await outcome.ask("update driftlock.tenants set shard = null where id = $1", tenant_id(1))

@@ -57,7 +57,7 @@ async def test_what_is_wrong_with_a_shard_is_told(
         await sharded_owner.execute(sql)
     found = await looked_at(sharded_urls, DRIFTLOCK_KAFKA_BOOTSTRAP_SERVERS="kafka:9092")
     assert {name for name, check in found.items() if check.state is State.WARN} == set(NAMES) - {"offsets"}
-    assert found["shards"].detail.endswith("messages of the latter become dead letters")
+    assert found["shards"].detail.endswith("messages of the latter become dead letters; see `driftlock tenant move`")
     assert found["lag"].detail.startswith(
         "20000 journal rows are not scored yet, 20000 of them in shard 2: wait, or start more"
     )
