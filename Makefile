@@ -24,7 +24,7 @@ FIREBASE := build/peers/firebase/node_modules/firebase-tools/lib/bin/firebase.js
 
 CLIENT := client/src/driftlock_client
 
-.PHONY: help run build client test lint format sanitize fuzz fuzz-rest bench-replay bench-alarms bench-core bench-quality bench-nab bench-metrics bench-traces bench-ingest bench-rest peers chaos soak simulate clean
+.PHONY: help run build client test lint format sanitize fuzz fuzz-rest bench-replay bench-alarms bench-core bench-quality bench-nab bench-metrics bench-traces bench-ingest bench-rest bench-kafka peers chaos soak simulate clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -134,6 +134,9 @@ bench-ingest: build $(STAMPS)/bench $(STAMPS)/test ## Cost of receiving OTLP by 
 
 bench-rest: build $(STAMPS)/bench $(STAMPS)/test ## REST: detect, lists and details with a million findings, cost of the guards (QUICK=1: two minutes)
 	@$(BIN)/python -m bench.rest $(if $(QUICK),--quick)
+
+bench-kafka: build $(STAMPS)/bench $(STAMPS)/test ## The way over Kafka: client, stages of a worker, workers end to end, gateway, take-over, states (QUICK=1: two minutes)
+	@$(BIN)/python -m bench.kafka $(if $(QUICK),--quick)
 
 # The official Collector, built by its own builder. Nothing else needs it, or Go.
 $(COLLECTOR): tests/peers/manifest.yaml

@@ -1,0 +1,1 @@
+"""What the way over Kafka costs: clients, a worker's stages, workers end to end, gateways, take-over, states."""
