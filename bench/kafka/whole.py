@@ -55,7 +55,7 @@ async def _run(
         await asyncio.to_thread(wait_for, "partitions", lambda: all(it.partitions() == share for it in site.workers), SHARED_S)
         # They are stopped while the topic is filled, for less than a session: then all of them begin at once.
         for worker in site.workers:
-            worker.signal(signal.SIGSTOP)
+            worker.freeze()
         site.pin(sorted(os.sched_getaffinity(0)))
         await asyncio.to_thread(fill, site.broker.address, topic, made)
         site.pin(rest)

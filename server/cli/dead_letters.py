@@ -39,7 +39,8 @@ def dead_letters_list(*, everything: bool) -> None:
     async def work(database: Database) -> None:
         letters, places = DeadLetters(database), await _places(database, settings)
         async for found in _pages(letters, None if everything else DEAD):
-            click.echo(_line(found) + (await _obstacle(letters, found, places) if found.state == DEAD else ""))
+            obstacle = await _obstacle(letters, settings.kafka_topic, found, places) if found.state == DEAD else ""
+            click.echo(_line(found) + obstacle)
 
     run_on_database(work)
 
@@ -63,7 +64,7 @@ def dead_letters_retry(ids: Sequence[UUID], *, everything: bool) -> None:
         found = [it async for it in _pages(letters, DEAD)] if everything else [await _get(letters, it) for it in ids]
         resending, places, stayed = _resending(settings), await _places(database, settings), 0
         for letter in reversed(found):
-            why = await _send(letters, resending, letter, places)
+            why = _foreign(settings.kafka_topic, letter) or await _send(letters, resending, letter, places)
             if why is None:
                 await letters.retried([letter.letter_id])
             stayed += why is not None
@@ -111,8 +112,17 @@ async def _places(database: Database, settings: Settings) -> Places:
     return settings.kafka_partitions, await read_spread(database) or settings.kafka_tenant_spread
 
 
-async def _obstacle(letters: DeadLetters, found: StoredDeadLetter, places: Places) -> str:
+def _foreign(topic: str, found: StoredDeadLetter) -> str | None:
+    """Why a message that a bridge has read is not sent again: in our topic it would be none of ours."""
+    if found.letter.topic == topic:
+        return None
+    return f"{found.letter.topic} is not DRIFTLOCK_KAFKA_TOPIC: its producer sends it again"
+
+
+async def _obstacle(letters: DeadLetters, topic: str, found: StoredDeadLetter, places: Places) -> str:
     """What a line of the list ends with."""
+    if (foreign := _foreign(topic, found)) is not None:
+        return f" [stays: {visible(foreign)}]"
     if not found.whole:
         return f" [{NOT_KEPT}: retry looks for it in Kafka]"
     letter = found.letter

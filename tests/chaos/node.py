@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.chaos.tethered import tethered
-from tests.e2e.harness import COMMAND, ROOT, environment, free_port
+from tests.e2e.harness import COMMAND, ROOT, environment, free_port, freeze
 
 START_S, STOP_S, POLL_S = 60.0, 30.0, 0.02
 
@@ -122,7 +122,7 @@ class Node:
 
     def freeze(self) -> None:
         """SIGSTOP: it does not know that time passes."""
-        self.running.send_signal(signal.SIGSTOP)
+        freeze(self.running)
 
     def thaw(self) -> None:
         """SIGCONT."""

@@ -67,6 +67,13 @@ def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = START_S
     raise AssertionError(f"{what}: not within {timeout_s} s")
 
 
+def freeze(process: subprocess.Popen[bytes]) -> None:
+    """SIGSTOP, and wait until it has taken effect: on a busy machine a process may answer once more before it stops."""
+    process.send_signal(signal.SIGSTOP)
+    flags = os.WSTOPPED | os.WNOHANG
+    wait_for("it to be stopped", lambda: os.waitid(os.P_PID, process.pid, flags) is not None)
+
+
 class Server:
     """`driftlock serve` on a data folder; ports stay the same over restarts."""
 

@@ -216,7 +216,9 @@ async def test_what_can_not_be_read_is_a_dead_letter_and_too_much_of_it_an_alarm
     found = await Outcome(urls).until("all is read", metered=2, dead=32)
     assert found["journaled"] == 2
     [told] = [line for line in running.run("dead-letters", "list").stdout.splitlines() if f"{foreign}/0@1 " in line]
-    assert told.endswith("the message is no JSON object, or nested too deep")
+    assert "the message is no JSON object, or nested too deep [stays: " in told
+    refused = running.run("dead-letters", "retry", told.split()[0])
+    assert (refused.returncode, "its producer sends it again" in refused.stdout) == (1, True)
     assert running.stop() == 0
 
 

@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service
 from collector.kafka.message import decode
 from driftlock.engine.ports import Submission
 from tests.conftest import Urls
-from tests.e2e.harness import COMMAND, START_S, Server, free_port, wait_for
+from tests.e2e.harness import COMMAND, START_S, Server, free_port, freeze, wait_for
 from tests.e2e.test_exporters import EVERYTHING, emit, grpc_exporters, http_exporters
 from tests.e2e.test_exporters import start_rotel as start_rotel
 from tests.kafka.broker import Broker
@@ -316,7 +316,7 @@ def test_a_topic_with_other_partitions_ends_a_gateway_that_has_waited_for_it(
     with gateway.output.open("ab") as output:
         gateway.process = subprocess.Popen([*COMMAND, "gateway"], env=gateway.environment, stdout=output, stderr=output)
     wait_for("it to listen", lambda: b"otlp_grpc" in gateway.output.read_bytes())
-    gateway.process.send_signal(signal.SIGSTOP)  # or it would make the topic itself
+    freeze(gateway.process)  # or it would make the topic itself
     broker.start()
     broker.create_topic(TOPIC, PARTITIONS + 1)
     gateway.process.send_signal(signal.SIGCONT)

@@ -81,7 +81,7 @@ async def test_a_worker_that_was_frozen_beyond_its_session_changes_nothing_any_m
     async with outcome.held("select from driftlock.journal_position for update"):
         await feed(urls, Sender(site.broker, topic, PARTITIONS))
         await outcome.until("steps to be under way", journaled=ALL, waiting=PARTITIONS)
-        frozen.signal(signal.SIGSTOP)
+        frozen.freeze()
     heir.start(wait=False)
     await outcome.until("the heir has scored all", scored=ALL, behind=0)
     frozen.signal(signal.SIGCONT)

@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from collector.kafka.client_settings import KafkaConnection
-from tests.e2e.harness import START_S, free_port, listens, wait_for
+from tests.e2e.harness import START_S, free_port, freeze, listens, wait_for
 
 
 def binary() -> Path:
@@ -59,7 +59,7 @@ class Broker:
     def pause(self) -> None:
         """Connections stay, nothing is answered."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        freeze(self.process)
 
     def resume(self) -> None:
         assert self.process is not None

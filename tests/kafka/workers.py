@@ -30,7 +30,7 @@ from driftlock.storage.migrate import migrate
 from driftlock.storage.pool import Database
 from driftlock.storage.tenants import Tenants
 from tests.conftest import Cluster, Urls
-from tests.e2e.harness import ANSWER_S, COMMAND, START_S, STOP_S, environment, free_port, shop_log, stormy, wait_for
+from tests.e2e.harness import ANSWER_S, COMMAND, START_S, STOP_S, environment, free_port, freeze, shop_log, stormy, wait_for
 from tests.kafka.broker import Broker
 
 PARTITIONS = 4
@@ -177,6 +177,11 @@ class WorkerProcess:
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
         self.process.send_signal(number)
+
+    def freeze(self) -> None:
+        """It stands still until SIGCONT."""
+        assert self.process is not None
+        freeze(self.process)
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""

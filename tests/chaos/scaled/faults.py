@@ -30,7 +30,7 @@ def worker_kill(site: ScaledSite) -> None:
 def worker_freeze(site: ScaledSite) -> None:
     """A worker is frozen for twice its session, so that its partitions are others' when it goes on."""
     frozen = site.rng.choice(site.workers)
-    frozen.signal(signal.SIGSTOP)
+    frozen.freeze()
     time.sleep(2.0 * SESSION_S)
     frozen.signal(signal.SIGCONT)
 
